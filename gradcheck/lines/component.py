@@ -18,7 +18,7 @@ import numpy as np
 from gradcheck.contract import gradients_of
 from gradcheck.lines.report import equation_in
 from gradcheck.mistakes.patterns import holes, parsed, same
-from gradcheck.mistakes.planter import copy_with, tree_of, with_node
+from gradcheck.mistakes.planter import codes_of, copy_with, key_of, tree_of, with_node
 from gradcheck.mistakes.row import Row, mistake
 from gradcheck.report import GradientError
 
@@ -104,7 +104,8 @@ class Source:
 
     def with_edits(self, edits):
         tree = functools.reduce(lambda tree, edit: with_node(tree, edit.old, edit.new), edits, self.tree)
-        return copy_with(self.function, ast.fix_missing_locations(tree))
+        codes = codes_of(ast.fix_missing_locations(tree), "<a mistake>")
+        return copy_with(self.function, codes[key_of(self.function.__code__)])
 
 
 def _statements(backward):

@@ -6,6 +6,7 @@ the paths through it. Line numbers and names do not change.
 """
 
 import ast
+import builtins
 import copy
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,16 +61,20 @@ class Event:
 
 
 class Probe:
-    """A function probe(site, value) that records the value and returns it.
+    """A function probe(site, value) that records the value and returns it. In a loop, it receives the local names too.
 
     Within `running`, the probe may return a changed value. A tensor of PyTorch is recorded and changed as an array.
     """
 
+    locals = staticmethod(builtins.locals)  # of the frame that calls it
+
     def __init__(self):
+        self.names: dict = {}  # the local names of the last call in a loop
         self.changes, self.events, self.counts, self.witness = {}, None, {}, None
         self.moved = set()  # sites of the parts that are recorded, or None for all sites
 
-    def __call__(self, site, value):
+    def __call__(self, site, value, names=None):
+        self.names = names or {}
         nth, array = self.counts.get(site, -1) + 1, as_array(value)
         self.counts[site] = nth
         if self.events is not None:
@@ -164,7 +169,7 @@ class _Probes(ast.NodeTransformer):
     """Inserts probes into a copy of a syntax tree. `originals` maps the id of each node to the original node."""
 
     def __init__(self, originals):
-        self.sites, self.originals, self.statement = [], originals, None
+        self.sites, self.originals, self.statement, self.loops = [], originals, None, 0
 
     def function(self, node, of_argument, kind):
         """Insert probes behind the entry of a function, and in its body."""
@@ -191,10 +196,12 @@ class _Probes(ast.NodeTransformer):
                 statement.value = self.returned(value, statement)
             for named, of in walrus:
                 named.value = self._probe(kind, named.target.id, statement, named.value, of)
+            self.loops += isinstance(statement, (ast.For, ast.While))
             for owner in (statement, *getattr(statement, "handlers", ())):
                 for field in ("body", "orelse", "finalbody"):
                     if getattr(owner, field, None):
                         setattr(owner, field, self.body(getattr(owner, field), kind, local))
+            self.loops -= isinstance(statement, (ast.For, ast.While))
             if isinstance(statement, (ast.For, ast.With)):
                 statement.body[:0] = behind
                 behind = []
@@ -250,8 +257,9 @@ class _Probes(ast.NodeTransformer):
         line = first_line(original) if isinstance(original, OWN_SCOPE) else original.lineno
         self.sites.append(Site(kind, name, line, original, value, is_written, position))
         probe = ast.Name(PROBE, ast.Load())
+        names = [ast.Call(ast.Attribute(probe, "locals", ast.Load()), [], [])] if self.loops and kind != "part" else []
         probe = ast.Attribute(probe, "part", ast.Load()) if kind == "part" else probe
-        return ast.copy_location(ast.Call(probe, [ast.Constant(len(self.sites) - 1), argument], []), argument)
+        return ast.copy_location(ast.Call(probe, [ast.Constant(len(self.sites) - 1), argument, *names], []), argument)
 
 
 def bound(statement):

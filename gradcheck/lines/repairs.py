@@ -10,7 +10,6 @@ import copy
 import functools
 import inspect
 import itertools
-import sys
 import time
 import warnings
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from gradcheck.names import names_read
 MOST_HELPERS = 6
 MOST_FITTING = 8  # edits of a line that fit the first draw and are tried on the others
 MOST_SECONDS = 3.0  # of processor time, for all edits of one target
-RANKS = ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # of repairs
+ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # ranks of repairs
 WITHIN, ZERO = "mistake within a call", "gradient replaced by zeros"  # kinds of mistakes without an edit
 REPLACED = ("name replaced", "gradient replaced")  # kinds of edits that replace a name
 RESULT = "__gradcheck_result__"  # the name of a returned value
@@ -191,22 +190,13 @@ class Bench:
         In a loop, the dictionary has one key for each iteration, and a function in place of the value. The function
         runs the code with the variables of that iteration, appends the result to `values`, and returns the result.
         """
-        if isinstance(code, (ast.Return, ast.Lambda)):
-            code = ast.Assign([ast.Name(RESULT)], code.value if isinstance(code, ast.Return) else code.body)
         try:
-            run = (
-                compile(ast.unparse(ast.fix_missing_locations(code)), "<edit>", "exec"),
-                bound(code)[1] or isinstance(code, ast.For),
-            )
+            run = _compiled(code)
         except SyntaxError:
             return None
-        events = [*self.scene.forward, *self.scene.plain.events]
         if isinstance(code, ast.For):
-            nodes = {id(node) for loop in self.loops(event) if loop.lineno == code.lineno for node in ast.walk(loop)}
-            inside = [e for e in self.scene.plain.events if id(self.scene.site(e).statement) in nodes]
-            bound_there = {self.scene.name(e): e for e in inside if is_real_array(e.value)}.values()  # the last Events
-            return self._run(bound_there, run, self.names(inside[0]))
-        keys = [e.key for e in events if e.site == event.site]
+            return self._edited_loop(event, code, run)
+        keys = [e.key for e in (*self.scene.forward, *self.scene.plain.events) if e.site == event.site]
         if len(keys) > 1:
             return dict.fromkeys(keys, functools.partial(self._in_loop, event, run, self.names(event), values))
         statement = self.scene.site(event).statement
@@ -214,10 +204,18 @@ class Bench:
         is_many = isinstance(statement, ast.Assign) and len(beside) > 1
         return self._run(beside if is_many else [event], run, self.names(event))
 
+    def _edited_loop(self, event, code, run):
+        """Run a corrected loop from its start. Return {key: value} of the names that it binds at last, or None."""
+        nodes = {id(node) for loop in self.loops(event) if loop.lineno == code.lineno for node in ast.walk(loop)}
+        inside = [e for e in self.scene.plain.events if id(self.scene.site(e).statement) in nodes]
+        last = {self.scene.name(e): e for e in inside if is_real_array(e.value)}
+        return self._run(last.values(), run, self.names(inside[0]))
+
     def _in_loop(self, event, run, names, values, now):
+        """Run a corrected statement in one iteration of a loop, whose probe has computed the value `now`."""
         own = self.scene.name(event)
         before = [*(e.value for e in self.scene.probe.events[:-1] if self.scene.name(e) == own), *values][-1:]
-        names = {**names, **sys._getframe(3).f_locals, **({own: before[0]} if before else {})}
+        names = {**names, **self.scene.probe.names, **({own: before[0]} if before else {})}
         values.append((self._run([event], run, names) or {}).get(event.key))
         return now if values[-1] is None else values[-1]
 
@@ -283,12 +281,18 @@ class Bench:
         return not all(scene.truth.is_gradient(g, e.key, e.value) for g, e in zip(returned, given, strict=True))
 
 
+def _compiled(code):
+    """Return (code object of a statement, True if it writes into existing values)."""
+    if isinstance(code, (ast.Return, ast.Lambda)):
+        code = ast.Assign([ast.Name(RESULT)], code.value if isinstance(code, ast.Return) else code.body)
+    text = ast.unparse(ast.fix_missing_locations(code))
+    return compile(text, "<edit>", "exec"), bound(code)[1] or isinstance(code, ast.For)
+
+
 def mistake_in(scenes, target):
     """Return the simplest Mistake that explains a Target on all Scenes, or None.
 
-    `target` belongs to the first Scene. If several lines may contain the mistake, the line that explains the most
-    Targets is chosen, and ties are all named. If the explanations edit only helpers' lines, a missing factor in the
-    Target's line is considered too, because it is equally simple.
+    `target` belongs to the first Scene.
     """
     scene, *further = scenes
     bench = Bench(scene, target)
@@ -298,26 +302,50 @@ def mistake_in(scenes, target):
         return Mistake(bench.event, f"the mistake is within {joined(within)}, which the line calls", WITHIN)
     if bench.value is None or not is_real_array(bench.value):
         return None
+    return _not_finite_or_zero(bench) or (_simplest_edit(bench, others) if others else None)
+
+
+def _not_finite_or_zero(bench):
     if not np.all(np.isfinite(bench.value)):
         at = f"{np.sum(~np.isfinite(bench.value))} of {np.size(bench.value)} entries"
         return Mistake(bench.event, f"it is not finite at {at}", "not finite", is_sure=False)
-    if not np.any(bench.value):
-        zero = [e for e in bench.helpers if not np.any(e.value) and not is_start(scene, e)]
-        return Mistake((zero or [bench.event])[-1], "it is zero", ZERO, is_sure=bool(zero))
-    of_forward = []
-    for rank in RANKS if others else ():
+    if np.any(bench.value):
+        return None
+    zero = [e for e in bench.helpers if not np.any(e.value) and not is_start(bench.scene, e)]
+    return Mistake((zero or [bench.event])[-1], "it is zero", ZERO, is_sure=bool(zero))
+
+
+def _simplest_edit(bench, others):
+    """Return the Mistake of the simplest edit that corrects the Target on every draw, or of a missing path, or None.
+
+    If several lines may contain the mistake, the line that explains the most Targets is chosen, and ties are all named.
+    """
+    found, of_forward = _other_names(bench, others)
+    if found:
+        return _chosen(bench, found, of_forward)
+    path = _missing_path([bench, *others])
+    if path:
+        return Mistake(bench.event, path, "path dropped", is_sure=False)
+    for rank in (FACTOR, FUNCTION, TERM):
         found = _corrected(bench, others, rank)
-        if rank == ANOTHER and any(_is_copy(scene, event) for event in (bench.event, *scene.reads(bench.event))):
-            of_forward = [mistake for mistake in found if _is_in_forward(scene, mistake.event)]
-            found = [mistake for mistake in found if mistake not in of_forward]
-        if rank == ANOTHER and found and bench.event not in {mistake.event for mistake in found}:
-            found += [mistake for mistake in _corrected(bench, others, FACTOR) if mistake.event is bench.event]
         if found:
             return _chosen(bench, found, of_forward)
-        path = _missing_path([bench, *others]) if rank == ANOTHER else ""
-        if path:
-            return Mistake(bench.event, path, "path dropped", is_sure=False)
     return _chosen(bench, of_forward) if of_forward else None
+
+
+def _other_names(bench, others):
+    """Return (Mistakes of the first rank, those in lines that repeat the forward pass).
+
+    The latter are less likely if a line, such as `d_exp = d_log`, may lack a step. If the explanations edit only
+    helpers' lines, a missing factor in the Target's line is considered too, because it is equally simple.
+    """
+    scene, found, of_forward = bench.scene, _corrected(bench, others, ANOTHER), []
+    if any(_is_copy(scene, event) for event in (bench.event, *scene.reads(bench.event))):
+        of_forward = [mistake for mistake in found if _is_in_forward(scene, mistake.event)]
+        found = [mistake for mistake in found if mistake not in of_forward]
+    if found and bench.event not in {mistake.event for mistake in found}:
+        found += [mistake for mistake in _corrected(bench, others, FACTOR) if mistake.event is bench.event]
+    return found, of_forward
 
 
 def _is_copy(scene, event):

@@ -32,11 +32,11 @@ def tree_of(function):
     return ast.increment_lineno(ast.parse(textwrap.dedent("".join(lines))), first - 1)
 
 
-def copy_with(function, source, file="<edited>"):
-    """Return a copy of a function with the code that it has in an edited source text or syntax tree."""
-    code = codes_of(source, file)[key_of(function.__code__)]
-    own = function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    copied = types.FunctionType(code, *own)
+def copy_with(function, code):
+    """Return a copy of a function with other code."""
+    copied = types.FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
     copied.__kwdefaults__ = function.__kwdefaults__
     return copied
 

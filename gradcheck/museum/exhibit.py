@@ -15,8 +15,8 @@
         return np.cosh(x), backward
 
 A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a wrong version: its
-name, its sources, a wrong statement (see `exchanged`), and a few words. A version is an exhibit if it also has a check
-in the style of its authors, which it passes, and the reason. `at` gives a version its own inputs.
+name, its sources, a wrong statement (see `wrong_lines`), and a few words. A version is an exhibit if it also has a
+check in the style of its authors, which it passes, and the reason. `at` gives a version its own inputs.
 """
 
 import ast
@@ -30,6 +30,7 @@ import numpy as np
 
 from gradcheck.call import Call
 from gradcheck.checking import check_call
+from gradcheck.mistakes.planter import codes_of, copy_with
 
 PATHS = {"issue": "issues", "pull request": "pull", "file": "blob"}
 
@@ -48,11 +49,9 @@ class Case:
     def version(self, wrong):
         if not wrong:
             return self.function
-        lines = [f"{line}\n" for mark, line in self.lines if mark != "+"]
-        file, names = f"<the wrong {self.name}>", dict(self.function.__globals__)
+        lines, file = [f"{line}\n" for mark, line in self.lines if mark != "+"], f"<the wrong {self.name}>"
         linecache.cache[file] = len(lines), None, lines, file  # so that inspect.getsource finds it
-        exec(compile("".join(lines), file, "exec"), names)
-        return names[self.function.__name__]
+        return copy_with(self.function, codes_of("".join(lines), file)[1, self.function.__name__])
 
     def draw(self, rng):
         """Draw (inputs, options)."""
@@ -99,7 +98,7 @@ def right(*inputs, **options):
             indented = [i for i, line in enumerate(lines) if line.startswith("    ")]
             first, below = indented[0], indented[-1] + 1
             name, sources = " ".join(lines[:first]).split(":", 1)
-            wrong = exchanged(function, textwrap.dedent("\n".join(lines[first:below])))
+            wrong = wrong_lines(function, textwrap.dedent("\n".join(lines[first:below])))
             place, words = own.get(name, (inputs, options)), " ".join(lines[below:])
             case = Case(function, name, place, wrong, sources.strip(), words, checks.get(name))
             function.cases.append(case)
@@ -130,7 +129,7 @@ def url(source):
     return "/".join(filter(None, ("https://github.com", repository, PATHS[kind], commit, item)))
 
 
-def exchanged(function, text):
+def wrong_lines(function, text):
     """Return the source of a function, in which `text` replaces a statement, as a list of (mark, line).
 
     The mark is "−" for wrong lines, "+" for right lines, and " " for all others. The first statement of the text whose

@@ -10,8 +10,8 @@ differences. The gradients of entries that share a kink must also be consistent.
 from gradcheck.judgement import CANNOT_TELL, KINK
 from gradcheck.refine.by_central_differences import compare, doubt, make_surest, zero_to
 from gradcheck.refine.by_complex_step import by_complex_step
-from gradcheck.refine.drowned import drowned
 from gradcheck.refine.kinks import at_ties, held_together
+from gradcheck.refine.noise import doubt_noisy
 
 
 def look_closer(finding):
@@ -24,7 +24,7 @@ def look_closer(finding):
         first = finding.numeric
         compare(finding)
         at_ties(finding)
-        drowned(finding, first)
+        doubt_noisy(finding, first)
     elif "complex" in terms.oracles:
         finding.take(terms.max_entries)
     if step is not None:

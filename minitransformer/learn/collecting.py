@@ -7,7 +7,6 @@ the marks of a folder with the same name and digest.
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 import threading
@@ -44,6 +43,7 @@ class Graded:
     file: str = ""  # path of the graded file in the submission
     others: list | tuple = ()  # paths of other files for this exercise, which were not graded
     seconds: float = 0.0  # time that grading took
+    is_broken: bool = False  # True if the grader itself failed
 
     @property
     def lines(self) -> dict:
@@ -64,7 +64,7 @@ class Graded:
             return 0.0
         numbered = set(", ".join(self.numbers).split(", "))
         follow = [row for row in self.verdict.rows if row.verdict == FOLLOWS]
-        excused = {row.name for row in follow if numbered & set(re.findall(r"\w+", row.sentence))}
+        excused = {row.name for row in follow if numbered.intersection(row.origins)}
         earned = [v == "right" or (v == FOLLOWS and excused & set(n.split(", "))) for n, v in self.lines.items()]
         return round(self.worth * sum(map(bool, earned)) / len(self.numbers), 2)
 
@@ -166,8 +166,7 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
         if (place.name, digest) in kept:
             return kept[place.name, digest]
         graded = tuple(graded_file(grader, exercises[name], found[name]) for name in exercises if name in found)
-        failed = any(each.verdict.sentence.startswith(GRADER_FAILED) for each in graded)
-        return Submission(place.name, graded, digest="" if failed else digest)
+        return Submission(place.name, graded, digest="" if any(each.is_broken for each in graded) else digest)
     except Unreadable as error:
         return Submission(place.name, reason=str(error))
     except Exception as error:  # an error of this program affects only this submission
@@ -185,7 +184,7 @@ def digest_of(found, exercises) -> str:
 
 
 def graded_file(grader, exercise, submitted) -> Graded:
-    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="minitransformer-"))
+    began, folder, is_broken = time.monotonic(), Path(tempfile.mkdtemp(prefix="minitransformer-")), False
     try:
         for name, content in (*submitted.modules, (f"{exercise.name}.py", submitted.content)):
             (folder / name).write_bytes(content)
@@ -196,12 +195,13 @@ def graded_file(grader, exercise, submitted) -> Graded:
         verdict = Verdict(exercise.name, FAILED, sentence=submitted.trouble)
         verdict = verdict if submitted.trouble else grader.verdict(folder, exercise.name)
     except Exception as error:
-        verdict = Verdict(exercise.name, FAILED, sentence=f"{GRADER_FAILED}: {error_in_words(error)}")
+        verdict, is_broken = Verdict(exercise.name, FAILED, sentence=f"{GRADER_FAILED}: {error_in_words(error)}"), True
     finally:
         with suppress(RecursionError):  # from very deeply nested folders
             shutil.rmtree(folder, ignore_errors=True)
     seconds = round(time.monotonic() - began, 2)
-    return replace(ungraded(exercise, verdict), file=submitted.file, others=submitted.others, seconds=seconds)
+    told = {"file": submitted.file, "others": submitted.others, "seconds": seconds, "is_broken": is_broken}
+    return replace(ungraded(exercise, verdict), **told)
 
 
 def completed(found, exercises, expected) -> list[Submission]:

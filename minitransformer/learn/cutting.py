@@ -23,7 +23,8 @@ RAISES = re.compile(r"\s*Raises:? [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for 
 SLOPE = re.compile(r"(?:∂[^\s/]+/∂[^\s=]+|\w′) = .+?(?=\s{3,}|, | and |[.;:](?: |$)| so | \(see|$)")
 WRITTEN = re.compile(r"def backward\(.*?# \(\d", re.DOTALL)  # a numbered line of a backward pass
 GRADIENT = re.compile(r"\bd[^\W\d]")
-MIRROR = re.compile(r"^( +)([\w, ]+?) = (.+?) +# ← (\d[\d, ]*?)  .*$", re.MULTILINE)  # a line of one_page.py's backward
+MIRROR = re.compile(r"( +)([\w, ]+?) = (.+?) +# ← (\d[\d, ]*?)  .*")  # a line of one_page.py's backward
+FIRST_NUMBER = 32  # of the equations of this backward; forward has 31
 SYMBOLS = {
     r"\b(np|math)\.": "",
     r" \* ": " · ",
@@ -108,24 +109,32 @@ def only_the_question(source: str, exercise) -> str:
 
 def with_equations(source: str) -> str:
     """Number the lines of one_page.py's backward pass, write their equations, and return no logits."""
-    equations: list = []
-
-    def numbered(match):
-        indent, names, code, mirrors = match.groups()
-        number = f"({32 + len(equations)})"
-        equation = code
-        for pattern, symbol in SYMBOLS.items():
-            equation = re.sub(pattern, symbol, equation)
-        equations.append(f"{indent}    {f'{names} = {equation}':<70}  {number}")
-        return f"{indent}{names} = {code}  # {number} ← line{'s' * (',' in mirrors)} {mirrors}"
-
-    source, head = MIRROR.sub(numbered, source), "Return the gradients of all weights, in the order of gpt."
+    equations, lines = [], []
+    for line in source.split("\n"):
+        if match := MIRROR.fullmatch(line):
+            indent, names, code, mirrors = match.groups()
+            number = f"({FIRST_NUMBER + len(equations)})"
+            equations.append(f"{indent}    {f'{names} = {in_symbols(code)}':<70}  {number}")
+            line = f"{indent}{names} = {code}  # {number} ← line{'s' * (',' in mirrors)} {mirrors}"
+        lines.append(line)
+    head = "Return the gradients of all weights, in the order of gpt."
     rest = "Σ is a sum over the rows, for ds over the keys, and for dP over the sequences."
-    listed = "\n".join([head, "", *equations, "", f"        {rest}", "        "])
-    source = source.replace(f'{head}"""', f'{listed}"""')
-    return source.replace("the logits z (N, V), and", "and").replace(
-        "return loss, z, backward", "return loss, backward"
-    )
+    docstring = "\n".join([head, "", *equations, "", f"        {rest}", "        "])
+    changes = {
+        f'{head}"""': f'{docstring}"""',
+        "the logits z (N, V), and": "and",
+        "return loss, z, backward": "return loss, backward",
+    }
+    text = "\n".join(lines)
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return text
+
+
+def in_symbols(code: str) -> str:
+    for pattern, symbol in SYMBOLS.items():
+        code = re.sub(pattern, symbol, code)
+    return code
 
 
 def edited(lines, edits) -> list[str]:

@@ -129,7 +129,7 @@ def rows_of_names(exercise, function, case) -> list[Row]:
         is_lost = np.isfinite(expected[name]).all() and not np.isfinite(found[name]).all()
         said = ("WRONG", OVERFLOW if is_lost else OTHERWISE)
         said = (FOLLOWS, f"from {' and '.join(origins)}") if origins else said
-        rows.append(Row(number, name, *said))
+        rows.append(Row(number, name, *said, origins=tuple(origins)))
         differing.append(name)
     return rows if differing else []
 

@@ -8,7 +8,7 @@ import pytest
 from gradcheck import steps
 from gradcheck.__main__ import main
 from gradcheck.museum import CASES, EXHIBITS, RIGHTS, corpus, find, numeric_gradient, outcome, page, url
-from gradcheck.museum.exhibit import exchanged, missed, right
+from gradcheck.museum.exhibit import missed, right, wrong_lines
 
 every_exhibit = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.name)
 
@@ -123,7 +123,7 @@ def test_a_case_is_a_statement_in_place_of_the_one_with_its_target():
         "Hidden at 1.",
     )
     with pytest.raises(ValueError):  # no statement assigns it
-        exchanged(cube, "y = 1")
+        wrong_lines(cube, "y = 1")
 
 
 @pytest.mark.parametrize("function", dict.fromkeys(case.function for case in CASES), ids=lambda f: f.__name__)

@@ -98,16 +98,17 @@ def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_secon
 @pytest.mark.parametrize(
     "rows, points, last",
     [
-        ([("dh", "right"), ("dx", "follows", "from weighted_sum"), ("weighted_sum", "WRONG")], 1, "follows"),
-        ([("dh", "WRONG"), ("dx", "follows", "from dh")], 1, "follows"),
-        ([("dh", "WRONG"), ("dx", "follows", "from weighted_sum and dh")], 1, "follows"),
-        ([("dh", "right"), ("dx", "WRONG"), ("dx", "follows", "from dx")], 1, "WRONG"),
-        ([("dh", "right"), ("dx", "follows", "from dh"), ("dx", "WRONG")], 1, "WRONG"),
+        ([("dh", "right"), ("dx", "follows", "weighted_sum"), ("weighted_sum", "WRONG")], 1, "follows"),
+        ([("dh", "WRONG"), ("dx", "follows", "dh")], 1, "follows"),
+        ([("dh", "WRONG"), ("dx", "follows", "weighted_sum", "dh")], 1, "follows"),
+        ([("dh", "right"), ("dx", "WRONG"), ("dx", "follows", "dx")], 1, "WRONG"),
+        ([("dh", "right"), ("dx", "follows", "dh"), ("dx", "WRONG")], 1, "WRONG"),
         ([("dh", "right"), ("dx", "right"), ("dx", "WRONG")], 1, "WRONG"),
     ],
 )
 def test_a_line_that_follows_earns_its_point_only_if_a_numbered_line_loses_one(rows, points, last):
-    verdict = Verdict("softmax", "not right yet", 1, rows=tuple(Row("", *row) for row in rows))
+    rows = tuple(Row("", *row[:2], origins=row[2:]) for row in rows)
+    verdict = Verdict("softmax", "not right yet", 1, rows=rows)
     graded = Graded(verdict, {"dh": "(3)", "dx": "(4)"}, 2.0)
     assert (graded.points, graded.lines["dx"]) == (points, last)
 

@@ -16,6 +16,7 @@ solution. Fourth differences along a line find such a jump, and finer ones disti
 """
 
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,16 @@ SMALL = 1e-4  # relative to the output: largest jump or rounding error
 TIMES = 100  # relative to the jump: largest error that it explains
 
 
-def drowned(finding, first):
+class _Noise(NamedTuple):
+    """The errors within a forward pass."""
+
+    error: float  # of the loss
+    reason: str  # a sentence for the report
+    is_everywhere: bool = False  # True if no entry can be judged by short steps, also if it seemed right
+    is_jump: bool = False  # True if the output jumps at some places only
+
+
+def doubt_noisy(finding, first):
     """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
 
     An error e of the output causes an error of Σ|dy e| / h in a difference. Therefore the gradient is compared with
@@ -45,47 +55,56 @@ def drowned(finding, first):
     """
     if not finding.is_wrong and not np.isinf(finding.uncertainty).any():
         return
-    run = finding.run
-    steps, jump, length = steps_of(moved([finding.array], lambda: run.call.evaluate()[0])), 0.0, 1.0
-    is_coarse = steps is not None
-    if is_coarse:
-        error = float(np.sum(np.abs(run.dy) * steps))
-        size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
-        doubt = f"the forward pass is step-wise: the output changes in steps of {np.max(steps):.1g}"
-        if STEPS / 8 < size < 8 * STEPS:
-            doubt = "the output changes in steps of 6e-8 of its value, as if part of it were computed in float32"
-        if finding.step is not None:
-            raise NotComplexSafe(doubt)
-        first, length = _with_longer_steps(finding, first, error)
+    noise, length = _of_steps(finding), 1.0
+    if noise is None:
+        noise = _of_rounding(finding, first)
+    elif finding.step is not None:
+        raise NotComplexSafe(noise.reason)
     else:
-        forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
-        outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
-        error = float(np.sum(np.abs(run.dy) * np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)))
-        doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"
-        single = _single(forward, run.dy)
-        wrong, weight = finding.verdicts == WRONG, TIMES * float(np.sum(np.abs(run.dy)))
-        most = 8 * weight * SMALL * np.max(np.abs(run.y), initial=0) / finding.scales[wrong]
-        size = float(np.sum(np.abs(run.dy * run.y)))
-        is_coarse = 100 * (error + EPSILON * size) < single < SMALL * size
-        if is_coarse:
-            error = 2 * single
-            doubt = f"the loss jumps by about {single:.1g}, as if part of it were computed in float32"
-        elif np.all(np.abs(finding.analytic - first)[wrong] <= most):
-            jump = _jump(forward, run.y)
-        if jump:
-            error = RELATIVE_STEP * weight * jump
-            doubt = f"the forward pass is step-wise: the output jumps by {jump:.1g}, as if a solver stopped early"
-    uncertainty = 4 * error / (RELATIVE_STEP * length * finding.scales)
-    judged = (finding.verdicts == WRONG) | is_coarse
+        first, length = _with_longer_steps(finding, first, noise.error)
+    uncertainty = 4 * noise.error / (RELATIVE_STEP * length * finding.scales)
+    judged = (finding.verdicts == WRONG) | noise.is_everywhere
     is_open = judged & (np.abs(finding.analytic - first) <= uncertainty)
-    if not is_coarse and not is_open.any():
+    if not noise.is_everywhere and not is_open.any():
         return
-    if jump and finding.step is not None:
-        raise NotComplexSafe(doubt)
+    if noise.is_jump and finding.step is not None:
+        raise NotComplexSafe(noise.reason)
     finding.verdicts = np.where(is_open, CANNOT_TELL, np.where(judged, WRONG, finding.verdicts))
     finding.numeric = np.where(judged, first, finding.numeric)
     finding.uncertainty = np.where(judged, uncertainty, finding.uncertainty)
-    finding.doubt = doubt
+    finding.doubt = noise.reason
+
+
+def _of_steps(finding):
+    """Return the _Noise of an output that changes in steps, or None."""
+    run = finding.run
+    steps = steps_of(moved([finding.array], lambda: run.call.evaluate()[0]))
+    if steps is None:
+        return None
+    size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
+    reason = f"the forward pass is step-wise: the output changes in steps of {np.max(steps):.1g}"
+    if STEPS / 8 < size < 8 * STEPS:
+        reason = "the output changes in steps of 6e-8 of its value, as if part of it were computed in float32"
+    return _Noise(float(np.sum(np.abs(run.dy) * steps)), reason, is_everywhere=True)
+
+
+def _of_rounding(finding, first):
+    """Return the _Noise of rounding errors within the forward pass, or of jumps that may explain a wrong gradient."""
+    run = finding.run
+    forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
+    outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
+    error = float(np.sum(np.abs(run.dy) * np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)))
+    single, size = _single(forward, run.dy), float(np.sum(np.abs(run.dy * run.y)))
+    if 100 * (error + EPSILON * size) < single < SMALL * size:
+        reason = f"the loss jumps by about {single:.1g}, as if part of it were computed in float32"
+        return _Noise(2 * single, reason, is_everywhere=True)
+    wrong, weight = finding.verdicts == WRONG, TIMES * float(np.sum(np.abs(run.dy)))
+    largest = 8 * weight * SMALL * np.max(np.abs(run.y), initial=0) / finding.scales[wrong]
+    is_small = np.all(np.abs(finding.analytic - first)[wrong] <= largest)  # so that a small jump may explain it
+    if is_small and (jump := _jump(forward, run.y)):
+        reason = f"the forward pass is step-wise: the output jumps by {jump:.1g}, as if a solver stopped early"
+        return _Noise(RELATIVE_STEP * weight * jump, reason, is_jump=True)
+    return _Noise(error, f"rounding errors within the forward pass are as large as {error:.1g} in the loss")
 
 
 def _with_longer_steps(finding, first, error):
