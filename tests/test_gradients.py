@@ -28,10 +28,10 @@ ELSEWHERE = {
     },
     "learn/lessons.py": {  # solutions of exercises: tests/learn/test_learn.py
         *(f"{name}.<locals>.backward" for name in ("residual", "bare_block", "heads", "tied", "whole_model")),
-        "planted.<locals>.with_a_tuple.<locals>.one_backward",
+        "with_wrong_gradient.<locals>.with_a_tuple.<locals>.one_backward",
     },
     "learn/example_set/convolution.py": {"convolution.<locals>.backward"},  # likewise: test_learn_grading.py
-    "learn/attempt.py": {"as_promised.<locals>.promised.<locals>.backward"},  # of a learner's function: tests/learn
+    "learn/grading_run.py": {"as_promised.<locals>.promised.<locals>.backward"},  # of a learner's function: tests/learn
     "hooks.py": {"Hookable.forward"},  # says only that a subclass must define it
 }
 OBJECTIVES = ("sequence", "unbounded", "unlikelihood", "direct")

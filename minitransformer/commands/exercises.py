@@ -17,10 +17,10 @@ from pathlib import Path
 from gradcheck.front.program import started_as
 from gradcheck.front.streams import say, show, show_to_the_letter
 from minitransformer.learn import marks, workspace
-from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.derivations import files
 from minitransformer.learn.exercises import named_exercise, names_by_file
+from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.own import exercises_of, read_toml
 from minitransformer.learn.verdict import drawn_map
@@ -42,11 +42,11 @@ def start(arguments) -> int:
     exercises = [replace(exercise, student=student) for exercise in exercises]
     with Grader() as grader:
         if arguments.bug is not None:
-            from minitransformer.learn.planting import PAGE, planted
+            from minitransformer.learn.planting import PAGE, with_bug
 
             task = PAGE
             exercises = [exercise for exercise in exercises if not exercise.is_value]
-            text = partial(planted, seed=arguments.bug, grader=grader)
+            text = partial(with_bug, seed=arguments.bug, grader=grader)
         if arguments.notebook:
             text, ending = partial(in_a_notebook, text), ".ipynb"
         added, kept = workspace.start(arguments.out, exercises, arguments.level, text, ending, task)

@@ -18,9 +18,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from gradcheck.front.streams import error_in_words
-from minitransformer.learn.checking import Grader
 from minitransformer.learn.exercises import NOTHING, Exercise
 from minitransformer.learn.explaining import equation_numbers
+from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.refusing import of_header

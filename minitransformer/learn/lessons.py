@@ -246,7 +246,7 @@ PLANTED = """softmax-diagonal log-softmax batch-norm-ones batch-norm-std layer-n
 pre-norm-residual input-twice gelu-mixed dy-ignored"""
 
 
-def planted(name, wrong) -> Case:
+def with_wrong_gradient(name, wrong) -> Case:
     """Return a Case for first_steps.check on a museum exhibit, repaired unless `wrong`."""
     exhibit = find(name)
     function = exhibit.version(wrong)
@@ -341,5 +341,5 @@ CASES = [
     *map(schedule, (0, 3, 4, 11, 19, 25)),
     *[choice(u=u, top_p=top_p) for u in (0.0, 0.3, 0.6, 0.9, 0.999) for top_p in (0.05, 0.5, 0.7, 0.9, 1.0)],
     *[choice(temperature=temperature) for temperature in (0.001, 5.0)],
-    *[planted(name, wrong) for wrong in (False, True) for name in PLANTED.split()],
+    *[with_wrong_gradient(name, wrong) for wrong in (False, True) for name in PLANTED.split()],
 ]

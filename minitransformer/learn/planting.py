@@ -65,7 +65,7 @@ def of_museum(seed: int) -> list[OwnExercise]:
     return list(found.values())
 
 
-def planted(exercise, level: int, seed: int, grader) -> str:
+def with_bug(exercise, level: int, seed: int, grader) -> str:
     """Return the text of an exercise with a planted mistake. The given equations depend on `level`."""
     if level == FORWARD:
         raise ValueError(f"--bug: the level must be less than {FORWARD}, because the mistake is in backward")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minitransformer.learn.checking import Grader
+from minitransformer.learn.grading_client import Grader
 
 
 @pytest.fixture(scope="session")

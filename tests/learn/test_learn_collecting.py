@@ -28,9 +28,9 @@ from test_learn import solution
 from test_learn_grading import OWN, TOML
 
 from minitransformer import cli
-from minitransformer.learn.checking import Grader
 from minitransformer.learn.collecting import Graded
 from minitransformer.learn.exercises import exercise_set, named_exercise
+from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.submitted import submitted_in
 from minitransformer.learn.verdict import Row, Verdict
@@ -258,7 +258,7 @@ def test_of_several_files_the_most_complete_is_graded_then_the_newest(tmp_path):
 IMPATIENT = """
 import sys
 from minitransformer.__main__ import main
-from minitransformer.learn.checking import Grader
+from minitransformer.learn.grading_client import Grader
 
 Grader.__init__.__defaults__ = (8, 60)  # seconds, in place of 20
 sys.exit(main())

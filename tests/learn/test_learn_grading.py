@@ -17,14 +17,14 @@ from test_learn import blank_filled, solution
 
 from minitransformer import cli, learn
 from minitransformer.learn import check, plot
-from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
+from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.hints import OF_EXERCISES, STATE, lines_of, next_hint
 from minitransformer.learn.notebooks import sources_of_notebook
 from minitransformer.learn.small_model import loss_of_pairs, train
-from minitransformer.learn.values import OTHERWISE
 from minitransformer.learn.verdict import MAP, Verdict
+from minitransformer.learn.without_backward import OTHERWISE
 from minitransformer.learn.workspace import saved_files, start
 
 SOFTMAX = named_exercise("softmax")
@@ -252,7 +252,7 @@ def test_an_endless_loop_and_a_long_explanation_end_after_a_while(tmp_path):
 IMPORTED = """
 import sys
 from pathlib import Path
-from minitransformer.learn import grading
+from minitransformer.learn import grading_server as grading
 
 for name in grading.NEEDED_LATER:
     __import__(name)

@@ -7,7 +7,7 @@ from sampling import THOROUGH
 
 from minitransformer import cli
 from minitransformer.learn.exercises import EXERCISES, named_exercise
-from minitransformer.learn.planting import NAME, of_museum, planted, text_of
+from minitransformer.learn.planting import NAME, of_museum, text_of, with_bug
 
 QUICK = ("softmax",)
 SLOW = [pytest.param(e.name, marks=pytest.mark.slow) for e in EXERCISES if not e.is_value and e.name not in QUICK]
@@ -22,8 +22,8 @@ def names_in(text):
 @pytest.mark.parametrize("name", EACH)
 def test_the_line_is_to_be_named_and_repaired(name, graded, grader):
     exercise = named_exercise(name)
-    text = planted(exercise, 1, 0, grader)
-    assert text == planted(exercise, 1, 0, grader)
+    text = with_bug(exercise, 1, 0, grader)
+    assert text == with_bug(exercise, 1, 0, grader)
     verdict = graded(name, text)
     assert verdict.status == "begun" and verdict.sentence.startswith(f"{NAME} is still blank; wrong gradients: ")
     right = text_of(exercise.source.read_text("utf-8"), exercise, 1)
@@ -42,10 +42,10 @@ def test_the_line_is_to_be_named_and_repaired(name, graded, grader):
 
 def test_seeds_plant_different_mistakes_and_levels_hide_the_equations(grader):
     norm = named_exercise("layer_norm")
-    assert len({planted(norm, 1, seed, grader).partition("import")[2] for seed in range(5)}) >= 4
-    assert "(7)\n" in planted(norm, 1, 0, grader) and "(7)\n" not in planted(norm, 3, 0, grader)
+    assert len({with_bug(norm, 1, seed, grader).partition("import")[2] for seed in range(5)}) >= 4
+    assert "(7)\n" in with_bug(norm, 1, 0, grader) and "(7)\n" not in with_bug(norm, 3, 0, grader)
     with pytest.raises(ValueError, match="--bug: the level must be less than 4"):
-        planted(norm, 4, 0, grader)
+        with_bug(norm, 4, 0, grader)
 
 
 def test_the_museum_is_a_source_of_mistakes(tmp_path, monkeypatch, grader):

@@ -11,8 +11,8 @@ import pytest
 from gradcheck.contract import run_under_watch
 from gradcheck.lines.component import Trial, source_of, typical_mistakes
 from gradcheck.mistakes import KINDS
-from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.exercises import named_exercise
+from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.vocabulary import (
     GLOSSARY,
     OF_ANY_LINE,

@@ -21,8 +21,8 @@ import gradcheck
 from gradcheck.audit.mutations import mutate
 from minitransformer.learn.cutting import File, cut, functions_within
 from minitransformer.learn.exercises import EXERCISES, named_exercise
-from minitransformer.learn.grading import grade
-from minitransformer.learn.values import OTHERWISE
+from minitransformer.learn.grading_server import grade
+from minitransformer.learn.without_backward import OTHERWISE
 
 SAMPLE = MISTAKES if THOROUGH else MISTAKES[::3]
 NEAR_MISSES = 40 if THOROUGH else 3  # of each exercise

@@ -11,7 +11,7 @@ import gradcheck.diagnosis
 from gradcheck.mistakes import KINDS, ROWS
 from gradcheck.report import Problem
 from minitransformer.learn.exercises import named_exercise
-from minitransformer.learn.grading import grade
+from minitransformer.learn.grading_server import grade
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.vocabulary import OF_ANY_LINE, OF_EXERCISES
 

@@ -15,7 +15,7 @@ class Grader(Bounded):
     """Grade files in a separate process. Use it in a `with` block."""
 
     def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION):
-        super().__init__("minitransformer.learn.grading", megabytes=MEGABYTES)
+        super().__init__("minitransformer.learn.grading_server", megabytes=MEGABYTES)
         self.seconds, self.explanation = seconds, explanation
 
     def verdict(self, folder, name: str, first=lambda verdict: None) -> Verdict:

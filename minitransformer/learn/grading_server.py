@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.book.observation import parsed
-from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.learn.explaining import blank_rows
+from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.loading import (
     INSIDE,
     Fault,
@@ -31,8 +31,8 @@ from minitransformer.learn.loading import (
 )
 from minitransformer.learn.planting import hunted
 from minitransformer.learn.refusing import Refusal, is_untouched, of_header, refuse_other_tasks, source_of
-from minitransformer.learn.values import graded_value
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
+from minitransformer.learn.without_backward import graded_value
 from minitransformer.learn.workspace import exercise_in
 from minitransformer.module import plain
 from minitransformer.system.version import __version__
