@@ -89,7 +89,8 @@ def check_update(
                 another = walked(SHAPES[0])[0]
             largest = max(step.relative for step in report.steps)
             diagnosis, hints = name_the_mistake(rule, (course, another), largest)
-            raise GradientError(replace(report, diagnosis=diagnosis, hints=hints))
+            pairs, kinds = tuple(hint[:2] for hint in hints), tuple(kind for *_, kind in hints)
+            raise GradientError(replace(report, diagnosis=diagnosis, hints=pairs, kinds=kinds))
     return report
 
 

@@ -27,46 +27,72 @@ SMALL = 1e-5  # relative error of a step: larger than rounding in float32, small
 DECAY, L2 = "theta = theta - lr * weight_decay * theta", "g = g + weight_decay * theta"
 
 OF_UPDATES = [
-    mistake("update changed", right, wrong, sentence)
-    for sentence, *pairs in (
-        ("the step has the wrong sign", ("theta - step", "theta + step")),
-        ("the weight decay is missing", (DECAY, "pass"), (L2, "pass")),
-        ("t + 1 stands where t belongs", ("A ** t", "A ** (t + 1)")),
-        ("t - 1 stands where t belongs", ("A ** t", "A ** (t - 1)")),
-        ("the power t is missing, or t stays 1", ("A ** t", "A")),
-        ("the power is always 2, not t", ("A ** t", "A ** 2")),
-        ("the root is divided, not v", ("sqrt(v_hat)", "sqrt(v_new) / (1 - beta2 ** t)")),
-        ("β and 1 − β are exchanged", ("A * B + (1 - A) * C", "(1 - A) * B + A * C")),
-        ("the absolute value stands where the square belongs", ("A ** 2", "abs(A)")),
-        ("the gradient is squared twice", ("A ** 2", "A ** 4")),
-        ("1 − β is squared together with the gradient", ("A * B ** 2", "(A * B) ** 2")),
-        ("the mean is squared together with the gradient", ("A + B * C ** 2", "(A + B * C) ** 2")),
-        ("ε is inside the root", ("A + eps", "sqrt(A ** 2 + eps)"), ("A + eps", "sqrt(A ** 2 + eps ** 2)")),
-        ("ε is added before the bias of v is corrected", ("A + eps", "A + eps / sqrt(1 - beta2 ** t)")),
-        ("parentheses around the root and ε are missing", ("A / (B + eps)", "A / B - eps")),
-        ("parentheses around the root and ε are missing", ("A / (B + eps)", "A / B + eps")),
-        ("ε is added to the quotient, not to the root", ("lr * A / (B + eps)", "lr * (A / B + eps)")),
-        ("the decay is coupled, as L2 regularisation", (DECAY, L2), (DECAY, L2.replace("+ ", "+ lr * "))),
-        ("the decay is of the gradient, not of θ", (DECAY, "theta = theta - weight_decay * g")),
-        ("the weight decay is decoupled, as in AdamW", (L2, DECAY), (L2, DECAY.replace("lr * ", ""))),
-        ("the decay is multiplied by lr", (L2, L2.replace("+ ", "+ lr * "))),
-        ("the decay is missing from v", ("A ** 2", "(A - weight_decay * theta) ** 2")),
-        ("the gradient is multiplied by 1 − momentum", ("A * B + g", "A * B + (1 - A) * g")),
-        ("the momentum multiplies the gradient, not the velocity", ("A * B + g", "B + A * g")),
-        ("the momentum multiplies the gradient too", ("A * B + g", "A * (B + g)")),
-        ("the momentum has the wrong sign", ("A * B + g", "g - A * B")),
-        ("the momentum is Nesterov's", ("lr * velocity_new", "lr * (g + momentum * velocity_new)")),
-        ("the momentum is plain, not Nesterov's", ("g + momentum * velocity_new", "velocity_new")),
-        ("it is added to the gradient in m", ("A * g", "A * (g + weight_decay * theta)")),
-        ("it is divided by the root", ("lr * m_hat", "lr * (m_hat + weight_decay * theta)")),
-        ("it is subtracted after the step", ("theta - step", "(theta - step) * (1 - lr * weight_decay)")),
-        ("it is subtracted after the step", ("theta - step", "(theta - step) * (1 - weight_decay)")),
-        ("v stands where m belongs", ("lr * m_hat", "lr * v_hat")),
-        ("m stands where v belongs", ("sqrt(v_hat)", "sqrt(m_hat)")),
-        ("m_hat and v_hat are kept for the next step", ("A, m_new, v_new", "A, m_hat, v_hat")),
-        ("lr multiplies twice", ("lr * A", "lr * lr * A")),
-        ("it is twice as large", ("A * B", "2 * A * B")),
-        ("it is half as large", ("A * B", "A * B / 2")),
+    mistake(kind, right, wrong, sentence)
+    for kind, sentence, *pairs in (
+        ("sign flipped", "the step has the wrong sign", ("theta - step", "theta + step")),
+        ("term dropped", "the weight decay is missing", (DECAY, "pass"), (L2, "pass")),
+        ("power changed", "t + 1 stands where t belongs", ("A ** t", "A ** (t + 1)")),
+        ("power changed", "t - 1 stands where t belongs", ("A ** t", "A ** (t - 1)")),
+        ("power changed", "the power t is missing, or t stays 1", ("A ** t", "A")),
+        ("power changed", "the power is always 2, not t", ("A ** t", "A ** 2")),
+        ("brackets misplaced", "the root is divided, not v", ("sqrt(v_hat)", "sqrt(v_new) / (1 - beta2 ** t)")),
+        ("names exchanged", "β and 1 − β are exchanged", ("A * B + (1 - A) * C", "(1 - A) * B + A * C")),
+        ("power changed", "the absolute value stands where the square belongs", ("A ** 2", "abs(A)")),
+        ("power changed", "the gradient is squared twice", ("A ** 2", "A ** 4")),
+        ("brackets misplaced", "1 − β is squared together with the gradient", ("A * B ** 2", "(A * B) ** 2")),
+        (
+            "brackets misplaced",
+            "the mean is squared together with the gradient",
+            ("A + B * C ** 2", "(A + B * C) ** 2"),
+        ),
+        (
+            "brackets misplaced",
+            "ε is inside the root",
+            ("A + eps", "sqrt(A ** 2 + eps)"),
+            ("A + eps", "sqrt(A ** 2 + eps ** 2)"),
+        ),
+        (
+            "brackets misplaced",
+            "ε is added before the bias of v is corrected",
+            ("A + eps", "A + eps / sqrt(1 - beta2 ** t)"),
+        ),
+        ("brackets misplaced", "parentheses around the root and ε are missing", ("A / (B + eps)", "A / B - eps")),
+        ("brackets misplaced", "parentheses around the root and ε are missing", ("A / (B + eps)", "A / B + eps")),
+        (
+            "brackets misplaced",
+            "ε is added to the quotient, not to the root",
+            ("lr * A / (B + eps)", "lr * (A / B + eps)"),
+        ),
+        (
+            "update changed",
+            "the decay is coupled, as L2 regularisation",
+            (DECAY, L2),
+            (DECAY, L2.replace("+ ", "+ lr * ")),
+        ),
+        ("update changed", "the decay is of the gradient, not of θ", (DECAY, "theta = theta - weight_decay * g")),
+        ("update changed", "the weight decay is decoupled, as in AdamW", (L2, DECAY), (L2, DECAY.replace("lr * ", ""))),
+        ("factor added", "the decay is multiplied by lr", (L2, L2.replace("+ ", "+ lr * "))),
+        ("term dropped", "the decay is missing from v", ("A ** 2", "(A - weight_decay * theta) ** 2")),
+        ("factor added", "the gradient is multiplied by 1 − momentum", ("A * B + g", "A * B + (1 - A) * g")),
+        ("update changed", "the momentum multiplies the gradient, not the velocity", ("A * B + g", "B + A * g")),
+        ("brackets misplaced", "the momentum multiplies the gradient too", ("A * B + g", "A * (B + g)")),
+        ("sign flipped", "the momentum has the wrong sign", ("A * B + g", "g - A * B")),
+        ("update changed", "the momentum is Nesterov's", ("lr * velocity_new", "lr * (g + momentum * velocity_new)")),
+        ("update changed", "the momentum is plain, not Nesterov's", ("g + momentum * velocity_new", "velocity_new")),
+        ("term added", "it is added to the gradient in m", ("A * g", "A * (g + weight_decay * theta)")),
+        ("update changed", "it is divided by the root", ("lr * m_hat", "lr * (m_hat + weight_decay * theta)")),
+        (
+            "update changed",
+            "it is subtracted after the step",
+            ("theta - step", "(theta - step) * (1 - lr * weight_decay)"),
+        ),
+        ("update changed", "it is subtracted after the step", ("theta - step", "(theta - step) * (1 - weight_decay)")),
+        ("update changed", "v stands where m belongs", ("lr * m_hat", "lr * v_hat")),
+        ("update changed", "m stands where v belongs", ("sqrt(v_hat)", "sqrt(m_hat)")),
+        ("update changed", "m_hat and v_hat are kept for the next step", ("A, m_new, v_new", "A, m_hat, v_hat")),
+        ("factor added", "lr multiplies twice", ("lr * A", "lr * lr * A")),
+        ("factor changed", "it is twice as large", ("A * B", "2 * A * B")),
+        ("factor changed", "it is half as large", ("A * B", "A * B / 2")),
     )
     for right, wrong in pairs
 ]
@@ -84,8 +110,8 @@ KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt}
 class Change(NamedTuple):
     """One or two mistakes in a formula.
 
-    `lines` maps the index of each changed statement to a pair: the wrong text, and a sentence about the mistake that
-    quotes no code.
+    `lines` maps the index of each changed statement to a pair: the wrong text, and (sentence about the mistake that
+    quotes no code, kind).
     """
 
     sentence: str
@@ -124,7 +150,7 @@ class Lines:
             statement = with_node(self.statements[i], edit.old, edit.new)
             text = ast.unparse(statement)
             if {*names_in(statement)} <= self.names:  # otherwise the row is for another formula
-                hint = edit.sentence(NOBODY) or KINDS[edit.row.kind].sentence
+                hint = (edit.sentence(NOBODY) or KINDS[edit.row.kind].sentence, edit.row.kind)
                 found.setdefault((i, text), Change(edit.sentence(Reader()), {i: (text, hint)}, edit.row.kind))
         return list(found.values())
 
@@ -139,7 +165,9 @@ class Lines:
                     i: re.sub(r"\w+", lambda m, names=names: names.get(m[0], m[0]), self.texts[i]) for i in indices
                 }
                 lines = {
-                    i: (text, KINDS["name replaced"].sentence) for i, text in texts.items() if text != self.texts[i]
+                    i: (text, (KINDS["name replaced"].sentence, "name replaced"))
+                    for i, text in texts.items()
+                    if text != self.texts[i]
                 }
                 if lines:
                     yield Change(sentence, lines)
@@ -160,7 +188,7 @@ class Lines:
         pairs = [(self.texts[i], text) for i, (text, _) in lines]
         quoted = [f"without `{old}`" if new == "pass" else f"`{new}` in place of `{old}`" for old, new in pairs]
         targets = [(self.statements[i], hint) for i, (_, hint) in lines]
-        hints = tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", hint) for s, hint in targets)
+        hints = tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", *hint) for s, hint in targets)
         return f"{change.sentence}: {' and '.join(quoted)}" if len(lines) <= 2 else change.sentence, hints
 
 
@@ -170,10 +198,13 @@ def _compiled(text):
 
 
 def name_the_mistake(formula, courses, largest):
-    """Return (sentence, hints) about the mistake, both empty if it is not found. UpdateReport describes the hints."""
+    """Return (sentence, hints) about the mistake, both empty if it is not found.
+
+    Each hint is (name that the formula assigns, sentence without code, kind of mistake).
+    """
     for sentence, hints in _explanations(formula, courses, largest):
         if sentence:
-            return sentence, hints or (("", sentence),)
+            return sentence, hints or (("", sentence, ""),)
     return "", ()
 
 
@@ -182,7 +213,7 @@ def _explanations(formula, courses, largest):
     yield _still(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
     own = [*lines.changes(OF_UPDATES), *lines.renamed()] if lines else []
-    singles = [*own, *lines.changes(ROWS)] if lines else []
+    general = lines.changes(ROWS) if lines else []
     habits = list(around(formula, courses[0]))
 
     def first(changes, **habit):
@@ -192,12 +223,12 @@ def _explanations(formula, courses, largest):
         return "", ()
 
     outside = next((said for said, habit in habits if all(agrees(formula, c, **habit) for c in courses)), "")
-    sentence, hints = first(singles)
-    yield "; or ".join(filter(None, (outside, sentence))), hints or (("", outside),)
+    sentence, hints = first([*own, *general])
+    yield "; or ".join(filter(None, (outside, sentence))), hints or (("", outside, "update changed"),)
     yield "errors this small may come from float32 or from a rounded constant" if largest < SMALL else "", ()
     if formula.counts and not np.isfinite(np.concatenate(courses[0].thetas[1], axis=None)).any():
         yield "no entry is finite after the first step, as if t began at 0, where 1 - beta1 ** t is 0", ()
-    usual = own + [change for change in singles if change.kind in USUAL]
+    usual = own + [change for change in general if change.kind in USUAL]
     yield first(lines.pairs(usual) if lines else ())
     for outside, habit in habits:
         sentence, hints = first(usual, **habit)

@@ -32,6 +32,7 @@ class UpdateReport:
     problems: tuple[str, ...] = ()  # faults that make a comparison impossible, such as a change of a parameter's shape
     diagnosis: str = ""  # a sentence on the mistake, or empty if it is not known
     hints: tuple[tuple[str, str], ...] = ()  # pairs (name that the formula assigns, sentence without code)
+    kinds: tuple[str, ...] = ()  # the kind of mistake of each hint (gradcheck/mistakes/kinds.py)
     notes: tuple[str, ...] = ()  # the conditions of the check, which are not faults
 
     @property

@@ -37,10 +37,10 @@ def graded_value(exercise, function, level, left, package) -> Verdict:
     rows = rows_of_names(exercise, function, case or exercise.cases()[0]) if level < NOTHING else []
     for k, row in enumerate(rows):
         if row.verdict == "WRONG":
-            words = known.get(row.name) or known.get("") or row.sentence
-            rows[k] = Row(row.equation, row.name, row.verdict, words)
+            words, kind = known.get(row.name) or known.get("") or (row.sentence, "")
+            rows[k] = Row(row.equation, row.name, row.verdict, words, kind)
             return Verdict(name, WRONG, level, rows=tuple(rows))
-    return Verdict(name, WRONG, level, "; ".join(known.values()) or sentence)
+    return Verdict(name, WRONG, level, "; ".join(words for words, _ in known.values()) or sentence)
 
 
 def first_difference(exercise, function, package):
@@ -102,11 +102,14 @@ def same(found, expected) -> bool:
 
 
 def hints(function) -> dict:
-    """Return {name: sentence} of the mistakes in a step of AdamW."""
+    """Return {name: (sentence, kind)} of the mistakes in a step of AdamW."""
     try:
         check_update(function, "adamw")
     except GradientError as error:
-        return {NAMES.get(name, name): words for name, words in error.report.hints} or {"": error.report.failures()[0]}
+        report = error.report
+        pairs = zip(report.hints, report.kinds, strict=True)
+        named = {NAMES.get(name, name): (words, kind) for (name, words), kind in pairs}
+        return named or {"": (report.failures()[0], "")}
     return {}
 
 
