@@ -133,7 +133,8 @@ def _named(scene, target, mistake, typical):
     """
     event = mistake.event if mistake else target.event
     name = target.name if event is target.event else scene.name(event)
-    elsewhere = {other.name for other in scene.targets if other.is_shown and not other.reason} - {name}
+    shown = [other.event for other in scene.targets if other.is_shown and not other.reason]
+    elsewhere = {scene.name(other) for other in shown} - {name}  # a returned expression has no name
     here = [t for t in typical if name in t.names or elsewhere.isdisjoint(t.names)]
     is_repaired = mistake is not None and mistake.kind not in ("", WITHIN)
     fitting = [t for t in here if t.row.rank == 1 or not is_repaired]
