@@ -69,7 +69,7 @@ class Probe:
     locals = staticmethod(builtins.locals)  # of the frame that calls it
 
     def __init__(self):
-        self.names: dict = {}  # the local names of the last call in a loop
+        self.names = {}  # the local names of the last call in a loop
         self.changes, self.events, self.counts, self.witness = {}, None, {}, None
         self.moved = set()  # sites of the parts that are recorded, or None for all sites
 
