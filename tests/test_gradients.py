@@ -31,6 +31,7 @@ ELSEWHERE = {
         "with_wrong_gradient.<locals>.with_a_tuple.<locals>.one_backward",
     },
     "learn/example_set/convolution.py": {"convolution.<locals>.backward"},  # likewise: test_learn_grading.py
+    "learn/vocabulary.py": {"with_result_of.<locals>.adapted.<locals>.backward"},  # likewise: test_learn_vocabulary.py
     "learn/grading_run.py": {"as_promised.<locals>.promised.<locals>.backward"},  # of a learner's function: tests/learn
     "hooks.py": {"Hookable.forward"},  # says only that a subclass must define it
 }

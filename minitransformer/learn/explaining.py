@@ -6,7 +6,6 @@ from dataclasses import replace
 from gradcheck.mistakes import KINDS, Student
 from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.verdict import Row
-from minitransformer.module import plain
 
 
 def equation_numbers(exercise) -> dict:
@@ -43,8 +42,7 @@ def rows_by_steps(attempt, failure):
     exercise, path = attempt.exercise, attempt.path
     options = {"others": attempt.others(failure.case), "file": str(path), "component": component_of(exercise)}
     try:
-        with plain():
-            report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, **options)
+        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, **options)
     except (TypeError, ValueError):
         return [], ()
     rows, student = [], Student(path.read_text("utf-8"), glossary_of(exercise.name))

@@ -406,8 +406,12 @@ def with_result_of(exercise, function):
 
     @wraps(function)
     def adapted(*inputs, **options):
-        y, *_, backward = function(*inputs, **options)  # one_page.py returns the logits as well
-        return of_result(exercise, y), lambda dy: backward(of_result(exercise, dy))
+        y, *_, its_backward = function(*inputs, **options)  # one_page.py returns the logits as well
+
+        def backward(dy):
+            return its_backward(of_result(exercise, dy))
+
+        return of_result(exercise, y), backward
 
     return adapted
 
