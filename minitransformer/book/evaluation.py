@@ -43,8 +43,11 @@ def indexed_axes(labels, letters, name):
     if len(letters) > len(labels):
         axes = f"the axes {', '.join(map(str, labels))}" if labels else "no axes"
         raise NoValue(f"{name} has {axes}, so it cannot have the indices {letters}")
-    where = [len(labels) - len(letters) + k for k in range(len(letters))]
-    return [0, *where[1:]] if letters and letters[0] in FIRST_AXIS else where
+    where, names = [len(labels) - len(letters) + k for k in range(len(letters))], [str(label) for label in labels]
+    if 0 < len(letters) < len(labels) and letters[0] in (*names, *FIRST_AXIS):
+        first = names.index(letters[0]) if letters[0] in names else 0
+        where[0] = min(first, where[0])
+    return where
 
 
 def entry_axes(labels, node):
@@ -187,11 +190,9 @@ class Scope:
             return self.combined(np.multiply, a, b)
         if len(left) == len(right) == 1 and not a.is_row:
             if b.is_row:
-                rows, columns = (
-                    dict(zip(axes, [axis], strict=True))
-                    for axes, axis in zip((left, right), placed(left + right), strict=True)
-                )
-                return self.combined(np.multiply, a.renamed(rows), replace(b, is_row=False).renamed(columns))
+                first, second = placed(left + right)
+                b = replace(b, is_row=False).renamed({right[0]: second})
+                return self.combined(np.multiply, a.renamed({left[0]: first}), b)
             if left != right:
                 axes = f"{left[0]} and {right[0]}"
                 raise NoValue(
@@ -236,6 +237,8 @@ class Scope:
     def aligned(self, a, b):
         """Return two sides of an equation with the same labels, and a remark on an index in only one of them."""
         a, b = self.with_indices(a, b), self.with_indices(b, a)
+        if a.values.size == b.values.size and all(isinstance(x, Axis) and x.is_position for x in a.labels + b.labels):
+            return a, replace(b, values=b.values.reshape(a.values.shape), labels=a.labels), ""  # (n,) and (n, 1)
         labels = self.in_order(lambda left, right: left, a, b).labels
         (left, *_), (right, *_) = ([str(i) for i in labels if i not in side.labels] + [""] for side in (b, a))
         remark = f"{left} is free on the left side only" if left else ""

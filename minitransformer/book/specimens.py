@@ -295,7 +295,6 @@ def specimens() -> dict[str, list[Specimen]]:
         "module.py": of_the_chain_rule(),
         "layers/linear.py": [
             on(linear, "P I, I O, O", "P=3 I=4 O=2", weight_and_bias),
-            on(linear, "I, I O, O", "I=4 O=2", weight_and_bias, explains=True),
         ],
         "layers/embedding.py": [
             on(embedding, (np.array([3, 1, 3]), normal(6, 4)), "P=3 V=6 C=4", "W = weight; id = ids", onehot),
@@ -304,9 +303,7 @@ def specimens() -> dict[str, list[Specimen]]:
         "layers/positions.py": of_positions(),
         "layers/layer_norm.py": [
             on(layer_norm, "P C, C, C", "P=3 C=4"),
-            on(
-                layer_norm, "C, C, C", "C=5", "J = derivatives(lambda x: layer_norm(x, 1 + 0 * x, 0 * x)[0], x)", column
-            ),
+            on(layer_norm, "C, C, C", "C=5", f"J = {jacobian.format('layer_norm(x, 1 + 0 * x, 0 * x)')}", column),
         ],
         "layers/rms_norm.py": [
             on(rms_norm, "P C, C", "P=3 C=4"),

@@ -72,6 +72,15 @@ RIGHT = [
 ]
 
 
+def test_axes_of_one_length_are_aligned_as_by_numpy():
+    x = np.random.default_rng(1).normal(size=(3, 3))
+    named = {"x": x, "s": x.sum(1), "k": x.sum(1, keepdims=True), "u": x / x.sum(1, keepdims=True), "z": x @ x + x[0]}
+    for equation in ("s = Σ x", "k = Σ x", "u = x / Σ x", "u = x / k", "z = x x + v", "s = Σ xᵀᵀ", "s_i = Σ_j x_ij"):
+        assert relative_error(*both_sides(*n.parse(equation).sides, Scope(named | {"v": x[0]}))) < 1e-12
+    for equation in ("s = Σ xᵀ", "u = x / Σ xᵀ", "z = x xᵀ + v", "s_i = Σ_j x_ji", "x = xᵀ"):
+        assert relative_error(*both_sides(*n.parse(equation).sides, Scope(named | {"v": x[0]}))) > 1e-3
+
+
 WRONG = [
     ("S_t = S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ", ""),
     ("S_t = g_t S_{t−1} + β_t v_t k_tᵀ", ""),
