@@ -358,8 +358,8 @@ class Scope:
         elementwise function.
         """
         (by, j), (of, i) = (self.name_of(part) or (None, "") for part in (node.by, node.of))
-        if of is None and node.of == n.Symbol("L"):  # the loss
-            return self.evaluate(n.Symbol(f"d{node.by.text}"))
+        if of is None and node.of == n.Symbol("L") and by:  # the loss
+            return self.evaluate(n.Symbol(f"d{by}{'_' * bool(j)}{j}"))
         if self.jacobian is None or by is None or (of is None and isinstance(node.of, n.Symbol)):
             raise NoValue("a derivative of, or with respect to, a name without a value")
         whole = self.jacobian(of or node.of, by)

@@ -367,7 +367,8 @@ class Parser:
         self.take("/")
         if not self.peek().startswith("∂"):
             self.fail("∂ is expected in the denominator of a derivative")
-        return Derivative(of, Symbol(self.take().removeprefix("∂")))
+        by = Symbol(self.take().removeprefix("∂"))
+        return Derivative(of, Power(by, self.exponent()) if self.adjacent() and self.kind() == "superscript" else by)
 
 
 def tokens(text, start):

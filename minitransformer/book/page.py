@@ -124,7 +124,9 @@ class Words:
     def heat_map(self, statement):
         """Return a heat map of the Jacobian that an equation defines, or ""."""
         left, run = statement.equation.sides[0], statement.shown_on
-        if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
+        if run is None or not isinstance(left, n.Derivative):
+            return ""
+        if not (isinstance(left.of, n.Symbol) and isinstance(left.by, n.Symbol)):
             return ""
         letters, matrix = left.of.subscript + left.by.subscript, run.jacobian(left.of.base, left.by.base)
         both = [letter for letter in left.of.subscript if letter in left.by.subscript]

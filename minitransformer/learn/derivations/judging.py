@@ -148,10 +148,13 @@ class Judge:
     def give(self, world, name, letters, expression):
         choices = {key: found for key, found in self.choices(expression).items() if isinstance(key, str)}
         choices |= {key: found[:1] for key, found in choices.items() if key in (DOT, MATRIX)}
-        if several := [key for key, found in choices.items() if len(found) > 1]:
-            raise NoValue(f"{several[0]} may be that of several axes")
-        scope = self.scope(world, {key: found[0] for key, found in choices.items()})
-        world.define(name, letters, expression, scope)
+        if several := [key for key, found in choices.items() if len(found) > 1 and key not in (IDENTITY, ONES)]:
+            raise NoValue(f"{several[0]} may be the length of several axes")
+        chosen = (dict(zip(choices, each, strict=True)) for each in itertools.product(*choices.values()))
+        scopes = [self.scope(world, readings_of) for readings_of in chosen]
+        if len(scopes) > 1:  # I and 1 have the axes of the other terms
+            scopes = sorted(scopes, key=lambda scope: rank_of(expression, scope))
+        world.define(name, letters, expression, scopes[0])
 
     def reroute(self, forward):
         """Replace the forward pass with an equivalent one. Return False if it computes other values."""
@@ -204,7 +207,7 @@ class Judge:
                 pair = tuple((self.name_of(part) or ("",))[0] for part in (node.of, node.by))
                 if "" not in pair:
                     found[pair] = self.alive.get(pair, [TOTAL, PARTIAL])
-                if "_" not in node.by.text:
+                if not (self.name_of(node.by) or ("", ""))[1]:
                     found[MATRIX] = [False, True]
             elif isinstance(node, n.Symbol) and DOT in node.text:
                 moving += [x for x in self.forward.inputs if node.text.partition("_")[0] == x + DOT]
@@ -290,7 +293,7 @@ class Judge:
         for side, other in itertools.permutations(equation.sides, 2):
             found = self.name_of(side)
             if isinstance(side, n.Derivative) and side.of == n.Symbol("L"):
-                found = self.name_of(n.Symbol(f"d{side.by.text}"))
+                found = self.name_of(n.Symbol(f"d{(self.name_of(side.by) or ('?',))[0]}"))
             if found:
                 self.forms.append((found[0], other))
             elif isinstance(side, n.Derivative):
@@ -311,6 +314,14 @@ class Judge:
             names = [self.name_of(part) for part in (node.of, node.by)]
             return node in closed and all(name and not self.worlds[0][name[0]].labels for name in names)
         return all(self.is_closed(child, closed) for child in n.children(node))
+
+
+def rank_of(expression, scope):
+    """Return the number of axes of an expression, or infinity if it has no value."""
+    try:
+        return len(scope.summand(expression, "").labels)
+    except (NoValue, Unequal):
+        return np.inf
 
 
 def close(a, b):

@@ -25,6 +25,7 @@ SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, re
 FUNCTIONS = {"exp", "log", "tanh", "erf", "sin", "cos", "mean", "max", "min", "softmax", "diag", "tr", "inner"}
 SMALL_WORDS = """and as becomes by equals for from get gives hence if in is it let now of or plug put set so that the
 then this thus to using we where which with since because yields""".split()  # noqa: SIM905
+INNER = re.compile(r"⟨((?:[^⟨⟩,()]|\((?:[^()]|\([^()]*\))*\))*),([^⟨⟩]*)⟩")
 MARKS = {"\u0302": "hat", "\u0307": "dot"}
 OPERATORS = set("=·+−/(≈≤≥")
 
@@ -99,7 +100,8 @@ def translated(line: str) -> str:
     text = re.sub(r"\b(?:sigmoid|logistic)(?=′*\()", "σ", text)
     text = re.sub(r"\b(mean(?:_\w+)?)\s+\(", r"\1(", text)
     text = re.sub(r"[1𝟙]\[|[1𝟙]_\(", "[", text)
-    text = re.sub(r"⟨([^⟨⟩,]*),([^⟨⟩]*)⟩", r"inner(\1, \2)", text)
+    while "⟨" in text and text != (inner := INNER.sub(r"inner(\1, \2)", text)):  # from the innermost outwards
+        text = inner
     text = re.sub(r"∂\s+(?=[\\\w])", "∂", text)
     text = re.sub(r"\\?(?<![A-Za-z_])[A-Za-z]+(?:_?(?:hat|dot))?\d?(?:_\w+)?", word, text)
     text = re.sub(r"([²³])_(\w+)", r"_\2\1", text)
