@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gradcheck.front.tables import table
-
 
 @dataclass(frozen=True)
 class ArgumentReport:
@@ -164,6 +162,8 @@ class Report:
         return report_html(self)
 
     def __str__(self) -> str:
+        from gradcheck.front.tables import table
+
         header = ("  argument", "entries", "absolute", "relative", "oracle ±", "verdict")
         rows = [header, *((f"  {a.name}", a.extent, *a.numbers, a.verdict) for a in self.arguments)]
         lines = table(rows, "<>>>><", indent=0) if self.arguments else []

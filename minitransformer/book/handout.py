@@ -1,7 +1,6 @@
 """Make a chapter's handout, with blanks for gradients and their code, and its key."""
 
 import re
-from collections import Counter
 from html import escape
 
 from minitransformer.book.listing import Passage, passages
@@ -43,7 +42,6 @@ class Blanks(Words):
         super().__init__(derivations)
         asked = [s for s in derivations.statements if s.is_of_gradient]
         self.rooms = rooms(asked, derivations.source)
-        self.lefts = Counter((s.function, s.number, s.equation.sides[0]) for s in asked)
         names = {re.escape(text) for s in asked for node in names_given(s.equation) for text in texts_of(node)}
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
@@ -74,11 +72,7 @@ class Blanks(Words):
         left = mathml(statement.equation, self.names, only_left=True)
         tied = self.tied("equation to-fill", statement)
         blank = f'<span class="blank" style="height:{self.rooms[id(statement)]:.0f}mm"></span>'
-        of_several = self.lefts[statement.function, statement.number, statement.equation.sides[0]] > 1
-        # A remark is needed only to distinguish equal left sides. Otherwise it may reveal the answer.
-        remarks = " ".join(map(escape, statement.remarks * of_several))
-        remark = f'<span class="remark">{remarks}</span>' * bool(remarks)
-        return f"<div {tied}><div>{left}{remark}{blank}</div><span>({statement.number})</span></div>"
+        return f"<div {tied}><div>{left}{blank}</div><span>({statement.number})</span></div>"
 
     def pictures(self, function):
         """Return "", because the graph and the Jacobians are part of the answer."""
