@@ -87,9 +87,19 @@ class Source:
     def __init__(self, function):
         self.function, self.tree = function, tree_of(function)
         self.text, self.first = inspect.getsource(function).splitlines(), function.__code__.co_firstlineno
-        backward = next(node for node in ast.walk(self.tree) if getattr(node, "name", "") == "backward")
-        self.statements = list(_statements(backward))
+        backward = [node for node in ast.walk(self.tree) if getattr(node, "name", "") == "backward"]
+        if not backward:
+            raise ValueError(f"component: {function.__name__} defines no function `backward` within itself")
+        self.statements = list(_statements(backward[0]))
         self.known = frozenset(name for where, _ in self.statements for name in where.split(", "))
+
+    def require_places(self, rows):
+        """Raise ValueError if the place of a row does not exist."""
+        places = [where for where, _ in self.statements]
+        for row in rows:
+            if row.where and row.where not in places:
+                name, listed = self.function.__name__, ", ".join(map(repr, places))
+                raise ValueError(f"component: where must be a target in {name}.backward ({listed}), not {row.where!r}")
 
     def mistakes(self, rows):
         """Yield (Typical, function with this mistake) for each row and each place of it."""
@@ -186,11 +196,13 @@ def _called(right, function, call):
 
 def typical_mistakes(component, scenes):
     """Return the Typical mistakes that explain wrong gradients on all Scenes, those that explain most first."""
-    function = getattr(component.function, "forward", component.function)
+    function = inspect.unwrap(getattr(component.function, "forward", component.function))
+    source = source_of(function)
+    source.require_places(component.rows)
     trials = [Trial(component, function, scene) for scene in scenes if scene is not None]
     first, *others = [trial for trial in trials if trial.truth is not None] or [None]
     found = []
-    for one, wrong in source_of(function).mistakes(component.rows) if first and first.wrong else ():
+    for one, wrong in source.mistakes(component.rows) if first and first.wrong else ():
         explained = first.explained(wrong)
         if explained and all(explained & other.wrong <= (other.explained(wrong) or set()) for other in others):
             found.append(replace(one, explained=len(explained)))

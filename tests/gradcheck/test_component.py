@@ -114,3 +114,19 @@ def test_a_right_function_has_no_typical_mistake_and_a_component_that_raises_is_
 
     assert first_wrong(softmax) is None
     assert first_wrong(diagonal, ROWS[:1], broken).kind != "diagonal alone"
+
+
+@pytest.mark.parametrize(
+    "right, row, message",
+    [
+        (np.round, ROWS[0], "round defines no function `backward`"),
+        (
+            softmax,
+            typical("term dropped", "dy", "a term", where="dz"),
+            "where must be a target in softmax.backward .*'dz'",
+        ),
+    ],
+)
+def test_a_component_without_the_place_of_a_row_is_refused(right, row, message):
+    with pytest.raises(ValueError, match=message):
+        first_wrong(diagonal, (row,), right)
