@@ -72,15 +72,6 @@ def test_the_slope_at_zero_is_what_everyone_takes(name):
     assert slope(ACTIVATIONS[name], np.zeros(1))[0] == (0 if name == "relu" else 0.5)
 
 
-@each
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_extreme_numbers_stay_finite(name, dtype):
-    x = np.array([-1e4, -200, -90, 90, 200, 1e4], dtype)
-    y, backward = ACTIVATIONS[name](x)
-    assert np.allclose(y, np.maximum(x, 0), atol=1e-6)
-    assert np.allclose(backward(np.full_like(x, 3)), np.where(x > 0, 3, 0), atol=1e-6)
-
-
 @pytest.mark.parametrize("shape", [(), (1,), (32767,), (3, 21847), (2, 32768)])
 def test_gelu_in_float32_keeps_float32s_digits_in_arrays_of_any_size(rng, shape):
     x = rng.normal(0, 3, size=shape).astype(np.float32)
@@ -99,13 +90,6 @@ def test_gelu_in_float32_takes_views_in_any_order_of_memory(rng):
     copied, copied_backward = gelu(view.copy())
     assert np.array_equal(y, copied)
     assert np.array_equal(backward(view), copied_backward(view))
-
-
-def test_an_unknown_form_of_gelu_and_a_list_are_named():
-    with pytest.raises(ValueError, match="gelu: approximate must be 'none' or 'tanh', not 'erf'"):
-        gelu(np.ones(3), approximate="erf")
-    with pytest.raises(TypeError, match=r"^relu: x must be floating-point, not list$"):
-        relu([1.0, 2.0])
 
 
 def test_relu_of_nan_is_nan_and_its_gradient_passes_there_as_it_does_in_pytorch():

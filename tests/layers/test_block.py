@@ -74,16 +74,3 @@ def test_dropout_applies_to_what_each_layer_adds_and_to_the_weights(rng):
     assert np.allclose(dropped_y, x + kept_attended + kept_fed)
     block.dropout.p, block.attention.dropout.p = 0.0, 0.5
     assert not np.allclose(y, block(x, rng=np.random.default_rng(1))[0]), "dropout of the weights alone"
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ({"norm": "batch_norm"}, "unknown norm 'batch_norm'; choose from layer_norm, rms_norm"),
-        ({"feed_forward": "tanh"}, "unknown feed_forward 'tanh'; choose from gelu, gelu_tanh, relu, swiglu"),
-        ({"n_kv_heads": 4}, "n_kv_heads must divide the 2 query heads, not be 4"),
-    ],
-)
-def test_choices_that_cannot_be_are_named(options, words):
-    with pytest.raises(ValueError, match=words):
-        TransformerBlock(C, H, F, **options)

@@ -44,26 +44,3 @@ def test_the_gate_times_the_rest_has_the_gradients_of_a_product(rng, dtype, tole
     for found, expected in zip((p, *backward(dp)), (g * sigma * u, dp * u * slope, dp * g * sigma), strict=True):
         assert found.dtype == dtype
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-
-
-def test_a_gate_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"swiglu: g \(3, 4\) and u \(4,\) must have the same shape"):
-        swiglu(np.ones((3, 4)), np.ones(4))
-
-
-def test_the_gated_layer_has_no_biases_unless_asked():
-    assert len(GatedFeedForward(4, 7).parameters()) == 3
-    assert len(GatedFeedForward(4, 7, bias=True).parameters()) == 6
-
-
-@pytest.mark.parametrize("kind", [FeedForward, GatedFeedForward])
-def test_the_projection_to_the_residual_stream_has_a_deviation_of_its_own(kind, rng):
-    layer = kind(100, 120, std=0.5, residual_std=0.1, rng=rng)
-    assert layer.up.weight.data.std() == pytest.approx(0.5, rel=0.03)
-    assert layer.down.weight.data.std() == pytest.approx(0.1, rel=0.03)
-    assert kind(100, 120, std=0.5, rng=rng).down.weight.data.std() == pytest.approx(0.5, rel=0.03)
-
-
-def test_an_unknown_activation_is_named():
-    with pytest.raises(ValueError, match="unknown activation 'tanh'; choose from gelu, gelu_tanh, relu"):
-        FeedForward(4, 7, "tanh")

@@ -166,14 +166,6 @@ def test_adapters_that_do_not_fit_are_refused_and_the_model_is_unchanged(pattern
     assert [name for name, _ in lm.model.named_parameters()] == names
 
 
-def test_shapes_that_do_not_fit_are_named(rng):
-    x, a, b = drawn(rng)
-    with pytest.raises(ValueError, match=r"low_rank: the last axis of x \(2, 7, 4\) must be 5, the rows of a \(5, 3\)"):
-        low_rank(x[..., :4], a, b)
-    with pytest.raises(ValueError, match=r"low_rank: the rows of b \(2, 4\) must be 3, the columns of a \(5, 3\)"):
-        low_rank(x, a, b[:2])
-
-
 class Stack(Module):
     """Linear maps one after another, in a list."""
 

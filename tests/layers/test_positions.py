@@ -103,23 +103,3 @@ def test_the_module_passes_its_settings_on(rng):
     expected = rotary(x, positions=np.arange(3), **options)[0]
     assert np.array_equal(Rotary(**options)(x, positions=np.arange(3))[0], expected)
     assert not np.allclose(expected, rotary(x, positions=np.arange(3))[0])
-
-
-@pytest.mark.parametrize(
-    "call, words",
-    [
-        (lambda: sinusoidal_positions(4, 5), "sinusoidal positions require an even number of channels, not 5"),
-        (lambda: rotary(np.ones((3, 5)), positions=np.arange(3)), "even number of channels per head, not 5"),
-        (lambda: rotary(np.ones(4), positions=np.arange(4)), r"x \(4,\) must be \(..., positions, channels\)"),
-        (lambda: rotary(np.ones((3, 4)), positions=np.arange(2)), r"positions must have shape \(3,\) for x"),
-        (lambda: rotary(np.ones((3, 4)), positions=np.arange(3), layout="llama"), "unknown rotary layout 'llama'"),
-        (lambda: frequencies(4, scaling={"rope_type": "yarn"}), "rope_type 'yarn'; choose from linear, llama3"),
-        (
-            lambda: frequencies(4, scaling={"rope_type": "linear"}),
-            "rope_scaling of type 'linear' must have the key 'factor'",
-        ),
-    ],
-)
-def test_settings_that_cannot_be_are_named(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()
