@@ -1,113 +1,28 @@
-"""Wrong gradients that everyone writes sooner or later, and random ones: each is caught in exactly its arguments."""
+"""Gradients at the limits of a check, and random polynomials: right ones are always right, wrong ones always wrong."""
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
-from verdicts import check, normal, verdict, verdicts
+from verdicts import check
 
-import gradcheck
 from gradcheck import GradientError
-
-T = 4
-
-
-def softmax(x, *, bug=None):
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    y = e / e.sum(axis=-1, keepdims=True)
-
-    def backward(dy):
-        if bug == "without the Jacobian":
-            return dy
-        if bug == "zeros":
-            return np.zeros_like(dy)
-        if bug == "missing term":
-            return y * dy
-        axis = -2 if bug == "wrong axis" else -1
-        total = np.mean if bug == "mean for sum" else np.sum
-        dx = y * (dy - total(dy * y, axis=axis, keepdims=True))
-        return -dx if bug == "sign flipped" else dx
-
-    return y, backward
-
-
-def layer_norm(x, gamma, beta, *, bug=None):
-    centred = x - x.mean(axis=-1, keepdims=True)
-    r = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
-    x_hat = centred * r
-
-    def backward(dy):
-        positions = tuple(range(dy.ndim - 1))
-        dx_hat = dy if bug == "gamma outside the means" else dy * gamma
-        shift = dx_hat.mean(axis=-1, keepdims=True)
-        scale = x_hat * (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        if bug == "shift forgotten":
-            shift = 0.0
-        if bug == "scale forgotten":
-            scale = 0.0
-        dx = r * (dx_hat - shift - scale)
-        if bug == "gamma outside the means":
-            dx = dx * gamma
-        dgamma = (dy * x_hat).sum(axis=positions)
-        dbeta = dy.sum(axis=positions)
-        if bug == "mean of dy":
-            dbeta = dy.mean(axis=positions)
-        if bug == "exchanged":
-            dgamma, dbeta = dbeta, dgamma
-        return dx, dgamma, dbeta
-
-    return gamma * x_hat + beta, backward
-
-
-SHAPES = {softmax: [(3, T)], layer_norm: [(2, 3, 5), (5,), (5,)]}
-BUGS = {  # bug: the function, and the arguments whose gradient it makes wrong
-    **dict.fromkeys(["gamma outside the means", "shift forgotten", "scale forgotten"], (layer_norm, ["x"])),
-    "mean of dy": (layer_norm, ["beta"]),
-    "exchanged": (layer_norm, ["gamma", "beta"]),
-    **dict.fromkeys(["without the Jacobian", "zeros", "missing term", "wrong axis"], (softmax, ["x"])),
-    **dict.fromkeys(["mean for sum", "sign flipped"], (softmax, ["x"])),
-}
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
-
-
-@pytest.mark.parametrize("function", SHAPES, ids=lambda function: function.__name__)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_right_gradient_passes(function, seed):
-    inputs = [normal(*shape, seed=seed) for shape in SHAPES[function]]
-    report = check(function, *inputs, seed=seed)
-    assert report.is_right and max(argument.worst_relative for argument in report.arguments) < 1e-8
-    assert [argument.entries for argument in report.arguments] == [array.size for array in inputs]
-
-
-@pytest.mark.parametrize("bug", BUGS)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_planted_bug_is_caught_in_the_arguments_it_affects_and_in_no_other(bug, seed):
-    function, wrong = BUGS[bug]
-    found = verdicts(function, *(normal(*shape, seed=seed) for shape in SHAPES[function]), seed=seed, bug=bug)
-    assert [name for name, verdict in found.items() if verdict != "right"] == wrong
-
-
-def test_gamma_outside_the_means_cannot_be_seen_at_gamma_one():
-    # The value that every layer norm starts from: this is why parameters are drawn at random.
-    assert check(layer_norm, normal(2, 3, 5), np.ones(5), np.zeros(5), bug="gamma outside the means").is_right
+from minitransformer import softmax
 
 
 def test_a_softmax_backward_of_zeros_under_a_nearly_constant_dy_is_beyond_central_differences_alone():
     # The very reason for refusing a constant one: here it is off by 1e-12, so that it is let through.
-    x = np.random.default_rng(0).standard_normal((3, T))
-    dy = np.ones((3, T))
+    def zeros(x):
+        return softmax(x)[0], np.zeros_like
+
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    dy = np.ones((3, 4))
     dy[0, 0] += 1e-12
     with pytest.raises(GradientError, match=r"disagree.*the complex step gives"):
-        check(softmax, x, dy=dy, bug="zeros")
+        check(zeros, x, dy=dy)
     with pytest.raises(GradientError, match="cannot tell: the norm of the gradient is"):
-        check(softmax, x, dy=dy, bug="zeros", oracles="central")
-    assert check(softmax, x, dy=dy, bug="zeros", oracles="central", atol=1e-8).is_right
-
-
-def test_a_checker_one_and_a_half_times_the_truth_calls_right_gradients_wrong(monkeypatch):
-    inner = gradcheck.central_differences._inner
-    monkeypatch.setattr(gradcheck.central_differences, "_inner", lambda a, b: 1.5 * inner(a, b))
-    assert verdict(softmax, np.random.default_rng(0).standard_normal((3, T))) == "WRONG"
+        check(zeros, x, dy=dy, oracles="central")
+    assert check(zeros, x, dy=dy, oracles="central", atol=1e-8).is_right
 
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 3))

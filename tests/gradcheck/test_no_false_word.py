@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from verdicts import diagnosed, message, normal
 
+import gradcheck
+
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
@@ -73,6 +75,13 @@ def test_a_direction_is_never_the_input_itself():
     # Both had been drawn from default_rng(0): along x, a norm without ε does not change.
     x, gamma = np.random.default_rng(0).standard_normal((2, 3, 5)), normal(5, seed=9)
     assert said(norm_with, x, gamma, dx="d - m - h * s", eps=0.0) == {"x": ""}
+
+
+def test_a_gain_outside_the_means_cannot_be_seen_where_it_is_one():
+    # The value that every layer norm starts from: this is why parameters are drawn at random.
+    outside = {"dx": "g * r * (dy - M(dy) - h * M(dy * h))", "explain": False}
+    assert gradcheck.check(norm_with, normal(2, 3, 5), np.ones(5), **outside).is_right
+    assert not gradcheck.check(norm_with, normal(2, 3, 5), normal(5, seed=9), raises=False, **outside)["x"].is_right
 
 
 @pytest.mark.parametrize("mistake", ["scale", "slope", "transposed"])
