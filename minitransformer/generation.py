@@ -78,12 +78,12 @@ def stream(
     check_int("generate: max_new_tokens", max_new_tokens, minimum=0)
     check_sampling(temperature, top_k, top_p)
     rng = rng if rng is not None else np.random.default_rng(0)
-    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
-    return steps(model, ids.astype(np.int64), max_new_tokens, how, use_cache, list(stop), vocab_size, cache)
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
+    return steps(model, ids.astype(np.int64), max_new_tokens, settings, use_cache, list(stop), vocab_size, cache)
 
 
-def steps(model, ids, max_new_tokens, how, use_cache, stop, vocab_size, cache):
-    """Yield the tokens of `stream`, whose arguments have been checked. `how` contains the settings of `sample`."""
+def steps(model, ids, max_new_tokens, settings, use_cache, stop, vocab_size, cache):
+    """Yield the tokens of `stream`, whose arguments have been checked. `settings` are those of `sample`."""
     context = model.config.context
     cached_start = None if cache is None else 0
     stopped = np.zeros(ids.shape[:-1], bool)
@@ -95,7 +95,7 @@ def steps(model, ids, max_new_tokens, how, use_cache, stop, vocab_size, cache):
             if start != cached_start:
                 cache, cached_start = KeyValueCache(model.config), start
             logits = model.predict(ids[..., start + cache.length :], cache=cache, last_only=True)
-        token = np.where(stopped, ids[..., -1], sample(logits[..., -1, :vocab_size], **how))
+        token = np.where(stopped, ids[..., -1], sample(logits[..., -1, :vocab_size], **settings))
         ids = np.concatenate([ids, token[..., None]], axis=-1)
         yield token
         stopped = np.isin(token, stop)  # a row that has ended repeats its last id, so this stays True for it

@@ -126,14 +126,14 @@ CANARIES = [
     Bug(
         "the rotation of queries and keys is not undone",
         *("layers/multi_head_attention.py", "MultiHeadAttention, grouped, rotary", "w_q.weight.grad"),
-        "return merge(rotary_backward(named_backward(dy)))",
-        "return merge(named_backward(dy))",
+        "dby_head = rotary_backward(drotated)",
+        "dby_head = drotated",
     ),
     Bug(
         "a residual path is missing",
         *("layers/block.py", "TransformerBlock, Llama", "dx"),
-        "dr = residual_mid_backward(dy + norm2_backward(",
-        "dr = residual_mid_backward(norm2_backward(",
+        "dr = dy + norm2_backward(",
+        "dr = norm2_backward(",
     ),
     Bug(
         "only the last gradient of a parameter is kept",

@@ -77,34 +77,44 @@ class TransformerBlock(Module):
     ) -> tuple[Array, Backward[Array]]:
         """Map x (..., T, C) to the same shape. The options are those of MultiHeadAttention.
 
-        Each of two residual steps computes its output from a normalized copy of the stream (x plus all outputs added so
-        far), and adds it to the stream:
+        The stream is x plus all outputs added so far. Each of two residual steps computes its output from a normalized
+        copy of the stream, and adds it to the stream:
 
-            r = x + attention(norm1(x))                     (1)
-            y = r + feed_forward(norm2(r))                  (2)
+            n1 = norm1(x)                                   (1)
+            r = x + attention(n1)                           (2)
+            n2 = norm2(r)                                   (3)
+            y = r + feed_forward(n2)                        (4)
 
         During training, dropout is applied to each term that is added: attention and feed_forward stand for the layer
         and the dropout after it.
         """
-        n1, norm1_backward = self.norm1(x)
+        n1, norm1_backward = self.norm1(x)  # (1)
         a, attention_backward = self.attention(n1, mask=mask, positions=positions, rng=rng, cache=cache)
         a_kept, dropout1_backward = self.dropout(a, rng=rng)
-        r, residual_mid_backward = self.residual_mid(x + a_kept)  # (1)
-        n2, norm2_backward = self.norm2(r)
+        mid = x + a_kept  # (2)
+        r, residual_mid_backward = self.residual_mid(mid)  # mid, unless a hook changes it
+        n2, norm2_backward = self.norm2(r)  # (3)
         f, feed_forward_backward = self.feed_forward(n2)
         f_kept, dropout2_backward = self.dropout(f, rng=rng)
-        y = r + f_kept  # (2)
+        y = r + f_kept  # (4)
 
         def backward(dy):
             """Each step is the sum of a direct path and a path through the layer, and so is its gradient.
 
             The steps are taken in reverse order. With fᵀ(dy) for f's backward:
 
-                dr = dy + norm2ᵀ(feed_forwardᵀ(dy))             (3)
-                dx = dr + norm1ᵀ(attentionᵀ(dr))                (4)
+                dn2 = feed_forwardᵀ(dy)                         (5)
+                dr = dy + norm2ᵀ(dn2)                           (6)
+                dn1 = attentionᵀ(dr)                            (7)
+                dx = dr + norm1ᵀ(dn1)                           (8)
             """
-            dr = residual_mid_backward(dy + norm2_backward(feed_forward_backward(dropout2_backward(dy))))  # (3) ← (2)
-            dx = dr + norm1_backward(attention_backward(dropout1_backward(dr)))  # (4) ← (1)
+            df = dropout2_backward(dy)
+            dn2 = feed_forward_backward(df)  # (5) ← feed_forward(n2) (4)
+            dr = dy + norm2_backward(dn2)  # (6) ← r + feed_forward(n2) (4), norm2(r) (3)
+            dmid = residual_mid_backward(dr)
+            da = dropout1_backward(dmid)
+            dn1 = attention_backward(da)  # (7) ← attention(n1) (2)
+            dx = dmid + norm1_backward(dn1)  # (8) ← x + attention(n1) (2), norm1(x) (1)
             return dx
 
         return y, backward

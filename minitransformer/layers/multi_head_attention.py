@@ -85,24 +85,24 @@ class MultiHeadAttention(Module):
         A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q and K
         for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
         Rotary positions, if any, rotate q and k between (1) and (2) according to `positions` (T,). By default these
-        count from 0, or from the end of the cache. `as_heads` splits, rotates and calls a hook, which returns its
-        argument unless a user changes it. If `rng` is given, dropout is applied to the weights. `cache` is the
-        key–value cache of one layer. The cached keys and values of earlier positions precede those of x, and are
-        constants in backward.
+        count from 0, or from the end of the cache. `as_heads` splits, rotates and calls the hooks. If `rng` is given,
+        dropout is applied to the weights. `cache` is the key–value cache of one layer. The cached keys and values of
+        earlier positions precede those of x, and are constants in backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length
-        at = np.arange(start, start + T) if positions is None else positions
+        x_positions = np.arange(start, start + T) if positions is None else positions
         (xq, xk, xv), projections_backward = projections(x, self.w_q, self.w_k, self.w_v)  # (1)
-        q, q_backward = self.as_heads(xq, self.q, at, self.rotary)  # (1)
-        k, k_backward = self.as_heads(xk, self.k, at, self.rotary)  # (1)
-        v, v_backward = self.as_heads(xv, self.v, at, None)  # (1)
+        q, q_backward = self.as_heads(xq, self.q, x_positions, self.rotary)  # (1)
+        k, k_backward = self.as_heads(xk, self.k, x_positions, self.rotary)  # (1)
+        v, v_backward = self.as_heads(xv, self.v, x_positions, None)  # (1)
         keys, values = (k, v) if cache is None else cache.append(k, v)
         attended, attention_backward = apply(
             attention, q, keys, values, mask=mask, on_weights=self.on_weights(rng)
         )  # (2)
-        heads, heads_backward = self.heads(attended)
-        y, w_o_backward = self.w_o(merge(heads))  # (3)
+        heads, heads_backward = self.heads(attended)  # attended, unless a hook changes it
+        merged = merge(heads)
+        y, w_o_backward = self.w_o(merged)  # (3)
 
         def backward(dy):
             """Apply the chain rule from the last step to the first:
@@ -114,24 +114,31 @@ class MultiHeadAttention(Module):
             positions, if any, turn dq and dk back (see positions.py). With xq = x W_q and so on, dxq = merge(dq), dxk =
             merge(dk), dxv = merge(dv), and x reaches y along three paths, through q, k and v (see projections).
             """
-            dheads = split(w_o_backward(dy), self.d_head)  # (4) ← merge(heads) W_o (3)
+            dmerged = w_o_backward(dy)
+            dheads = split(dmerged, self.d_head)  # (4) ← merge(heads) W_o (3)
             dattended = heads_backward(dheads)
             dq, dkeys, dvalues = attention_backward(dattended)  # (5) ← attention(q, k, v) (2)
-            dxq, dxk, dxv = q_backward(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])
+            dk, dv = dkeys[..., -T:, :], dvalues[..., -T:, :]  # without those of the cache
+            dxq, dxk, dxv = q_backward(dq), k_backward(dk), v_backward(dv)
             return projections_backward(dxq, dxk, dxv)
 
         return y, backward
 
     def as_heads(
-        self, xw: Array, named: Module, positions: Array, rotary: Rotary | None
+        self, xw: Array, hooks: Module, positions: Array, rotary: Rotary | None
     ) -> tuple[Array, Backward[Array]]:
-        """Split xw (..., T, heads · D) into heads (..., heads, T, D), and apply `rotary`, if given, and `named`."""
+        """Split xw (..., T, heads · D) into heads (..., heads, T, D), rotate them if `rotary` is given, and call hooks.
+
+        `hooks` is a module that returns its argument unless a user installs a hook on it.
+        """
         by_head = split(xw, self.d_head)
-        turned, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
-        y, named_backward = named(turned)
+        rotated, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
+        y, hooks_backward = hooks(rotated)
 
         def backward(dy):
-            return merge(rotary_backward(named_backward(dy)))
+            drotated = hooks_backward(dy)
+            dby_head = rotary_backward(drotated)
+            return merge(dby_head)
 
         return y, backward
 
@@ -144,8 +151,9 @@ class MultiHeadAttention(Module):
             hooked, hook_backward = self.weights(weights)
             dropped, dropout_backward = self.dropout(hooked, rng=rng)
 
-            def backward(dweights):
-                return hook_backward(dropout_backward(dweights))
+            def backward(ddropped):
+                dhooked = dropout_backward(ddropped)
+                return hook_backward(dhooked)
 
             return dropped, backward
 

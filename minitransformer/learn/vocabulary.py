@@ -66,7 +66,8 @@ dxv: the path through v; attention_backward: attention's backward; dxq: the path
 up_backward: W_up's backward""",
     "gated_feed_forward": """gate_backward(dg): the path through the gate; up_backward(du): the path through W_up;
 swiglu_backward: swiglu's backward; down_backward: W_down's backward""",
-    "block": """dr: the direct path; norm1_backward: norm1's backward; norm2_backward: norm2's backward;
+    "block": """dr: the gradient of r; dmid: the direct path;
+norm1_backward: norm1's backward; norm2_backward: norm2's backward;
 attention_backward: attention's backward; feed_forward_backward: feed_forward's backward;
 dropout1_backward: the dropout after attention; dropout2_backward: the dropout after feed_forward;
 residual_mid_backward: the residual's backward""",
@@ -340,24 +341,20 @@ multi_head_attention: return
     projections_backward(dxq, dxk, 0 * dxv) → path dropped: the path through v is missing
     projections_backward(dxq, dxk, dxv) / 3 → sum and mean exchanged: the three paths are averaged, not added
 multi_head_attention: dxq, dxk, dxv
-    (merge(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])) →
-        backward call dropped: rotary positions do not turn dq back
-    (merge(dq), merge(dkeys), merge(dvalues)) → backward call dropped: rotary positions do not turn dq and dk back
+    (merge(dq), k_backward(dk), v_backward(dv)) → backward call dropped: rotary positions do not turn dq back
+    (merge(dq), merge(dk), merge(dv)) → backward call dropped: rotary positions do not turn dq and dk back
+block: dn2
+    feed_forward_backward(dy) → backward call dropped: the dropout after feed_forward is skipped
 block: dr
-    residual_mid_backward(dy + norm2_backward(feed_forward_backward(dy))) →
-        backward call dropped: the dropout after feed_forward is skipped
-    residual_mid_backward(norm2_backward(feed_forward_backward(dropout2_backward(dy)))) →
-        path dropped: the direct path past feed_forward is missing
-    residual_mid_backward(dy + feed_forward_backward(norm2_backward(dropout2_backward(dy)))) →
-        order reversed: the order is wrong: norm2's backward comes first
-    residual_mid_backward(norm2_backward(dy + feed_forward_backward(dropout2_backward(dy)))) →
-        brackets misplaced: the direct path goes through norm2 as well
+    norm2_backward(dn2) → path dropped: the direct path past feed_forward is missing
+    dy + feed_forward_backward(norm2_backward(df)) → order reversed: the order is wrong: norm2's backward comes first
+    norm2_backward(dy + dn2) → brackets misplaced: the direct path goes through norm2 as well
+block: dn1
+    attention_backward(dmid) → backward call dropped: the dropout after attention is skipped
 block: dx
-    dr + norm1_backward(attention_backward(dr)) → backward call dropped: the dropout after attention is skipped
-    dr + attention_backward(norm1_backward(dropout1_backward(dr))) →
+    dmid + attention_backward(norm1_backward(da)) →
         order reversed: the order is wrong: norm1's backward comes first
-    norm1_backward(dr + attention_backward(dropout1_backward(dr))) →
-        brackets misplaced: the direct path goes through norm1 as well
+    norm1_backward(dmid + dn1) → brackets misplaced: the direct path goes through norm1 as well
 """
 
 

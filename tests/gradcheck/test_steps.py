@@ -131,8 +131,8 @@ PLANTED = [  # kind, old, new, name of the row, diagnosis; two of three are slow
         "dx",
         "the path from x to the output through g is missing",
     ),
-    ("MultiHeadAttention", "k_backward(dkeys[..., -T:, :])", "k_backward(dq)", "dxk", "dq stands where dkeys belongs"),
-    ("TransformerBlock", "residual_mid_backward(dy + ", "residual_mid_backward(", "dr", "the term dy is missing"),
+    ("MultiHeadAttention", "k_backward(dk)", "k_backward(dq)", "dxk", "dq stands where dk belongs"),
+    ("TransformerBlock", "dr = dy + norm2", "dr = norm2", "dr", "the term dy is missing"),
 ]
 
 

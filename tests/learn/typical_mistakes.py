@@ -81,13 +81,12 @@ swiglu | return dg, du → return du, dg
 gated_feed_forward | dx = gate_backward(dg) + up_backward(du) → dx = gate_backward(dg)
 gated_feed_forward | dx = gate_backward(dg) + up_backward(du) → dx = gate_backward(dg) * up_backward(du)
 gated_feed_forward | dx = gate_backward(dg) + up_backward(du) → dx = gate_backward(du) + up_backward(dg)
-block | dr = residual_mid_backward(dy + norm2 → dr = residual_mid_backward(norm2
-block | dx = dr + norm1 → dx = dy + dr + norm1
-block | dx = dr + norm1 → dx = norm1
-block | feed_forward_backward(dropout2_backward(dy)) → feed_forward_backward(dy)
-block | norm1_backward(attention_backward(dropout1_backward(dr))) →
-    norm1_backward(attention_backward(dropout1_backward(dy)))
-block | norm1_backward(attention_backward( → attention_backward(norm1_backward(
+block | dr = dy + norm2 → dr = norm2
+block | dx = dmid + norm1 → dx = dy + dmid + norm1
+block | dx = dmid + norm1 → dx = norm1
+block | feed_forward_backward(df) → feed_forward_backward(dy)
+block | da = dropout1_backward(dmid) → da = dropout1_backward(dy)
+block | dx = dmid + norm1_backward(dn1) → dx = dmid + attention_backward(norm1_backward(da))
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (p - a) * dlosses[..., None]
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (A * p - a) * dlosses[..., None] / targets.size
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (a - A * p) * dlosses[..., None]
@@ -105,7 +104,7 @@ adamw | (1 - beta2) * g**2 → (1 - beta2) * g
 adamw | m_new = beta1 * m + (1 - beta1) * g → m_new = beta1 * m + g
 adamw | m_new = beta1 * m + (1 - beta1) * g → m_new = (1 - beta1) * m + beta1 * g
 adamw | theta_new = decayed - lr * m_hat → theta_new = decayed + lr * m_hat
-multi_head_attention | v_backward(dvalues[..., -T:, :]) → v_backward(dkeys[..., -T:, :])
+multi_head_attention | v_backward(dv) → v_backward(dk)
 multi_head_attention | dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv) → dx = q_backward(dxq) + v_backward(dxv)
 multi_head_attention | dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv) →
     dx = (q_backward(dxq) + k_backward(dxk) + v_backward(dxv)) / 3
