@@ -131,11 +131,13 @@ def neuron(x, w, b):
 def check(function, *inputs, h=1e-6):
     """Move each entry up and down. Return the largest error of the gradients of L = Σ y · dy, with a random dy.
 
-    `function(*inputs)` returns y and backward, and backward(dy) a tuple with a gradient for each input, an array.
+    `function(*inputs)` returns y and backward, and backward(dy) the gradient of the only input, or a tuple with one for
+    each input. The inputs are arrays; np.array(0.7) is one of a single number.
     """
     y, backward = function(*inputs)
     dy = np.random.default_rng(0).normal(size=np.shape(y))
     gradients, worst = backward(dy), 0.0
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     for x, dx in zip(inputs, gradients, strict=True):
         for i in np.ndindex(x.shape):
             kept, losses = x[i], []
@@ -196,22 +198,24 @@ def shares(x1, x2):
 def attend(q, k, v):
     """Let one query q (D,) read T values v (T, D). The better a value's key in k (T, D) fits, the more it counts.
 
-    The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the weights:
+    A query is a vector that says what its position looks for, a key one that says what a position has to offer, and a
+    value one that it passes on. A model makes all three from the vectors of the positions, by three matrices. The score
+    of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the weights:
 
-        scores_t = s Σ_d q_d k_td                               (25)
+        scores_t = s Σ_c q_c k_tc                               (25)
         weights_t = exp(scores_t) / Σ_j exp(scores_j)           (26)
-        y_d = Σ_t weights_t v_td                                (27)
+        y_c = Σ_t weights_t v_tc                                (27)
     """
     (T, D), s = k.shape, 1 / math.sqrt(k.shape[1])
-    scores = np.array([s * sum(q[d] * k[t, d] for d in range(D)) for t in range(T)])  # (25)
+    scores = np.array([s * sum(q[c] * k[t, c] for c in range(D)) for t in range(T)])  # (25)
     weights = np.exp(scores) / sum(np.exp(scores[j]) for j in range(T))  # (26)
-    y = np.array([sum(weights[t] * v[t, d] for t in range(T)) for d in range(D)])  # (27)
+    y = np.array([sum(weights[t] * v[t, c] for t in range(T)) for c in range(D)])  # (27)
 
     def backward(dy):
         """Reverse the three steps. From (27), where a value and its weight are factors of the same product,
 
-            dv_td = weights_t dy_d                                                (28)
-            dweights_t = Σ_d dy_d v_td                                            (29)
+            dv_tc = weights_t dy_c                                                (28)
+            dweights_t = Σ_c dy_c v_tc                                            (29)
 
         From (26), as in `shares` but with T entries: a score raises its own weight and lowers all others,
 
@@ -219,22 +223,32 @@ def attend(q, k, v):
 
         From (25), where the query is a factor of every score, and each key is a factor of only one score,
 
-            dq_d = s Σ_t dscores_t k_td                                           (31)
-            dk_td = s dscores_t q_d                                               (32)
+            dq_c = s Σ_t dscores_t k_tc                                           (31)
+            dk_tc = s dscores_t q_c                                               (32)
         """
-        dv = np.array([[weights[t] * dy[d] for d in range(D)] for t in range(T)])  # (28) ← Σ_t weights_t v_td (27)
-        dweights = np.array([sum(dy[d] * v[t, d] for d in range(D)) for t in range(T)])  # (29) ← weights_t v_td (27)
+        dv = np.array([[weights[t] * dy[c] for c in range(D)] for t in range(T)])  # (28) ← Σ_t weights_t v_tc (27)
+        dweights = np.array([sum(dy[c] * v[t, c] for c in range(D)) for t in range(T)])  # (29) ← weights_t v_tc (27)
         total = sum(weights[j] * dweights[j] for j in range(T))
         dscores = np.array([weights[t] * (dweights[t] - total) for t in range(T)])  # (30) ← exp(scores_t) (26)
-        dq = np.array([s * sum(dscores[t] * k[t, d] for t in range(T)) for d in range(D)])  # (31) ← q_d k_td (25)
-        dk = np.array([[s * dscores[t] * q[d] for d in range(D)] for t in range(T)])  # (32) ← q_d k_td (25)
+        dq = np.array([s * sum(dscores[t] * k[t, c] for t in range(T)) for c in range(D)])  # (31) ← q_c k_tc (25)
+        dk = np.array([[s * dscores[t] * q[c] for c in range(D)] for t in range(T)])  # (32) ← q_c k_tc (25)
         return dq, dk, dv
 
     return y, backward
 
 
 if __name__ == "__main__":
-    rng = np.random.default_rng(0)
-    inputs = [np.array(rng.normal(size=shape)) for shape in (3, 3, (), 4, (5, 4), (5, 4))]
-    for function, its_inputs in ((neuron, inputs[:3]), (wrong_neuron, inputs[:3]), (attend, inputs[3:])):
-        print(f"{function.__name__}: largest error {check(function, *its_inputs):.0e}")
+    number, row = (), (3,)
+    shapes = {
+        expression: (number, number, number),
+        fork: (number,),
+        sum_and_share: (row,),
+        neuron: (row, row, number),
+        wrong_neuron: (row, row, number),
+        shares: (number, number),
+        attend: (4, (5, 4), (5, 4)),
+    }
+    for function, its_shapes in shapes.items():
+        rng = np.random.default_rng(0)
+        inputs = [np.array(rng.normal(size=shape)) for shape in its_shapes]
+        print(f"{function.__name__}: largest error {check(function, *inputs):.0e}")

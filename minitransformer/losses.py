@@ -77,7 +77,7 @@ def cross_entropy(
     def backward(dloss=1.0):
         """By (7) each position gets its share of dL, where the argument dloss is dL, which is 1 if L is the final loss:
 
-            dℓ = share · dL                                 (8)
+            dℓ = share · dL  (plain, mean, sum)    dℓ = dL  (none)          (8)
 
         By (2), see softmax.py, z_c is x_c minus the logarithm of Σ exp(x). So a logit x_j reaches z_j directly, and
         every z_c through this common logarithm. Its derivative with respect to x_j is exp(x_j) / Σ exp(x), or p_j.

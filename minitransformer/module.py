@@ -73,11 +73,12 @@ gives the same pair, except that backward accumulates the parameters' gradients 
     y, backward = norm(x)
     dx = backward(dy)  # and norm.gamma.grad, norm.beta.grad are filled
 
-**Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With h as small as
-1e-200, f(x + i h) = f(x) + i h f′(x) up to terms of h², which vanish, so Im f(x + i h) / h is the derivative to the
-last digit, while a difference of two values loses a third to half of the digits. The forward pass must be a formula
-that holds for x + i h as it does for x. abs(x) is not, and is not used. Complex numbers have no order, so a comparison
-uses the real part, which is x itself. Hence `.real` in these files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
+**Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With the imaginary
+unit i, which is no index here, and h as small as 1e-200, f(x + i h) = f(x) + i h f′(x) up to terms of h², which vanish.
+So Im f(x + i h) / h is the derivative to the last digit, while a difference of two values loses a third to half of the
+digits. The forward pass must be a formula that holds for x + i h as it does for x. abs(x) is not, and is not used.
+Complex numbers have no order, so a comparison uses the real part, which is x itself. Hence `.real` in these files:
+`x.real > 0`, `x.real.max()`, `x.real.dtype`.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and

@@ -35,8 +35,8 @@ def adamw(
 ) -> Arrays:
     """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW. The decay is multiplied by lr, as in PyTorch.
 
-    AdamW is Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019). Weight decay
-    (1) draws the parameter θ towards 0 in each step, for the reason given in `decay_groups`. The gradient of θ is g.
+    AdamW is Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019). Weight decay (1)
+    draws the parameter θ towards 0 in each step, so that no output grows much with its input. The gradient of θ is g.
     The moving averages m and v are those after the previous step, and begin at 0. The four arrays have the same shape,
     and all operations are entry by entry. `betas` are β₁ and β₂, `weight_decay` is λ, and `eps` is ε, which keeps the
     divisor in (6) from zero.

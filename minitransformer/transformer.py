@@ -38,9 +38,10 @@ class Transformer(Module):
     The two projections of each block that add to the residual stream are drawn with 1/√(2L) times this standard
     deviation. (OpenAI's own code draws the positions with 0.01 and does not scale, though the paper says that it does.)
 
-    Why 1/√(2L). After L blocks the stream is the embedding plus 2L outputs. Suppose that these are independent at the
-    start, each of variance v. Variances of independent terms add, to 2L v. Weights multiplied by c give outputs of
-    variance c² v, so with c = 1/√(2L) the sum has variance v, however many blocks there are.
+    Why 1/√(2L). After L blocks the stream is the embedding plus 2L outputs. Suppose that the outputs are independent at
+    the start, each of variance v. Variances of independent terms add, to 2L v. Weights multiplied by c give outputs of
+    variance c² v, so with c = 1/√(2L) the outputs together add the variance v to that of the embedding, however many
+    blocks there are.
 
     The same seed gives the same weights. The weights in float32 are those in float64, rounded. If `rng` is given, the
     weights are drawn from it instead.

@@ -178,8 +178,8 @@ def test_the_readme_lists_the_files_of_the_textbook_in_their_order():
     assert listed == re.findall(r"^    (\S+\.py)  ", textbook, re.MULTILINE)
 
 
-def test_the_route_of_an_hour_has_every_function_that_the_one_page_needs():
-    (route,) = re.findall(r"^- \*\*An hour\*\*:(.*?)^- ", README, re.MULTILINE | re.DOTALL)
+def test_the_route_of_three_hours_has_every_function_that_the_one_page_needs():
+    (route,) = re.findall(r"^- \*\*Three hours\*\*:(.*?)^- ", README, re.MULTILINE | re.DOTALL)
     for needed in ("linear", "embedding", "layer_norm", "softmax", "attention", "GELU", "losses", "AdamW"):
         assert needed in route
 

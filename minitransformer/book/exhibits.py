@@ -15,7 +15,7 @@ from minitransformer.experiments.misconceptions.report import Result, recorded
 
 OPENING = (
     "Common beliefs about language models, each tested by an experiment of two minutes. Each section first describes "
-    "the measurement and the meaning of each outcome: predict the outcome before you read the result. The intervals "
+    "the measurement and the meaning of each outcome: predict the outcome before you open the result. The intervals "
     "are 95 % confidence intervals of the mean over the seeds. Small models can show that a belief does not hold for "
     "every model, but not that it holds for none."
 )
@@ -62,8 +62,9 @@ def beliefs():
 def beliefs_page(results: list[Result], pictures: dict):
     return [
         f'<h1>{BELIEFS}</h1><p class="legend">{OPENING}</p>',
-        table("belief | result | measured", map(row_of_result, results)),
         *(section(result, pictures.get(result.experiment.name)) for result in results),
+        "<h2>All results</h2>",
+        table("belief | result | measured", map(row_of_result, results)),
     ]
 
 
@@ -89,8 +90,8 @@ def section(result: Result, picture: str | None):
     )
     return (
         f'<section class="belief" id="{experiment.name}"><h2>{inline(experiment.belief)}</h2>{paragraphs(said)}'
-        f"<ul>{means}</ul>{paragraphs(came)}{drawn}<table>{numbers}</table>{paragraphs(after)}"
-        f'<p class="legend">{"; ".join(map(escape, experiment.sources))}.</p></section>'
+        f"<ul>{means}</ul><details><summary>The result</summary>{paragraphs(came)}{drawn}<table>{numbers}</table>"
+        f'{paragraphs(after)}</details><p class="legend">{"; ".join(map(escape, experiment.sources))}.</p></section>'
     )
 
 

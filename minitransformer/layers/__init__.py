@@ -24,12 +24,12 @@ from minitransformer.layers import (
 __all__ = [
     "linear",
     "embedding",
-    "positions",
     "layer_norm",
     "rms_norm",
     "softmax",
     "attention",
     "multi_head_attention",
+    "positions",
     "key_value_cache",
     "activations",
     "dropout",

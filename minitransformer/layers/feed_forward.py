@@ -1,8 +1,8 @@
 """Feed-forward layers: the same function at each position, independently of the other positions.
 
 A linear map takes the C channels of a position to F hidden ones, usually more. A function that is not linear acts on
-each of these, and a second linear map takes them back to C. Without the function, the two maps would be a single one
-(see activations.py).
+each of these, and a second linear map takes them back to C. Without the function, the two would be a single linear map,
+with the matrix W_up W_down: products of matrices are associative.
 
 The gated layer, GatedFeedForward, has two maps to F channels, applies the function to the result of one, and multiplies
 it by that of the other. So it has three matrices of C times F entries instead of two. With F = 8 C/3, the three have as

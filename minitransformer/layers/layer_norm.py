@@ -13,7 +13,7 @@ from minitransformer.module import Array, Arrays, Backward, Module, Parameter, a
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Backward[Arrays]]:
-    """Normalize x (..., C) over its last axis, then scale by gamma (C,) and shift by beta (C,). Returns y (..., C).
+    """Normalize x (..., C) over its last axis, then multiply by gamma (C,) and add beta (C,). Returns y (..., C).
 
     For each position separately; means run over the C features:
 
@@ -44,7 +44,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
             ∂σ²/∂x_i = 2 (x_i − μ)/C − 2/C · Σ_j (x_j − μ) · 1/C = 2 (x_i − μ)/C
 
-        because deviations from the mean sum to zero: the path through the μ inside σ² vanishes. By (3) and (4) then
+        because deviations from the mean sum to zero: the path through the μ inside σ² vanishes. By (3), and with x_i −
+        μ = x̂_i/r, which is (4),
 
             ∂r/∂x_i = −½ (σ² + ε)^(−3/2) · ∂σ²/∂x_i = −r³ (x_i − μ)/C = −r² x̂_i/C
             ∂x̂_j/∂x_i = r δ_ij − r/C + x̂_j/r · ∂r/∂x_i = r (δ_ij − 1/C − x̂_j x̂_i/C)
@@ -54,9 +55,10 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
-        The two means remove the components to which the layer is invariant. As mean(x̂) = 0, the sum of y over the
-        features is constant for γ = 1. With dy = 1, dx is therefore zero, and a check does not detect a backward pass
-        that returns zeros or omits the second mean.
+        The first mean, `shift`, removes the component to which the layer is invariant, a shift of x. The second,
+        `scale`, removes that of a scaling of x, as ε → 0. As mean(x̂) = 0, the sum of y over the features is constant
+        for γ = 1, which is the start of training. With dy = 1, dx is then zero, and a check does not detect a backward
+        pass that returns zeros or omits the second mean.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)

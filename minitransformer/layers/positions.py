@@ -1,13 +1,13 @@
 """Positions of the tokens: learned, sinusoidal or rotary.
 
-Attention is a sum over keys, and a sum does not depend on the order of its terms. Only the causal mask, which hides
-later tokens from a query, depends on the order. So the model needs the position of each token.
+Attention is a sum over keys, and a sum does not depend on the order of its terms. The causal mask hides the later
+tokens from a query, but among the earlier ones nothing tells it which is near and which is far. So the model is given
+the position of each token.
 
 **Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, that is, a learned vector for each position,
 added to the vector of the token: see embedding.py. **Sinusoidal** positions are a fixed table, added in the same place.
 **Rotary** positions rotate queries and keys instead, and leave the values unchanged. The positions of a query and a key
-then enter their score only through the difference. (`attend` in first_steps.py and attention.py define queries, keys,
-values and scores.)
+then enter their score only through the difference.
 
 Sinusoidal and rotary positions take the channels, the entries of a vector, in pairs. A pair is a point in a plane. It
 turns by the same angle from each position to the next. The angle is large for the first pair and small for the last, so

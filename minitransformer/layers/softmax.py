@@ -19,7 +19,8 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
         y = e / Σ e                                     (2)
 
     Subtracting m does not change y, since it cancels in (2), and keeps every exponent at most 0. Without it, exp
-    overflows at x = 89 in float32. Because m cancels, it is a constant in the derivative as well.
+    overflows at x = 89 in float32. Because m cancels, y does not depend on it: ∂y/∂m = 0. So the path from x to y
+    through m adds nothing, and the derivative may treat m as a constant.
 
     A row of −∞, the scores of a query that may attend to no key, has no finite m and, with any other m, a sum of zero.
     For such a row, m is 0 and the divisor is 1, so that y = 0, and by (3) dx = 0.

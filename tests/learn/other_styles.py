@@ -22,7 +22,8 @@ checker 4
     rng = np.random.default_rng(3)
     y, backward = function(*inputs)
     dy, worst = rng.normal(size=np.shape(y)), 0
-    for position, (x, dx) in enumerate(zip(inputs, backward(dy))):
+    gradients = [backward(dy)] if len(inputs) == 1 else backward(dy)
+    for position, (x, dx) in enumerate(zip(inputs, gradients)):
         direction = rng.normal(size=x.shape)
         sides = []
         for sign in (1, -1):

@@ -374,7 +374,7 @@ def test_blanks_that_are_left_are_listed_and_the_rest_is_looked_at(graded, tmp_p
     assert [row[1:] for row in rows_of(verdict)] == [("dx", "right"), ("dweight", "blank"), ("dbias", "WRONG")]
     text = edited("multi_head_attention", 0, ("dheads = ...", "dheads = dy"), make=cut)
     hint = next_hint(tmp_path, named_exercise("multi_head_attention"), graded("multi_head_attention", text))
-    assert re.match(r"hint 1 of 1: dattended, line \d+: which lines of the forward pass read attended\?", hint)
+    assert re.match(r"hint 1 of 1: dmerged, line \d+: which lines of the forward pass read merged\?", hint)
 
 
 def test_a_file_may_import_what_lies_beside_it_as_it_is_now(graded, tmp_path):
@@ -476,7 +476,8 @@ CHECKER = """
 y, backward = function(*inputs)
 dy, h = {dy}, 1e-6
 worst = 0.0
-for k, (x, dx) in enumerate(zip(inputs, backward(dy))):
+gradients = backward(dy) if len(inputs) > 1 else [backward(dy)]
+for k, (x, dx) in enumerate(zip(inputs, gradients)):
     for i in np.ndindex(x.shape):
         step = np.zeros_like(x)
         step[i] = h
@@ -512,7 +513,7 @@ def test_the_file_of_a_class_has_only_the_methods_with_a_backward_pass_to_write(
         tree = ast.parse(cut(exercise, 1))
         for node in (node for node in tree.body if isinstance(node, ast.ClassDef)):
             assert [method.name for method in node.body[1:]] == ["forward"]
-    assert len(cut(named_exercise("block"), 1).splitlines()) < 50
+    assert len(cut(named_exercise("block"), 1).splitlines()) < 55
 
 
 def test_a_damaged_memory_of_hints_begins_anew(tmp_path):

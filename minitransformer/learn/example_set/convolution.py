@@ -16,10 +16,10 @@ def convolution(x, weight):
     def backward(dy):
         """A position of x reaches K positions of y, and W_k reaches all positions. The contributions add:
 
-            dx_(t+k) = Σ_k dy_t W_kᵀ                        (2)
+            dx_t = Σ_k dy_(t−k) W_kᵀ                        (2)
             dW_k = Σ_t x_(t+k)ᵀ dy_t                        (3)
 
-        The sum of (3) runs over the batch as well.
+        In (2) the terms with a position t − k outside of y are left out. The sum of (3) runs over the batch as well.
         """
         later = [np.pad(dy @ weight[k].T, [(0, 0), (k, K - 1 - k), (0, 0)]) for k in range(K)]
         dx = sum(later)  # (2) ← x_(t+k) W_k (1)
