@@ -230,7 +230,6 @@ def test_a_handout_does_not_give_away_a_gradient_in_its_prose_or_remarks():
         ("linear", "sums over"),
     ):
         assert given_away in sheet_of(page, answers=True) and given_away not in sheet_of(page)
-    assert "dℓ=(plain, mean, sum)" in sheet_of("losses") and "dℓ=(none)" in sheet_of("losses")  # two of one name
 
 
 def test_a_blank_has_room_in_proportion_to_the_derivation_that_is_left_out():
