@@ -1,12 +1,12 @@
 """The wrong line is found in code of every form, and no right line is called wrong."""
 
 import functools
-import linecache
 import re
 import textwrap
 
 import numpy as np
 import pytest
+from corpus import compiled, entries
 from verdicts import normal
 
 import gradcheck
@@ -23,14 +23,6 @@ def wrong(*inputs, options=None, follows=(), **lines):
         return function
 
     return register
-
-
-def compiled(text):
-    """Return the namespace of a source text whose lines gradcheck can read."""
-    name, scope = f"<text {abs(hash(text))}>", {"np": np}
-    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
-    exec(compile(text, name, "exec"), scope)
-    return scope
 
 
 X, W, V = normal(4, 3), normal(3, 2, seed=1), normal(4, 3, seed=2)
@@ -91,80 +83,61 @@ def function(x, w, *, keep=None, eps=0.01):
 {body}
     return y, backward
 """
-WHOLE = [  # y, backward, the wrong name, pattern of the sentence, options
-    ("merge(x) * w", "dx = w * dy;dw = merge(x) * dy;return dx, dw", "dx", "^merge is not applied to", {}),
-    ("x * w", "dx = w * dy;dw = w.copy();dw += x * dy;return dx, dw", "dw", "it starts from w, not from zeros$", {}),
-    (
-        "x * w",
-        "dx = w * dy;dw = x * dy;dw /= np.maximum(abs(x), 1);return dx, dw",
-        "dw",
-        "^the division by .* too m",
-        {},
-    ),
-    ("x * keep + w", "dx = dy * y;return dx, dy", "dx", "^y stands where keep belongs$", {"keep": KEEP}),
-    ("x / (keep - eps) + w", "dx = dy / keep - eps;return dx, dy", "dx", "^brackets are missing", {"keep": KEEP + 1.0}),
-    ("np.tanh(x) + w", "dx = (1 - np.tanh(x)) ** 2 * dy;return dx, dy", "dx", "^brackets are missing or misplaced", {}),
-    ("np.tanh(x) + w", "dx = np.tanh(x) * dy;return dx, dy", "dx", "^tanh stands where its slope belongs$", {}),
-    (
-        "x / (eps + w**2)",
-        "dx = dy / (0.5 + w**2);return dx, -2 * w * x * dy / (eps + w**2)**2",
-        "dx",
-        "^0.5 stands where eps",
-        {},
-    ),
-    (
-        "b + w",
-        "return first_backward(dy) + second_backward(dy), dy",
-        "dx",
-        "are added, not applied one after the other$",
-        {},
-    ),
-    ("b + w", "return second_backward(first_backward(dy)), dy", "dx", "are applied in the wrong order$", {}),
-    (
-        "np.sin(x) * w",
-        "dx = np.cos(w) * x * dy;return dx, np.sin(x) * dy",
-        "dx",
-        "^(x and w|w and x) are in each other's",
-        {},
-    ),
-    (
-        "x * w",
-        "q, p = both(dy);dx = p * 1.0;dw = q * 1.0;return dx, dw",
-        "p",
-        "^q and p are in each other's place$",
-        {},
-    ),
-    (
-        "x * np.mean(w**2, axis=-1, keepdims=True)",
-        "s = np.mean(x * dy);dx = dy * np.mean(w**2, axis=-1, keepdims=True);dw = 2 * w * s;return dx, dw",
-        "s",
-        "^the mean runs over all axes where it should over axis -1$",
-        {},
-    ),
-    ("b + w", "g = dy;for f in backwards:;    g = f(g);return g, dy", "g", "^backwards is taken forwards where", {}),
-    ("b + w", "g = dy;for f in backwards[:0:-1]:;    g = f(g);return g, dy", "g", "^the loop ends too early$", {}),
-    (
-        "x * w",
-        "dx = np.zeros_like(x);for k in range(3 - 1):;    dx[:, k] = w[:, k] * dy[:, k];return dx, x * dy",
-        "dx",
-        "^the loop ends too early$",
-        {},
-    ),
-    (
-        "2 * np.sin(x) * w + 2 * np.cos(x)",
-        "u = 2 * dy;v = u * w * np.cos(x);u = v;dx = v - np.sin(x) * u;return dx, 2 * np.sin(x) * dy",
-        "dx",
-        "^u is overwritten before this line reads it$",
-        {},
-    ),
-]
+# y | the wrong name | pattern of its sentence | options, and below it the backward pass
+WHOLE = """
+merge(x) * w | dx | ^merge is not applied to
+    dx = w * dy; dw = merge(x) * dy; return dx, dw
+x * w | dw | it starts from w, not from zeros$
+    dx = w * dy; dw = w.copy(); dw += x * dy; return dx, dw
+x * w | dw | ^the division by .* too m
+    dx = w * dy; dw = x * dy; dw /= np.maximum(abs(x), 1); return dx, dw
+x * keep + w | dx | ^y stands where keep belongs$ | {"keep": KEEP}
+    dx = dy * y; return dx, dy
+x / (keep - eps) + w | dx | ^brackets are missing | {"keep": KEEP + 1.0}
+    dx = dy / keep - eps; return dx, dy
+np.tanh(x) + w | dx | ^brackets are missing or misplaced
+    dx = (1 - np.tanh(x)) ** 2 * dy; return dx, dy
+np.tanh(x) + w | dx | ^tanh stands where its slope belongs$
+    dx = np.tanh(x) * dy; return dx, dy
+x / (eps + w**2) | dx | ^0.5 stands where eps
+    dx = dy / (0.5 + w**2); return dx, -2 * w * x * dy / (eps + w**2)**2
+b + w | dx | are added, not applied one after the other$
+    return first_backward(dy) + second_backward(dy), dy
+b + w | dx | are applied in the wrong order$
+    return second_backward(first_backward(dy)), dy
+np.sin(x) * w | dx | ^(x and w|w and x) are in each other's
+    dx = np.cos(w) * x * dy; return dx, np.sin(x) * dy
+x * w | p | ^q and p are in each other's place$
+    q, p = both(dy); dx = p * 1.0; dw = q * 1.0; return dx, dw
+x * np.mean(w**2, axis=-1, keepdims=True) | s | ^the mean runs over all axes where it should over axis -1$
+    s = np.mean(x * dy); dx = dy * np.mean(w**2, axis=-1, keepdims=True); dw = 2 * w * s; return dx, dw
+b + w | g | ^backwards is taken forwards where
+    g = dy
+    for f in backwards:
+        g = f(g)
+    return g, dy
+b + w | g | ^the loop ends too early$
+    g = dy
+    for f in backwards[:0:-1]:
+        g = f(g)
+    return g, dy
+x * w | dx | ^the loop ends too early$
+    dx = np.zeros_like(x)
+    for k in range(3 - 1):
+        dx[:, k] = w[:, k] * dy[:, k]
+    return dx, x * dy
+2 * np.sin(x) * w + 2 * np.cos(x) | dx | ^u is overwritten before this line reads it$
+    u = 2 * dy; v = u * w * np.cos(x); u = v; dx = v - np.sin(x) * u; return dx, 2 * np.sin(x) * dy
+"""
 
 
-@pytest.mark.parametrize("y, body, name, sentence, options", WHOLE)
-def test_the_wrong_line_of_a_whole_backward_pass_is_named(y, body, name, sentence, options):
-    lines = textwrap.indent("\n".join(body.split(";")), " " * 8)
+@pytest.mark.parametrize("row", re.split(r"\n(?=\S)", WHOLE.strip("\n")), ids=lambda row: row.partition("\n")[0])
+def test_the_wrong_line_of_a_whole_backward_pass_is_named(row):
+    header, _, body = row.partition("\n")
+    y, name, sentence, *options = header.split(" | ")
+    lines = textwrap.indent(textwrap.dedent(body).replace("; ", "\n"), " " * 8)
     function = compiled(FUNCTIONS_OF_X.replace("{y}", y).replace("{body}", lines))["function"]
-    report = gradcheck.steps(function, X, V, **options)
+    report = gradcheck.steps(function, X, V, **eval(*options or ["{}"]))
     assert report.first_wrong.name == name and re.search(sentence, report.first_wrong.sentence), report
     assert not report.has_second_mistake, report
 
@@ -272,40 +245,7 @@ wrong(*PARTS, options={"mistake": "left out"}, dh="^the path from h to the outpu
 wrong(*PARTS, options={"mistake": "last"}, dx="^the factor 3 if")(in_two_parts)
 
 
-@wrong(normal(2, 4, 3), normal(3, 3, seed=1), dscores=r"^p \* sum\(p \* dp\) over axis -1", follows=["dq", "dw"])
-def scaled_within(x, w):
-    q = x @ w
-    scores = q @ q.swapaxes(-1, -2) / 3**0.5
-    e = np.exp(scores - scores.real.max(-1, keepdims=True))
-    p = e / e.sum(-1, keepdims=True)
-    y = p @ x
-
-    def backward(dy):
-        dp = dy @ x.swapaxes(-1, -2)
-        dscores = p * dp
-        dscores = dscores / 3**0.5
-        dq = dscores @ q + dscores.swapaxes(-1, -2) @ q
-        dw = np.einsum("btc,btd->cd", x, dq)
-        dx = p.swapaxes(-1, -2) @ dy + dq @ w.T
-        return dx, dw
-
-    return y, backward
-
-
 # Gradients that are returned without a name, or under another one
-
-
-@wrong(X, normal(4, 2, seed=3), W, dc="^gz stands where gc belongs$")
-def another_gradient_returned(x, c, w):
-    z = np.tanh(x @ w)
-    y = z * c
-
-    def backward(grad):
-        gc = grad * z  # noqa: F841 (the value that should be returned)
-        gz = grad * c * (1 - z**2)
-        return gz @ w.T, gz, x.T @ gz
-
-    return y, backward
 
 
 def by_one_expression(x, w, b, *, of_x=1, of_w=1):
@@ -333,62 +273,12 @@ def a_list_made_a_tuple_later(x, w, b):
     return y, lambda dy: tuple(backward(dy))
 
 
-@wrong(X, W, dh="", follows=["dw"])
-def an_edit_gives_no_pair(x, w):
-    z = x @ w
-    y = np.tanh(z)
-
-    def backward(dy):
-        dh, dz = np.stack([dy * (1 - y), dy * (1 - y**2)]) * 1.0
-        return dh @ w.T, x.T @ dh + 0 * x.T @ dz
-
-    return y, backward
-
-
 @wrong(X, W)
 def without_names(x, w):
     return x @ w, lambda g: (g @ w.T, x.T @ g)
 
 
-@wrong(X, normal(3, 3, seed=1), dw="")
-def in_a_dictionary(x, w):
-    z = x @ w
-
-    def backward(g):
-        grads = {"z": 2 * z * g}
-        return grads["z"] @ w.T, z[:3].T @ grads["z"][:3]
-
-    return z * z, backward
-
-
-@wrong(normal(3, 4), m=r"^a mean stands where a sum belongs; or where dx is computed, the factor y.shape\[-1\] is")
-def softmax(x):
-    e = np.exp(x)
-    y = e / e.sum(axis=-1, keepdims=True)
-
-    def backward(dy):
-        m = (dy * y).mean(axis=-1, keepdims=True)
-        return y * (dy - m)
-
-    return y, backward
-
-
 # Numbers and arrays without axes
-
-
-@wrong(normal(5), dx="^the factor 2 is missing$")
-def number_divided_in_place(x):
-    n = x.size
-    s = np.mean(x**2)
-    y = np.log(s)
-
-    def backward(dy):
-        ds = dy / s
-        ds /= n
-        dx = x * ds
-        return dx
-
-    return y, backward
 
 
 def dynamic_tanh(x, alpha):
@@ -421,18 +311,6 @@ def rebound(x):
     return y, backward
 
 
-@wrong(X, W, g="^y is not squared$", follows=["dx", "dw"])
-def walrus(x, w):
-    y = np.tanh(x @ w)
-
-    def backward(dy):
-        dx = (g := dy * (1 - y)) @ w.T
-        dw = x.T @ g
-        return dx, dw
-
-    return y, backward
-
-
 def decorator(f):
     @functools.wraps(f)
     def wrapper(*arguments, **options):
@@ -459,40 +337,108 @@ def starred_arguments(x, w):
     return y, backward
 
 
-@wrong(normal(3), normal(3, seed=1))
-def an_array_of_forward_is_written_into(a, b):
+# Code of every form, with the patterns of its wrong lines and the names that follow from them
+
+OF_EVERY_FORM = r"""
+scaled_within(x, w): normal(2, 4, 3), normal(3, 3, seed=1)
+wrong dscores: ^p \* sum\(p \* dp\) over axis -1
+follows: dq, dw
+    q = x @ w
+    scores = q @ q.swapaxes(-1, -2) / 3**0.5
+    e = np.exp(scores - scores.real.max(-1, keepdims=True))
+    p = e / e.sum(-1, keepdims=True)
+    y = p @ x
+backward(dy):
+    dp = dy @ x.swapaxes(-1, -2)
+    dscores = p * dp
+    dscores = dscores / 3**0.5
+    dq = dscores @ q + dscores.swapaxes(-1, -2) @ q
+    dw = np.einsum("btc,btd->cd", x, dq)
+    dx = p.swapaxes(-1, -2) @ dy + dq @ w.T
+    return dx, dw
+
+another_gradient_returned(x, c, w): X, normal(4, 2, seed=3), W
+wrong dc: ^gz stands where gc belongs$
+    z = np.tanh(x @ w)
+    y = z * c
+backward(grad):
+    gc = grad * z  # the value that should be returned
+    gz = grad * c * (1 - z**2)
+    return gz @ w.T, gz, x.T @ gz
+
+an_edit_gives_no_pair(x, w): X, W
+wrong dh:
+follows: dw
+    z = x @ w
+    y = np.tanh(z)
+backward(dy):
+    dh, dz = np.stack([dy * (1 - y), dy * (1 - y**2)]) * 1.0
+    return dh @ w.T, x.T @ dh + 0 * x.T @ dz
+
+in_a_dictionary(x, w): X, normal(3, 3, seed=1)
+wrong dw:
+    z = x @ w
+backward(g):
+    grads = {"z": 2 * z * g}
+    return grads["z"] @ w.T, z[:3].T @ grads["z"][:3]
+return z * z, backward
+
+softmax(x): normal(3, 4)
+wrong m: ^a mean stands where a sum belongs; or where dx is computed, the factor y.shape\[-1\] is
+    e = np.exp(x)
+    y = e / e.sum(axis=-1, keepdims=True)
+backward(dy):
+    m = (dy * y).mean(axis=-1, keepdims=True)
+    return y * (dy - m)
+
+number_divided_in_place(x): normal(5)
+wrong dx: ^the factor 2 is missing$
+    n = x.size
+    s = np.mean(x**2)
+    y = np.log(s)
+backward(dy):
+    ds = dy / s
+    ds /= n
+    dx = x * ds
+    return dx
+
+walrus(x, w): X, W
+wrong g: ^y is not squared$
+follows: dx, dw
+    y = np.tanh(x @ w)
+backward(dy):
+    dx = (g := dy * (1 - y)) @ w.T
+    dw = x.T @ g
+    return dx, dw
+
+an_array_of_forward_is_written_into(a, b): normal(3), normal(3, seed=1)
     total = a + b
     dtotal = np.zeros_like(total)
+backward(dy):
+    dtotal[...] = 2 * total * dy
+    return dtotal.copy(), dtotal.copy()
+return total * total, backward
 
-    def backward(dy):
-        dtotal[...] = 2 * total * dy
-        return dtotal.copy(), dtotal.copy()
-
-    return total * total, backward
-
-
-@wrong(X, np.full((4, 1), 0.3), dx="^keep stands where ~keep belongs$")
-def a_mask_computed_anew(x, top):
+a_mask_computed_anew(x, top): X, np.full((4, 1), 0.3)
+wrong dx: ^keep stands where ~keep belongs$
     y = np.where(x < top, x, top)
+backward(dout):
+    keep = x > top
+    dx = dout * keep
+    return dx, np.sum(dout * (x >= top), axis=1, keepdims=True)
 
-    def backward(dout):
-        keep = x > top
-        dx = dout * keep
-        return dx, np.sum(dout * (x >= top), axis=1, keepdims=True)
-
-    return y, backward
-
-
-@wrong(X, normal(3, 2, seed=1), slope="^h is not squared$", follows=["dx"])
-def a_slope_of_the_forward_pass(x, w):
+a_slope_of_the_forward_pass(x, w): X, normal(3, 2, seed=1)
+wrong slope: ^h is not squared$
+follows: dx
     h = np.tanh(x)
     slope = 1 - h
-
-    def backward(dy):
-        dh = dy @ w.T
-        return dh * slope, h.T @ dy
-
-    return h @ w, backward
+backward(dy):
+    dh = dy @ w.T
+    return dh * slope, h.T @ dy
+return h @ w, backward
+"""
+for entry in entries(OF_EVERY_FORM, normal, X=X, W=W):
+    wrong(*entry.inputs, follows=entry.follows, **entry.wrong)(entry.function)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,36 @@
 """Functions with hand-written gradients, as texts: more of them fit on a page than as definitions.
 
     affine(x, w): normal(4, 3), normal(3, 2)
+    wrong dw: ^x is not transposed$
+    follows: dx
         y = x @ w
     backward(dy):
-        return dy @ w.T, x.T @ dy
+        dw = x @ dy
+        return dy @ w.T, dw
 
-is the function affine(x, w), which returns (y, backward), and its inputs. A blank line ends a function.
+is the function affine(x, w), which returns (y, backward), and its inputs; if something is wrong, with the patterns of
+the sentences on the wrong lines, and the names that follow from them. A last line `return ...` may stand for `return y,
+backward`. A blank line ends a function.
 """
 
 import linecache
 import re
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 HEADER = re.compile(r"(\w+)(\(.*?\)): (.*)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function of a text, its inputs, {name: pattern of the sentence} of its wrong lines, and what follows."""
+
+    function: Any
+    inputs: tuple
+    wrong: dict[str, str]
+    follows: list[str]
 
 
 def compiled(text, **names):
@@ -24,17 +41,24 @@ def compiled(text, **names):
     return scope
 
 
-def functions_in(text, *, seed=3, **names):
-    """Return {name: (function, inputs)} of the functions in a text, which may use these names."""
-    normal = np.random.default_rng(seed).normal
-    found = {}
-    for block in text.strip().split("\n\n"):
-        (header, *lines) = block.splitlines()
+def entries(text, normal=None, **names):
+    """Yield the functions of a text, which may use these names; `normal` draws their inputs."""
+    rng = np.random.default_rng(3)
+    names |= {"np": np, "normal": normal or (lambda *shape: rng.normal(size=shape))}
+    for block in text.strip("\n").split("\n\n"):
+        header, *lines = block.splitlines()
         name, parameters, inputs = HEADER.fullmatch(header).groups()
-        at = lines.index("backward(dy):")
-        source = [f"def {name}{parameters}:", *lines[:at], "    def backward(dy):"]
-        source += [f"    {line}" for line in lines[at + 1 :]] + ["    return y, backward", ""]
-        scope = compiled("\n".join(source), **names)
-        drawn = eval(f"({inputs},)", {"np": np, "normal": lambda *shape: normal(size=shape)})
-        found[name] = scope[name], drawn
-    return found
+        wrong = {line.split()[1].rstrip(":"): line.partition(":")[2].strip() for line in lines if line[:6] == "wrong "}
+        follows = [name for line in lines if line[:8] == "follows:" for name in line[8:].split(", ")]
+        lines = [line for line in lines if not line.startswith(("wrong ", "follows:"))]
+        (at,) = [i for i, line in enumerate(lines) if line.startswith("backward(")]
+        last = lines.pop() if lines[-1].startswith("return") else "return y, backward"
+        source = [f"def {name}{parameters}:", *lines[:at], f"    def {lines[at]}"]
+        source += [*(f"    {line}" for line in lines[at + 1 :]), f"    {last}\n"]
+        function = compiled("\n".join(source), **names)[name]
+        yield Entry(function, eval(f"({inputs},)", names), wrong, [name.strip() for name in follows])
+
+
+def functions_in(text, **names):
+    """Return {name: (function, inputs)} of the functions of a text."""
+    return {entry.function.__name__: (entry.function, entry.inputs) for entry in entries(text, **names)}
