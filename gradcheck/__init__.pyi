@@ -39,6 +39,7 @@ from gradcheck.operators import (
 from gradcheck.report import (
     ArgumentReport as ArgumentReport,
     GradientError as GradientError,
+    Problem as Problem,
     Report as Report,
     report_html as report_html,
 )

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcheck import Call, GradientError, Report, check_call, randomize_parameters, to_float64
-from gradcheck.report import Problem
+from gradcheck import Call, GradientError, Problem, Report, check_call, randomize_parameters, to_float64
 from minitransformer.learn.exercises import FORWARD, SLOPES
 from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
 from minitransformer.learn.loading import Fault, cotangent, faults, is_pair

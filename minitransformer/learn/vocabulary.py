@@ -9,7 +9,7 @@ gradcheck.mistakes.KINDS. Kind and sentence may follow on the next line, with a 
 
 from functools import partial, wraps
 
-from gradcheck.lines.component import Component, typical
+from gradcheck.lines import Component, typical
 from gradcheck.mistakes import Row, mistake
 from minitransformer.learn.variants import of_result
 
