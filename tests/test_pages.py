@@ -209,6 +209,14 @@ def test_ones_own_layer_is_wrong_with_the_mistakes_that_are_named(tmp_path, righ
     assert message in check.stdout
 
 
+def test_the_tests_of_the_guide_pass_as_printed(tmp_path):
+    (tmp_path / "test_guide.py").write_text(
+        "\n\n".join(blocks(section(GUIDE, "pytest and Hypothesis"), "python")), "utf-8"
+    )
+    found = run("python -m pytest -q test_guide.py", tmp_path)
+    assert found.returncode == 0 and "2 passed" in found.stdout, found.stdout
+
+
 def test_each_form_of_a_gradient_is_checked_as_printed():
     (source,) = blocks(section(GUIDE, "The forms of a gradient"), "python")
     exec(compile(source, "GUIDE.md", "exec"), {})

@@ -21,7 +21,7 @@ from gradcheck.lines.instrument import Probe, instrumented, modified
 from gradcheck.lines.report import StepRow, StepsReport
 from gradcheck.lines.rows import report_on
 from gradcheck.lines.scene import Scene, other_scenes
-from gradcheck.lines.shapes import exception_report
+from gradcheck.lines.shapes import exception_in_backward, exception_report
 from gradcheck.lines.source import source_of
 from gradcheck.report import GradientError
 
@@ -77,7 +77,9 @@ def steps_of_call(
         with _opened(call, seed, dy, randomize, None, others, file) as (scene, again):
             return report_on(scene, again, component)
     except Exception as error:
-        report = exception_report(call, error)
+        report, problem = exception_report(call, error), exception_in_backward(call, error)
+        if report is None and problem:
+            raise ValueError(f"{call.name}: {problem}") from error
         if report is None:
             raise
         return report

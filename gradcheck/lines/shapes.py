@@ -56,7 +56,9 @@ def exception_report(call, error):
 
 def _found(call, error):
     """Return (statement or None, line number, text of the line, reason), or () if no line of backward is known."""
-    own = [at for at in traceback.walk_tb(error.__traceback__) if _module(at[0]) not in LIBRARIES]
+    frames = list(traceback.walk_tb(error.__traceback__))
+    ours = max(i for i, (frame, _) in enumerate(frames) if _module(frame) == "gradcheck")  # the last calls backward
+    own = [at for at in frames[ours:] if _module(at[0]) not in LIBRARIES]
     if not hasattr(error, "backward") or not own:
         return ()
     frame, line = own[-1]

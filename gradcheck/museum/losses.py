@@ -195,3 +195,21 @@ def linearized_poisson(z, *, counts, eta):
         return dloss * slope * (1 - counts / rate)
 
     return (rate - counts * np.log(rate)).sum(), backward
+
+
+@right((5, 3))
+def router(scores):
+    """auxiliary-loss-discarded: NVIDIA-NeMo/Automodel, issue 1408
+        dp = dy[:-1].reshape(p.shape)
+    The gradient of a loss that balances the load of experts does not reach their scores, because the result of the
+    function that adds the loss is discarded. Training continues without it.
+    """
+    e = np.exp(scores)
+    p = e / e.sum(axis=1, keepdims=True)
+    load = p.mean(axis=0)
+
+    def backward(dy):
+        dp = dy[:-1].reshape(p.shape) + 2 * dy[-1] * load / len(p)
+        return p * (dp - (dp * p).sum(axis=1, keepdims=True))
+
+    return np.append(p, (load**2).sum()), backward

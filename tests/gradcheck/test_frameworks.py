@@ -82,6 +82,12 @@ def test_a_gradient_that_only_some_calls_reveal_is_refused_by_its_name(layer_nor
         check(from_torch(layer_norm(**edit)), *drawn((4, 5), 5, 5))
 
 
+def test_a_shape_that_pytorch_refuses_has_no_line(layer_norm):
+    wrong = layer_norm(dgamma=lambda ctx, dy, found: found[:-1])
+    with pytest.raises(ValueError, match=r"LayerNorm: backward raises RuntimeError: .* invalid gradient"):
+        steps(from_torch(wrong), *drawn((4, 5), 5, 5))
+
+
 def test_a_missing_gradient_and_a_changed_dy_are_found(layer_norm):
     with pytest.raises(GradientError, match=r"dbeta.* None"):
         check(from_torch(layer_norm(dbeta=lambda ctx, dy, found: None)), *drawn((4, 5), 5, 5))
