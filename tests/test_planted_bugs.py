@@ -8,7 +8,6 @@ the others; test_trust.py runs a sample of it.
 import contextlib
 import itertools
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,148 +23,107 @@ from gradcheck.mistakes.sources import find_closures
 from gradcheck.museum import EXHIBITS
 from minitransformer.cases import CASES
 
+# The bug, the file, a pattern of the cases in which a gradient is wrong, and the gradient; then the difference, whose
+# first lines stand once in the file.
+CANARIES = r"""
+dK is not transposed | layers/attention.py | attention, square | dk
+- dk = s * dscores.swapaxes(-1, -2) @ q
++ dk = s * dscores @ q
 
-@dataclass(frozen=True)
-class Bug:
-    """`old`, which stands once in `file`, is replaced by `new`. Then `gradient` is wrong in the cases."""
+γ stands outside the means | layers/layer_norm.py | layer_norm | dx
+- dx = r * (dx_hat - shift - x_hat * scale)
++ dx = r * gamma * (dy - dy.mean(-1, keepdims=True) - x_hat * (dy * x_hat).mean(-1, keepdims=True))
 
-    name: str
-    file: str
-    case: str  # pattern of the names of the cases in which the gradient is wrong
-    gradient: str
-    old: str
-    new: str
+attention ignores dropout | layers/attention.py | attention, dropout | dq
+- dweights = on_weights_backward(dchanged)
++ dweights = dchanged
+
+half of a tied gradient is dropped | layers/embedding.py | Transformer, Llama-like, tied | embedding.weight.grad
+- return apply(unembedding, x, self.weight)
++ y, function_backward = unembedding(x, self.weight.data)
++         return y, lambda dy: function_backward(dy)[0]
+
+attention's backward is zeros | layers/attention.py | attention$ | dq
+- dk, dv = sum_over_groups(dkeys, G), sum_over_groups(dvalues, G)
++ dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+
+softmax's backward is y · dy | layers/softmax.py | softmax$ | dx
+- dx = y * (dy - weighted_sum)
++ dx = y * dy
+
+softmax's backward is zeros | layers/softmax.py | softmax$ | dx
+- dx = y * (dy - weighted_sum)
++ dx = np.zeros_like(dy)
+
+the loss averages over ignored positions | losses.py | cross_entropy$ | dlogits
+- share * np.asarray(dloss, dtype)
++ np.asarray(dloss, dtype) * (1 / targets.size)
+
+repeated ids overwrite each other | layers/embedding.py | embedding | dweight
+- np.add.at(dweight, ids, dy)
++ dweight[ids] = dy
+
+a module exchanges the gradients of its parameters | layers/layer_norm.py | LayerNorm | gamma.grad
+- return apply(layer_norm, x, self.gamma, self.beta, eps=self.eps)
++ y, backward = layer_norm(x, self.gamma.data, self.beta.data, eps=self.eps)
++
++         def exchanged(dy):
++             dx, dgamma, dbeta = backward(dy)
++             self.gamma.accumulate(dbeta)
++             self.beta.accumulate(dgamma)
++             return dx
++
++         return y, exchanged
+
+RMS norm has the shift of layer norm | layers/rms_norm.py | rms_norm | dx
+- dx = r * (dx_hat - x_hat * scale)
++ dx = r * (dx_hat - dx_hat.mean(axis=-1, keepdims=True) - x_hat * scale)
+
+attention forgets its mask | layers/attention.py | attention, causal | dq
+- dscores = softmax_backward(dweights)
++ dscores = softmax(scores)[1](dweights)
+
+recomputation draws another dropout | layers/recomputation.py | Dropout, checkpointed | dx
+- before, was_plain = copy.deepcopy(rng), is_plain()
+-     y = module(x, rng=rng, **options)[0]
++ y, before, was_plain = module(x, rng=rng, **options)[0], copy.deepcopy(rng), is_plain()
+
+the rotation is not undone | layers/multi_head_attention.py | MultiHeadAttention, grouped, rotary | w_q.weight.grad
+- dby_head = rotary_backward(drotated)
++ dby_head = drotated
+
+a residual path is missing | layers/block.py | TransformerBlock, Llama | dx
+- dr = dy + norm2_backward(
++ dr = norm2_backward(
+
+only the last gradient of a parameter is kept | module.py | Transformer, Llama-like, tied | embedding.weight.grad
+- self.grad = grad if self.grad is None else self.grad + grad
++ self.grad = grad
+
+positions have the mean over the batch | transformer.py | Transformer, GPT-2-like$ | positional_embedding.weight.grad
+- de.sum(axis=tuple(range(de.ndim - 2)))
++ de.mean(axis=tuple(range(de.ndim - 2)))
+
+the engine's dK is not transposed | fast/attention.py | fast.attention, square | dk
+- dk = dscores.swapaxes(-1, -2) @ q_grouped
++ dk = dscores @ q_grouped
+
+a block's share of dk overwrites the others | fast/query_blocks.py | in_query_blocks | dk
+- dk[..., keys, :] +=
++ dk[..., keys, :] =
+
+the engine's GELU has a wrong constant | fast/gelu.py | fast.gelu, tanh | dx
+- square *= 6 * a * c
++ square *= 2 * a * c
+"""
 
 
-CANARIES = [
-    Bug(
-        "dK is not transposed",
-        *("layers/attention.py", "attention, square", "dk"),
-        "dk = s * dscores.swapaxes(-1, -2) @ q",
-        "dk = s * dscores @ q",
-    ),
-    Bug(
-        "γ stands outside the means",
-        *("layers/layer_norm.py", "layer_norm", "dx"),
-        "dx = r * (dx_hat - shift - x_hat * scale)",
-        "dx = r * gamma * (dy - dy.mean(-1, keepdims=True) - x_hat * (dy * x_hat).mean(-1, keepdims=True))",
-    ),
-    Bug(
-        "attention ignores dropout",
-        *("layers/attention.py", "attention, dropout", "dq"),
-        "dweights = on_weights_backward(dchanged)",
-        "dweights = dchanged",
-    ),
-    Bug(
-        "half of the gradient of a tied table is dropped",
-        *("layers/embedding.py", "Transformer, Llama-like, tied", "embedding.weight.grad"),
-        "return apply(unembedding, x, self.weight)",
-        "y, function_backward = unembedding(x, self.weight.data)\n"
-        "        return y, lambda dy: function_backward(dy)[0]",
-    ),
-    Bug(
-        "attention's backward is zeros",
-        *("layers/attention.py", "attention$", "dq"),
-        "dk, dv = sum_over_groups(dkeys, G), sum_over_groups(dvalues, G)",
-        "dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)",
-    ),
-    Bug(
-        "softmax's backward is y · dy",
-        *("layers/softmax.py", "softmax$", "dx"),
-        "dx = y * (dy - weighted_sum)",
-        "dx = y * dy",
-    ),
-    Bug(
-        "softmax's backward is zeros",
-        *("layers/softmax.py", "softmax$", "dx"),
-        "dx = y * (dy - weighted_sum)",
-        "dx = np.zeros_like(dy)",
-    ),
-    Bug(
-        "the loss averages over ignored positions",
-        *("losses.py", "cross_entropy$", "dlogits"),
-        "share * np.asarray(dloss, dtype)",
-        "np.asarray(dloss, dtype) * (1 / targets.size)",
-    ),
-    Bug(
-        "repeated ids overwrite each other",
-        *("layers/embedding.py", "embedding", "dweight"),
-        "np.add.at(dweight, ids, dy)",
-        "dweight[ids] = dy",
-    ),
-    Bug(
-        "a module exchanges the gradients of its parameters",
-        *("layers/layer_norm.py", "LayerNorm", "gamma.grad"),
-        "return apply(layer_norm, x, self.gamma, self.beta, eps=self.eps)",
-        "y, backward = layer_norm(x, self.gamma.data, self.beta.data, eps=self.eps)\n\n"
-        "        def exchanged(dy):\n"
-        "            dx, dgamma, dbeta = backward(dy)\n"
-        "            self.gamma.accumulate(dbeta)\n"
-        "            self.beta.accumulate(dgamma)\n"
-        "            return dx\n\n"
-        "        return y, exchanged",
-    ),
-    Bug(
-        "RMS norm has the shift of layer norm",
-        *("layers/rms_norm.py", "rms_norm", "dx"),
-        "dx = r * (dx_hat - x_hat * scale)",
-        "dx = r * (dx_hat - dx_hat.mean(axis=-1, keepdims=True) - x_hat * scale)",
-    ),
-    Bug(
-        "attention forgets its mask",
-        *("layers/attention.py", "attention, causal", "dq"),
-        "dscores = softmax_backward(dweights)",
-        "dscores = softmax(scores)[1](dweights)",
-    ),
-    Bug(
-        "recomputation draws another dropout",
-        *("layers/recomputation.py", "Dropout, checkpointed", "dx"),
-        "before, was_plain = copy.deepcopy(rng), is_plain()\n    y = module(x, rng=rng, **options)[0]",
-        "y, before, was_plain = module(x, rng=rng, **options)[0], copy.deepcopy(rng), is_plain()",
-    ),
-    Bug(
-        "the rotation of queries and keys is not undone",
-        *("layers/multi_head_attention.py", "MultiHeadAttention, grouped, rotary", "w_q.weight.grad"),
-        "dby_head = rotary_backward(drotated)",
-        "dby_head = drotated",
-    ),
-    Bug(
-        "a residual path is missing",
-        *("layers/block.py", "TransformerBlock, Llama", "dx"),
-        "dr = dy + norm2_backward(",
-        "dr = norm2_backward(",
-    ),
-    Bug(
-        "only the last gradient of a parameter is kept",
-        *("module.py", "Transformer, Llama-like, tied", "embedding.weight.grad"),
-        "self.grad = grad if self.grad is None else self.grad + grad",
-        "self.grad = grad",
-    ),
-    Bug(
-        "positions have the mean over the batch",
-        *("transformer.py", "Transformer, GPT-2-like$", "positional_embedding.weight.grad"),
-        "de.sum(axis=tuple(range(de.ndim - 2)))",
-        "de.mean(axis=tuple(range(de.ndim - 2)))",
-    ),
-    Bug(
-        "the engine's dK is not transposed",
-        *("fast/attention.py", "fast.attention, square", "dk"),
-        "dk = dscores.swapaxes(-1, -2) @ q_grouped",
-        "dk = dscores @ q_grouped",
-    ),
-    Bug(
-        "a block's share of dk overwrites the others",
-        *("fast/query_blocks.py", "in_query_blocks", "dk"),
-        "dk[..., keys, :] += ",
-        "dk[..., keys, :] = ",
-    ),
-    Bug(
-        "the engine's GELU has a wrong constant",
-        *("fast/gelu.py", "fast.gelu, tanh", "dx"),
-        "square *= 6 * a * c",
-        "square *= 2 * a * c",
-    ),
-]
+def bugs():
+    """Yield (name, file, pattern of cases, gradient, right code, wrong code) of each bug."""
+    for text in CANARIES.strip("\n").split("\n\n"):
+        header, *lines = text.splitlines()
+        right, wrong = ("\n".join(line[2:] for line in lines if line[0] == sign) for sign in "-+")
+        yield *header.split(" | "), right, wrong
 
 
 def plant(package, file, old, new):
@@ -180,18 +138,19 @@ def plant(package, file, old, new):
 
 
 @pytest.mark.parametrize(
-    "bug", [pytest.param(bug, id=bug.name, marks=pytest.mark.slow if i % 4 else ()) for i, bug in enumerate(CANARIES)]
+    "file, pattern, gradient, right, wrong",
+    [pytest.param(*bug, id=name, marks=pytest.mark.slow if i % 4 else ()) for i, (name, *bug) in enumerate(bugs())],
 )
-def test_a_planted_bug_is_found_by_the_gradient_it_spoils(bug):
-    cases, found = [case for case in CASES if re.match(bug.case, case.name)], ""
+def test_a_planted_bug_is_found_by_the_gradient_it_spoils(file, pattern, gradient, right, wrong):
+    cases, found = [case for case in CASES if re.match(pattern, case.name)], ""
     earlier = [case.call(np.random.default_rng(0)).evaluate() for case in cases]  # closures without the bug
-    with plant(minitransformer, bug.file, bug.old, bug.new):
+    with plant(minitransformer, file, right, wrong):
         for case in cases:
             try:
                 check_call(case.call(np.random.default_rng(0)), max_entries=5, explain=False)
             except GradientError as error:
                 found += str(error)
-    assert earlier and re.search(rf"\b{re.escape(bug.gradient)}: \d+ of \d+ .*entries disagree", found), found
+    assert earlier and re.search(rf"\b{re.escape(gradient)}: \d+ of \d+ .*entries disagree", found), found
 
 
 CHECKERS = [  # bugs of the checker: (name, file, old, new)

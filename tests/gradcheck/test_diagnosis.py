@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from corpus import functions_in
 
 from gradcheck import Call, GradientError, check
 from gradcheck.checking import check_call
@@ -49,40 +50,30 @@ X = normal(B, T, C)
 SQUARE = normal(C, C)
 
 
-def multiply(x, gain):
-    """y = x · gain, gain (C,) broadcast."""
+FUNCTIONS = functions_in("""
+multiply(x, gain): X, normal(C)
+    y = x * gain
+backward(dy):
+    return dy * gain, (dy * x).sum(axis=tuple(range(x.ndim - gain.ndim)))
 
-    def backward(dy):
-        return dy * gain, (dy * x).sum(axis=tuple(range(x.ndim - gain.ndim)))
+multiply_all(x, w): X, normal(B, T, C, seed=1)
+    y = x * w
+backward(dy):
+    return dy * w, dy * x
 
-    return x * gain, backward
-
-
-def shift(x, bias):
-    """y = tanh x + bias, bias (C,) broadcast."""
+shift(x, bias): X, normal(C)
     t = np.tanh(x)
+    y = t + bias
+backward(dy):
+    return dy * (1 - t * t), dy.sum(axis=tuple(range(x.ndim - bias.ndim)))
 
-    def backward(dy):
-        return dy * (1 - t * t), dy.sum(axis=tuple(range(x.ndim - bias.ndim)))
+mean_rows(x): X
+    y = x.mean(axis=-2)
+backward(dy):
+    return np.repeat(dy[..., None, :], x.shape[-2], axis=-2) / x.shape[-2]
+""", normal, X=X, B=B, T=T, C=C)  # fmt: skip
 
-    return t + bias, backward
-
-
-def multiply_all(x, w):
-    def backward(dy):
-        return dy * w, dy * x
-
-    return x * w, backward
-
-
-def mean_rows(x):
-    def backward(dy):
-        return np.repeat(dy[..., None, :], x.shape[-2], axis=-2) / x.shape[-2]
-
-    return x.mean(axis=-2), backward
-
-
-RIGHT = {
+RIGHT = FUNCTIONS | {
     "linear": (linear, (X, normal(C, F), normal(F))),
     "linear, square": (linear, (X, SQUARE, normal(C))),
     "embedding": (embedding, (IDS, normal(V, C))),
@@ -96,10 +87,6 @@ RIGHT = {
     "gelu": (gelu, (X,)),
     "attention": (attention, (normal(B, 2, T, C), normal(B, 2, T, C, seed=1), normal(B, 2, T, 6))),
     "cross_entropy": (cross_entropy, (normal(B, T, V), TARGETS)),
-    "multiply": (multiply, (X, normal(C))),
-    "multiply_all": (multiply_all, (X, normal(B, T, C, seed=1))),
-    "shift": (shift, (X, normal(C))),
-    "mean_rows": (mean_rows, (X,)),
 }
 OPTIONS = {"dropout": {"keep": KEEP, "p": 0.4}, "attention": {"mask": MASK}}
 RIGHT["dropout"] = (dropout, (X,))
@@ -201,54 +188,51 @@ WRAPPED = [
 # Mistakes that sit inside
 
 
-def centred_normalization(x, *, forgotten, axis=-1):
-    """x̂ = (x − μ) / σ, one of whose two means in backward is forgotten."""
+INSIDE_OF = functions_in("""
+centred_normalization(x, *, forgotten, axis=-1): X
     centred = x - x.mean(axis=axis, keepdims=True)
     r = 1 / np.sqrt((centred * centred).mean(axis=axis, keepdims=True))
-    x_hat = centred * r
+    y = centred * r
+backward(dy):
+    dx = dy.copy()
+    if forgotten != "shift":
+        dx -= dy.mean(axis=axis, keepdims=True)
+    if forgotten != "scale":
+        dx -= y * (dy * y).mean(axis=axis, keepdims=True)
+    return r * dx
 
-    def backward(dy):
-        dx = dy.copy()
-        if forgotten != "shift":
-            dx -= dy.mean(axis=axis, keepdims=True)
-        if forgotten != "scale":
-            dx -= x_hat * (dy * x_hat).mean(axis=axis, keepdims=True)
-        return r * dx
-
-    return x_hat, backward
-
-
-def softmax_without_the_sum(x, *, axis=-1, mean=False):
+softmax_without_the_sum(x, *, axis=-1, mean=False): X
     e = np.exp(x - x.real.max(axis=axis, keepdims=True))
     y = e / e.sum(axis=axis, keepdims=True)
+backward(dy):
+    return y * (dy - (dy * y).mean(axis=axis, keepdims=True)) if mean else y * dy
 
-    def backward(dy):
-        return y * (dy - (dy * y).mean(axis=axis, keepdims=True)) if mean else y * dy
+scaled_remove_mean(x): X
+    y = 3 * (x - x.mean(axis=1, keepdims=True))
+backward(dy):
+    return 3 * dy
 
-    return y, backward
+column_bias(x, bias): normal(C, C, seed=3), normal(C)
+    y = x + bias
+backward(dy):
+    return dy * 1.0, dy.sum(axis=1)
+
+scaled_column_bias(x, bias): normal(C, C, C), normal(C)
+    y = x * x + bias
+backward(dy):
+    return dy * 2 * x, dy.sum(axis=(1, 2))
+
+unscaled_dropout(x, *, keep, p): X
+    y = x * keep / (1 - p)
+backward(dy):
+    return dy * keep
+""", normal, X=X, C=C)  # fmt: skip
 
 
-def scaled_remove_mean(x):
-    def backward(dy):
-        return 3 * dy
-
-    return 3 * (x - x.mean(axis=1, keepdims=True)), backward
-
-
-def column_bias(x, bias):
-    """y = x + bias on square x, the sum over the wrong axis."""
-
-    def backward(dy):
-        return dy * 1.0, dy.sum(axis=1)
-
-    return x + bias, backward
-
-
-def scaled_column_bias(x, bias):
-    def backward(dy):
-        return dy * 2 * x, dy.sum(axis=(1, 2))
-
-    return x * x + bias, backward
+def inside(name, **options):
+    """Return the Call of one of these functions."""
+    function, inputs = INSIDE_OF[name]
+    return Call(function, *inputs, **options)
 
 
 class Accumulating:
@@ -285,12 +269,6 @@ def elementwise(x, *, function, derivative):
     return y, backward
 
 
-def unscaled_dropout(x, *, keep, p):
-    """y = x · keep / (1 − p), whose backward forgets the division."""
-    return x * keep / (1 - p), lambda dy: dy * keep
-
-
-S = normal(C, C, seed=3)
 POSITIVE = np.abs(X) + 0.5
 # The museum's exhibits are other examples (test_museum.py).
 INSIDE = [
@@ -298,15 +276,15 @@ INSIDE = [
         Call(elementwise, X, function=np.tanh, derivative=lambda x, y: 1 - x * x),
         r"dy \* \(1 - x \*\* 2\), .* dy \* \(1 - y \*\* 2\)",
     ),
-    (Call(unscaled_dropout, X, keep=KEEP, p=0.4), r"\(1 - p\) times"),
-    (Call(centred_normalization, X, forgotten="shift"), r"mean\(dx\) over axis 2"),
-    (Call(centred_normalization, X, forgotten="shift", axis=1), r"mean\(dx\) over axis 1 is not subtracted"),
-    (Call(scaled_remove_mean, X), r"mean\(dx\) over axis 1 is not subtracted"),
-    (Call(centred_normalization, X, forgotten="scale"), "off by a multiple of .* along axis 2"),
-    (Call(softmax_without_the_sum, X, axis=1), r"y \* sum\(dx\) over axis 1"),
-    (Call(softmax_without_the_sum, X, mean=True), "multiple of y along axis 2|y .* over axis 2"),
-    (Call(column_bias, S, normal(C)), r"dy\.sum\(axis=1\), .* dy\.sum\(axis=0\)"),
-    (Call(scaled_column_bias, normal(C, C, C), normal(C)), r"axis=\(1, 2\)\), .*axis=\(0, 1\)"),
+    (inside("unscaled_dropout", keep=KEEP, p=0.4), r"\(1 - p\) times"),
+    (inside("centred_normalization", forgotten="shift"), r"mean\(dx\) over axis 2"),
+    (inside("centred_normalization", forgotten="shift", axis=1), r"mean\(dx\) over axis 1 is not subtracted"),
+    (inside("scaled_remove_mean"), r"mean\(dx\) over axis 1 is not subtracted"),
+    (inside("centred_normalization", forgotten="scale"), "off by a multiple of .* along axis 2"),
+    (inside("softmax_without_the_sum", axis=1), r"y \* sum\(dx\) over axis 1"),
+    (inside("softmax_without_the_sum", mean=True), "multiple of y along axis 2|y .* over axis 2"),
+    (inside("column_bias"), r"dy\.sum\(axis=1\), .* dy\.sum\(axis=0\)"),
+    (inside("scaled_column_bias"), r"axis=\(1, 2\)\), .*axis=\(0, 1\)"),
     (Call(Accumulating(Linear(C, F), "weight", lambda g: g + g), X), "weight.grad is 2 times"),
 ]
 TABLE = [

@@ -59,6 +59,6 @@ def entries(text, normal=None, **names):
         yield Entry(function, eval(f"({inputs},)", names), wrong, [name.strip() for name in follows])
 
 
-def functions_in(text, **names):
+def functions_in(text, normal=None, **names):
     """Return {name: (function, inputs)} of the functions of a text."""
-    return {entry.function.__name__: (entry.function, entry.inputs) for entry in entries(text, **names)}
+    return {entry.function.__name__: (entry.function, entry.inputs) for entry in entries(text, normal, **names)}
