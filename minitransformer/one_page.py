@@ -3,10 +3,10 @@
     python -m minitransformer.one_page
 
 The forward pass has the lines 1 to 31. The backward pass mirrors them from 31 to 1, and AdamW follows. The model is
-Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations are in layers/, losses.py and
-optim.py. Their x̂ is h1, h2 and h3 here, their scores, masked and weights are c, s and w, and their h, Φ and a are u, p
-and f. The N = B·T positions are rows, so that every linear map is a product of two matrices. The comment after each
-line gives its number and the shape of its result. In backward, the numbers after ← are those of the mirrored lines.
+Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations, with the same names, are in
+layers/, losses.py and optim.py; a digit numbers the three norms. The N = B·T positions are rows, so that every linear
+map is a product of two matrices. The comment after each line gives its number and the shape of its result. In backward,
+the numbers after ← are those of the mirrored lines.
 """
 
 import argparse
@@ -39,86 +39,86 @@ def merge(x):
 
 # fmt: off
 def gpt(E, P, g1, b1, Wq, Wk, Wv, Wo, g2, b2, W1, W2, g3, b3, *, ids, targets, H):
-    """Return the loss of ids and targets (B, T), the logits z (N, V), and backward(dloss=1.0).
+    """Return the loss of ids and targets (B, T), the logits (N, V), and backward(dloss=1.0).
 
     The shapes are E (V, C), P (T, C), g and b (C,), Wq, Wk, Wv and Wo (C, C), W1 (C, F) and W2 (F, C). There are H
     heads of D = C/H channels.
     """
-    (B, T), (V, C), N, D = ids.shape, E.shape, ids.size, E.shape[1] // H
+    (B, T), (V, C), N, s = ids.shape, E.shape, ids.size, 1 / math.sqrt(E.shape[1] // H)
     one = np.eye(V, dtype=E.real.dtype)
-    X, Y = one[ids.ravel()], one[targets.ravel()]                           #  1  (N, V) each
-    x = X @ E + np.tile(P, (B, 1))                                          #  2  (N, C)
+    X, Y = one[ids.ravel()], one[targets.ravel()]                                          #  1  (N, V) each
+    x = X @ E + np.tile(P, (B, 1))                                                         #  2  (N, C)
 
-    m1 = mean(x)                                                            #  3  (N, 1)
-    r1 = 1 / np.sqrt(mean((x - m1) ** 2) + EPS)                             #  4  (N, 1)
-    h1 = (x - m1) * r1                                                      #  5  (N, C)
-    n1 = g1 * h1 + b1                                                       #  6  (N, C)
-    q, k, v = n1 @ Wq, n1 @ Wk, n1 @ Wv                                     #  7  (N, C) each
-    qh, kh, vh = split(q, B, H), split(k, B, H), split(v, B, H)             #  8  (B, H, T, D) each
-    c = qh @ kh.swapaxes(2, 3)                                              #  9  (B, H, T, T)
-    s = np.where(np.tri(T, dtype=bool), c / math.sqrt(D), -np.inf)          # 10  (B, H, T, T)
-    e = np.exp(s - s.real.max(axis=3, keepdims=True))                       # 11  (B, H, T, T)
-    w = e / e.sum(axis=3, keepdims=True)                                    # 12  (B, H, T, T)
-    ah = w @ vh                                                             # 13  (B, H, T, D)
-    a = merge(ah)                                                           # 14  (N, C)
-    r = x + a @ Wo                                                          # 15  (N, C)
+    mu1 = mean(x)                                                                          #  3  (N, 1)
+    r1 = 1 / np.sqrt(mean((x - mu1) ** 2) + EPS)                                           #  4  (N, 1)
+    x1_hat = (x - mu1) * r1                                                                #  5  (N, C)
+    n1 = g1 * x1_hat + b1                                                                  #  6  (N, C)
+    xq, xk, xv = n1 @ Wq, n1 @ Wk, n1 @ Wv                                                 #  7  (N, C) each
+    q, k, v = split(xq, B, H), split(xk, B, H), split(xv, B, H)                            #  8  (B, H, T, D) each
+    scores = s * q @ k.swapaxes(2, 3)                                                      #  9  (B, H, T, T)
+    masked = np.where(np.tri(T, dtype=bool), scores, -np.inf)                              # 10  (B, H, T, T)
+    e = np.exp(masked - masked.real.max(axis=3, keepdims=True))                            # 11  (B, H, T, T)
+    weights = e / e.sum(axis=3, keepdims=True)                                             # 12  (B, H, T, T)
+    heads = weights @ v                                                                    # 13  (B, H, T, D)
+    merged = merge(heads)                                                                  # 14  (N, C)
+    r = x + merged @ Wo                                                                    # 15  (N, C)
 
-    m2 = mean(r)                                                            # 16  (N, 1)
-    r2 = 1 / np.sqrt(mean((r - m2) ** 2) + EPS)                             # 17  (N, 1)
-    h2 = (r - m2) * r2                                                      # 18  (N, C)
-    n2 = g2 * h2 + b2                                                       # 19  (N, C)
-    u = n2 @ W1                                                             # 20  (N, F)
-    p = 0.5 + 0.5 * np.tanh(ROOT * u * (1 + CUBE * u**2))                   # 21  (N, F)
-    f = u * p                                                               # 22  (N, F)
-    y = r + f @ W2                                                          # 23  (N, C)
+    mu2 = mean(r)                                                                          # 16  (N, 1)
+    r2 = 1 / np.sqrt(mean((r - mu2) ** 2) + EPS)                                           # 17  (N, 1)
+    x2_hat = (r - mu2) * r2                                                                # 18  (N, C)
+    n2 = g2 * x2_hat + b2                                                                  # 19  (N, C)
+    h = n2 @ W1                                                                            # 20  (N, F)
+    Phi = 0.5 + 0.5 * np.tanh(ROOT * h * (1 + CUBE * h**2))                                # 21  (N, F)
+    a = h * Phi                                                                            # 22  (N, F)
+    y = r + a @ W2                                                                         # 23  (N, C)
 
-    m3 = mean(y)                                                            # 24  (N, 1)
-    r3 = 1 / np.sqrt(mean((y - m3) ** 2) + EPS)                             # 25  (N, 1)
-    h3 = (y - m3) * r3                                                      # 26  (N, C)
-    n3 = g3 * h3 + b3                                                       # 27  (N, C)
-    z = n3 @ E.T                                                            # 28  (N, V)
-    o = z - z.real.max(axis=1, keepdims=True)                               # 29  (N, V)
-    logp = o - np.log(np.exp(o).sum(axis=1, keepdims=True))                 # 30  (N, V)
-    loss = -(Y * logp).sum() / N                                            # 31  ()
+    mu3 = mean(y)                                                                          # 24  (N, 1)
+    r3 = 1 / np.sqrt(mean((y - mu3) ** 2) + EPS)                                           # 25  (N, 1)
+    x3_hat = (y - mu3) * r3                                                                # 26  (N, C)
+    n3 = g3 * x3_hat + b3                                                                  # 27  (N, C)
+    logits = n3 @ E.T                                                                      # 28  (N, V)
+    shifted = logits - logits.real.max(axis=1, keepdims=True)                              # 29  (N, V)
+    z = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))                       # 30  (N, V)
+    loss = -(Y * z).sum() / N                                                              # 31  ()
 
     def backward(dloss=1.0):
         """Return the gradients of all weights, in the order of gpt."""
-        dz = (np.exp(logp) - Y) * (dloss / N)                               # ← 31, 30, 29  (N, V)
-        dn3 = dz @ E                                                        # ← 28  (N, C)
-        dg3, db3 = (dn3 * h3).sum(axis=0), dn3.sum(axis=0)                  # ← 27  (C,) each
-        dh3 = dn3 * g3                                                      # ← 27  (N, C)
-        dy = r3 * (dh3 - mean(dh3) - h3 * mean(dh3 * h3))                   # ← 26, 25, 24  (N, C)
+        dlogits = (np.exp(z) - Y) * (dloss / N)                                            # ← 31, 30, 29  (N, V)
+        dn3 = dlogits @ E                                                                  # ← 28  (N, C)
+        dg3, db3 = (dn3 * x3_hat).sum(axis=0), dn3.sum(axis=0)                             # ← 27  (C,) each
+        dx3_hat = dn3 * g3                                                                 # ← 27  (N, C)
+        dy = r3 * (dx3_hat - mean(dx3_hat) - x3_hat * mean(dx3_hat * x3_hat))              # ← 26, 25, 24  (N, C)
 
-        df = dy @ W2.T                                                      # ← 23  (N, F)
-        dW2 = f.T @ dy                                                      # ← 23  (F, C)
-        dp = df * u                                                         # ← 22  (N, F)
-        du = df * p + dp * 2 * p * (1 - p) * ROOT * (1 + 3 * CUBE * u**2)   # ← 22, 21  (N, F)
-        dn2 = du @ W1.T                                                     # ← 20  (N, C)
-        dW1 = n2.T @ du                                                     # ← 20  (C, F)
-        dg2, db2 = (dn2 * h2).sum(axis=0), dn2.sum(axis=0)                  # ← 19  (C,) each
-        dh2 = dn2 * g2                                                      # ← 19  (N, C)
-        dr = dy + r2 * (dh2 - mean(dh2) - h2 * mean(dh2 * h2))              # ← 23, 18, 17, 16  (N, C)
+        da = dy @ W2.T                                                                     # ← 23  (N, F)
+        dW2 = a.T @ dy                                                                     # ← 23  (F, C)
+        dPhi = da * h                                                                      # ← 22  (N, F)
+        dh = da * Phi + dPhi * 2 * Phi * (1 - Phi) * ROOT * (1 + 3 * CUBE * h**2)          # ← 22, 21  (N, F)
+        dn2 = dh @ W1.T                                                                    # ← 20  (N, C)
+        dW1 = n2.T @ dh                                                                    # ← 20  (C, F)
+        dg2, db2 = (dn2 * x2_hat).sum(axis=0), dn2.sum(axis=0)                             # ← 19  (C,) each
+        dx2_hat = dn2 * g2                                                                 # ← 19  (N, C)
+        dr = dy + r2 * (dx2_hat - mean(dx2_hat) - x2_hat * mean(dx2_hat * x2_hat))         # ← 23, 18, 17, 16  (N, C)
 
-        da = dr @ Wo.T                                                      # ← 15  (N, C)
-        dWo = a.T @ dr                                                      # ← 15  (C, C)
-        dah = split(da, B, H)                                               # ← 14  (B, H, T, D)
-        dw = dah @ vh.swapaxes(2, 3)                                        # ← 13  (B, H, T, T)
-        dvh = w.swapaxes(2, 3) @ dah                                        # ← 13  (B, H, T, D)
-        ds = w * (dw - (w * dw).sum(axis=3, keepdims=True))                 # ← 12, 11  (B, H, T, T)
-        dc = ds / math.sqrt(D)                                              # ← 10  (B, H, T, T)
-        dqh, dkh = dc @ kh, dc.swapaxes(2, 3) @ qh                          # ← 9  (B, H, T, D) each
-        dq, dk, dv = merge(dqh), merge(dkh), merge(dvh)                     # ← 8  (N, C) each
-        dWq, dWk, dWv = n1.T @ dq, n1.T @ dk, n1.T @ dv                     # ← 7  (C, C) each
-        dn1 = dq @ Wq.T + dk @ Wk.T + dv @ Wv.T                             # ← 7  (N, C)
-        dg1, db1 = (dn1 * h1).sum(axis=0), dn1.sum(axis=0)                  # ← 6  (C,) each
-        dh1 = dn1 * g1                                                      # ← 6  (N, C)
-        dx = dr + r1 * (dh1 - mean(dh1) - h1 * mean(dh1 * h1))              # ← 15, 5, 4, 3  (N, C)
+        dmerged = dr @ Wo.T                                                                # ← 15  (N, C)
+        dWo = merged.T @ dr                                                                # ← 15  (C, C)
+        dheads = split(dmerged, B, H)                                                      # ← 14  (B, H, T, D)
+        dweights = dheads @ v.swapaxes(2, 3)                                               # ← 13  (B, H, T, T)
+        dv = weights.swapaxes(2, 3) @ dheads                                               # ← 13  (B, H, T, D)
+        dscores = weights * (dweights - (weights * dweights).sum(axis=3, keepdims=True))   # ← 12, 11, 10  (B, H, T, T)
+        dq = s * dscores @ k                                                               # ← 9  (B, H, T, D)
+        dk = s * dscores.swapaxes(2, 3) @ q                                                # ← 9  (B, H, T, D)
+        dxq, dxk, dxv = merge(dq), merge(dk), merge(dv)                                    # ← 8  (N, C) each
+        dWq, dWk, dWv = n1.T @ dxq, n1.T @ dxk, n1.T @ dxv                                 # ← 7  (C, C) each
+        dn1 = dxq @ Wq.T + dxk @ Wk.T + dxv @ Wv.T                                         # ← 7  (N, C)
+        dg1, db1 = (dn1 * x1_hat).sum(axis=0), dn1.sum(axis=0)                             # ← 6  (C,) each
+        dx1_hat = dn1 * g1                                                                 # ← 6  (N, C)
+        dx = dr + r1 * (dx1_hat - mean(dx1_hat) - x1_hat * mean(dx1_hat * x1_hat))         # ← 15, 5, 4, 3  (N, C)
 
-        dE = X.T @ dx + dz.T @ n3                                           # ← 2, 28  (V, C)
-        dP = dx.reshape(B, T, C).sum(axis=0)                                # ← 2  (T, C)
+        dE = X.T @ dx + dlogits.T @ n3                                                     # ← 2, 28  (V, C)
+        dP = dx.reshape(B, T, C).sum(axis=0)                                               # ← 2  (T, C)
         return dE, dP, dg1, db1, dWq, dWk, dWv, dWo, dg2, db2, dW1, dW2, dg3, db3
 
-    return loss, z, backward
+    return loss, logits, backward
 # fmt: on
 
 
@@ -151,9 +151,9 @@ def sample(weights, ids, n, rng, *, H, temperature=0.8):
     E, P, *others = weights
     for _ in range(n):
         seen = np.array([ids[-len(P) :]])
-        z = gpt(E, P[: seen.size], *others, ids=seen, targets=seen, H=H)[1][-1].astype(float)
-        p = np.exp((z - z.max()) / temperature)
-        ids = [*ids, rng.choice(z.size, p=p / p.sum())]
+        logits = gpt(E, P[: seen.size], *others, ids=seen, targets=seen, H=H)[1][-1].astype(float)
+        p = np.exp((logits - logits.max()) / temperature)
+        ids = [*ids, rng.choice(logits.size, p=p / p.sum())]
     return ids
 
 
@@ -180,8 +180,8 @@ def main(argv=None):
     m = v = [np.zeros_like(theta) for theta in weights]
     try:
         for t in range(1, options.steps + 1):
-            at = rng.integers(ids.size - 64, size=(12, 1)) + np.arange(64)
-            loss, _, backward = gpt(*weights, ids=ids[at], targets=ids[at + 1], H=4)
+            windows = rng.integers(ids.size - 64, size=(12, 1)) + np.arange(64)
+            loss, _, backward = gpt(*weights, ids=ids[windows], targets=ids[windows + 1], H=4)
             weights, m, v = zip(*map(partial(adamw, t=t), weights, backward(), m, v), strict=True)
             if t in (1, options.steps) or t % 500 == 0:
                 print(f"step {t} of {options.steps}: loss {loss:.3f}", flush=True)

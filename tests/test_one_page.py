@@ -113,7 +113,7 @@ def test_lines_are_numbered_and_every_line_is_mirrored_but_that_of_the_one_hot_r
     body = SOURCE.partition("# fmt: off")[2].partition("# fmt: on")[0]
     code = re.sub(r'""".*?"""', "", body, flags=re.DOTALL)
     unnumbered = [line.strip() for line in code.splitlines() if " = " in line and not LINE.match(line)]
-    assert [line.partition(" = ")[0] for line in unnumbered] == ["(B, T), (V, C), N, D", "one"]
+    assert [line.partition(" = ")[0] for line in unnumbered] == ["(B, T), (V, C), N, s", "one"]
 
 
 def test_it_trains_and_writes_and_says_what_it_is_asked():

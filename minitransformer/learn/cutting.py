@@ -32,7 +32,6 @@ SYMBOLS = {
     r"\*\*2": "²",
     r"\.T\b|\.swapaxes\(2, 3\)": "ᵀ",
     r" @ ": " ",
-    r"sqrt\(D\)": "√D",
     r"\(?(\w[\w ·]*)\)?(\.reshape\([^)]*\))?\.sum\([^)]*\)": r"Σ (\1)",
 }
 BLANK = "..."
@@ -118,12 +117,12 @@ def with_equations(source: str) -> str:
             line = f"{indent}{names} = {code}  # {number} ← line{'s' * (',' in mirrors)} {mirrors}"
         lines.append(line)
     head = "Return the gradients of all weights, in the order of gpt."
-    rest = "Σ is a sum over the rows, for ds over the keys, and for dP over the sequences."
+    rest = "Σ is a sum over the rows, for dscores over the keys, and for dP over the sequences."
     docstring = "\n".join([head, "", *equations, "", f"        {rest}", "        "])
     changes = {
         f'{head}"""': f'{docstring}"""',
-        "the logits z (N, V), and": "and",
-        "return loss, z, backward": "return loss, backward",
+        "the logits (N, V), and": "and",
+        "return loss, logits, backward": "return loss, backward",
     }
     text = "\n".join(lines)
     for old, new in changes.items():

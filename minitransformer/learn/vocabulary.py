@@ -35,11 +35,12 @@ attention_backward: attention's backward""",
     "whole_model": """dr_n: the path through the norm; dx_a: the path through the heads; dy: the direct path;
 dtable_out: the path through the output matrix; embedding_backward(dx): the path through the embedding""",
     "one_page": """dy: the direct path past the feed-forward layer; dr: the direct path past attention;
-dz: the gradient of the logits; dz.T @ n3: the path through the output matrix; X.T @ dx: the path through the embedding;
-dq @ Wq.T: the path through q; dk @ Wk.T: the path through k; dv @ Wv.T: the path through v;
-mean(dh1): the path through the mean; h1 * mean(dh1 * h1): the path through the variance;
-mean(dh2): the path through the mean; h2 * mean(dh2 * h2): the path through the variance;
-mean(dh3): the path through the mean; h3 * mean(dh3 * h3): the path through the variance""",
+dlogits: the gradient of the logits; dlogits.T @ n3: the path through the output matrix;
+X.T @ dx: the path through the embedding;
+dxq @ Wq.T: the path through q; dxk @ Wk.T: the path through k; dxv @ Wv.T: the path through v;
+mean(dx1_hat): the path through the mean; x1_hat * mean(dx1_hat * x1_hat): the path through the variance;
+mean(dx2_hat): the path through the mean; x2_hat * mean(dx2_hat * x2_hat): the path through the variance;
+mean(dx3_hat): the path through the mean; x3_hat * mean(dx3_hat * x3_hat): the path through the variance""",
     "low_rank": "s: the scale; scaled: the scaled dy; a: the matrix A; b: the matrix B; h: h; dh: the gradient of h",
     "linear": "weight: the matrix W; weight.T: the transpose of W; bias: the bias; rows(dy): dy",
     "embedding": "ids: the array of indices; dweight: the gradient of the table",
@@ -165,7 +166,7 @@ heads: dx
     (dq + dk + dv) @ w_q.T → name replaced: one matrix stands in place of all three
 one_page: dE
     X.T @ dx → path dropped: the path through the output matrix is missing
-    dz.T @ n3 → path dropped: the path through the embedding is missing
+    dlogits.T @ n3 → path dropped: the path through the embedding is missing
 linear: dx
     dy @ np.linalg.pinv(weight) → transpose lost: the pseudo-inverse of W stands in place of its transpose
     dy{MEAN} * weight.sum(axis=1) → sum dropped: the products are not summed over the outputs

@@ -30,10 +30,10 @@ def place_of(shown, name):
 
 
 def test_the_numbers_are_those_of_the_one_page(shown):
-    loss, z, backward = one_page.gpt(*WEIGHTS, ids=IDS[:, :-1], targets=IDS[:, 1:], H=H)
+    loss, logits, backward = one_page.gpt(*WEIGHTS, ids=IDS[:, :-1], targets=IDS[:, 1:], H=H)
     gradients = backward()
     assert shown["values"]["loss"]["data"] == [pytest.approx(loss, rel=5e-3)]
-    np.testing.assert_allclose(shown["values"]["z"]["data"], z.ravel(), rtol=5e-3)
+    np.testing.assert_allclose(shown["values"]["logits"]["data"], logits.ravel(), rtol=5e-3)
     for name, gradient in zip(NAMES, gradients, strict=True):
         np.testing.assert_allclose(shown["values"][f"d{name}"]["data"], gradient.ravel(), rtol=5e-3, atol=1e-15)
 
@@ -49,10 +49,10 @@ def test_every_numbered_line_is_shown_once_and_reads_only_earlier_lines(shown):
 @pytest.mark.parametrize(
     "made, entry, read, expected",
     [
-        ("w", 4, "e", [4, 5, 6, 7]),  # the second row of the first head
-        ("dWo", 1, "a", [0, 4, 8, 12]),  # its first column
+        ("weights", 4, "e", [4, 5, 6, 7]),  # the second row of the first head
+        ("dWo", 1, "merged", [0, 4, 8, 12]),  # its first column
         ("dWo", 1, "dr", [1, 5, 9, 13]),  # its second column
-        ("f", 10, "p", [10]),
+        ("a", 10, "Phi", [10]),
     ],
 )
 def test_a_number_depends_on_those_from_which_it_is_computed(shown, made, entry, read, expected):

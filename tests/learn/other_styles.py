@@ -105,24 +105,24 @@ one_page 8
         d_hat = d * gain
         return r * (d_hat - mean(d_hat) - h * mean(d_hat * h)), (d * h).sum(0), d.sum(0)
 
-    dz = dloss * (np.exp(logp) - Y) / N
-    dy, dg3, db3 = norm(dz @ E, h3, g3, r3)
-    slope = p + u * 2 * p * (1 - p) * ROOT * (1 + 3 * CUBE * u**2)
+    dz = dloss * (np.exp(z) - Y) / N
+    dy, dg3, db3 = norm(dz @ E, x3_hat, g3, r3)
+    slope = Phi + h * 2 * Phi * (1 - Phi) * ROOT * (1 + 3 * CUBE * h**2)
     du = (dy @ W2.T) * slope
-    dr, dg2, db2 = norm(du @ W1.T, h2, g2, r2)
+    dr, dg2, db2 = norm(du @ W1.T, x2_hat, g2, r2)
     dr = dr + dy
-    dheads = split(dr @ Wo.T, B, H)
-    dw = np.einsum("bhqd,bhkd->bhqk", dheads, vh)
-    ds = w * (dw - np.einsum("bhqk,bhqk->bhq", w, dw)[..., None]) / np.sqrt(D)
-    parts = [np.einsum("bhqk,bhkd->bhqd", ds, kh), np.einsum("bhqk,bhqd->bhkd", ds, qh)]
-    parts = [merge(part) for part in (*parts, np.einsum("bhqk,bhqd->bhkd", w, dheads))]
-    dx, dg1, db1 = norm(sum(part @ W.T for part, W in zip(parts, (Wq, Wk, Wv))), h1, g1, r1)
+    d_heads = split(dr @ Wo.T, B, H)
+    dw = np.einsum("bhqd,bhkd->bhqk", d_heads, v)
+    ds = weights * (dw - np.einsum("bhqk,bhqk->bhq", weights, dw)[..., None]) * s
+    parts = [np.einsum("bhqk,bhkd->bhqd", ds, k), np.einsum("bhqk,bhqd->bhkd", ds, q)]
+    parts = [merge(part) for part in (*parts, np.einsum("bhqk,bhqd->bhkd", weights, d_heads))]
+    dx, dg1, db1 = norm(sum(part @ W.T for part, W in zip(parts, (Wq, Wk, Wv))), x1_hat, g1, r1)
     dx = dx + dr
     dE = np.zeros_like(E)
     np.add.at(dE, ids.ravel(), dx)
     projections = [n1.T @ part for part in parts]
     dP = dx.reshape(B, T, C).sum(0)
-    return dE + dz.T @ n3, dP, dg1, db1, *projections, a.T @ dr, dg2, db2, n2.T @ du, f.T @ dy, dg3, db3
+    return dE + dz.T @ n3, dP, dg1, db1, *projections, merged.T @ dr, dg2, db2, n2.T @ du, a.T @ dy, dg3, db3
 training_step 4
     from minitransformer.one_page import gpt
     from minitransformer.optim import adamw
