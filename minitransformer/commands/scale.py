@@ -65,7 +65,7 @@ def sizes_of(text: str) -> list[int]:
 
 def run(arguments) -> int:
     from minitransformer.experiments.emergence import analyze_emergent_capabilities, draw_emergence
-    from minitransformer.experiments.emergence.analysis import SEEDS, STEPS, unique
+    from minitransformer.experiments.emergence.analysis import SEEDS, STEPS
     from minitransformer.experiments.emergence.family import configuration, of_size
 
     if arguments.dask and arguments.workers:
@@ -77,7 +77,7 @@ def run(arguments) -> int:
     shapes = [] if arguments.sizes else [of_size(parameters, n_layers) for n_layers in layers]
     seeds = arguments.seeds or (QUICK_SEEDS if quick else len(SEEDS))
     steps = (QUICK_STEPS if quick else STEPS) if arguments.steps is None else arguments.steps
-    runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
+    runs = len({*sizes, *shapes}) * seeds  # a shape may be one of the sizes
     with at_work_in(arguments.out):
         with executor_of(arguments.dask) as executor, reporting(runs, arguments.out) as progress:
             report = analyze_emergent_capabilities(

@@ -53,6 +53,17 @@ def with_grid(axes) -> None:
     axes.tick_params(which="both", colors=INK, labelsize=8)
 
 
+def legend(axes, size: int = 8, **place) -> None:
+    """Show the names of the lines. `place` contains keyword arguments of `axes.legend`, such as loc."""
+    axes.legend(frameon=False, labelcolor=INK, fontsize=size, **place)
+
+
+def draw_band(axes, xs, means, low, high, colour, name: str = "") -> None:
+    """Draw a curve of means with markers, on a band between the ends `low` and `high` of their intervals."""
+    axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(xs, means, "o-", color=colour, label=name, linewidth=1.6, markersize=3.5)
+
+
 def without_frame(axes) -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK, length=0)

@@ -20,7 +20,7 @@ from minitransformer.experiments.emergence import (
     plan,
 )
 from minitransformer.experiments.emergence.analysis import make_report
-from minitransformer.experiments.emergence.plan import Plan, train_one, trained
+from minitransformer.experiments.emergence.plan import Plan, trained
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training import loop
 
@@ -157,7 +157,7 @@ def numbers(run):
 
 
 def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
-    one, again, other = (train_one(Plan(TINY, seed, 8, ALL)) for seed in (0, 0, 1))
+    one, again, other = (Plan(TINY, seed, 8, ALL).run() for seed in (0, 0, 1))
     assert numbers(one) == numbers(again) and one["key"] == again["key"]
     assert one["lengths"][-1]["loss"] != other["lengths"][-1]["loss"]
     assert json.loads(json.dumps(one)) == one
@@ -177,8 +177,7 @@ def test_the_learning_rate_stays_and_then_falls_to_nothing_in_each_branch(monkey
         return 0.0, 0.0
 
     monkeypatch.setattr(loop, "descend", look)
-    plan = Plan(family.of_width(20, 1), 0, 80, ALL)
-    train_one(plan)
+    Plan(family.of_width(20, 1), 0, 80, ALL).run()
     assert all(len(set(groups)) == 1 for groups in rates)
     rates = np.array(rates)[:, 0] / 0.0125
     warmup = [1 / 4, 2 / 4, 3 / 4]

@@ -97,7 +97,7 @@ def test_the_largest_size_is_predicted_without_it():
 
 
 def runs_of(groups):
-    """Return a family in the form of train_one's results, with the entries that a forecast reads."""
+    """Return a family in the form of the results of Plan.run, with the entries that a forecast reads."""
     return [
         [
             {"parameters": points[0, 0], "lengths": [{"characters": D, "loss": L} for _, D, L in points]}

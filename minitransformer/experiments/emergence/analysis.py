@@ -62,7 +62,7 @@ def analyze_emergent_capabilities(
     TypeError or ValueError before the training if an argument is invalid, ValueError if no model could be trained, and
     the exceptions of `sweep`.
     """
-    sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
+    sizes, shapes = (list(dict.fromkeys(map(configuration, given))) for given in (model_sizes, shapes))
     capabilities = checked_capabilities(capability_tests)
     seeds = [check_int("seeds: each", seed, minimum=0) for seed in seeds]
     check_different("seeds", "seed", seeds)
@@ -87,15 +87,6 @@ def analyze_emergent_capabilities(
         if out is not None:
             report.save(Path(out))
     return report
-
-
-def unique(items) -> list:
-    """Remove repeated items, which need not be hashable, and keep the order."""
-    kept: list = []
-    for item in items:
-        if item not in kept:
-            kept.append(item)
-    return kept
 
 
 def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
@@ -146,7 +137,7 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
         law=law,
         no_law=reason,
         shapes=compared(by_shape, capabilities) if by_shape else (),
-        runs=tuple(run for runs in unique(by_size + by_shape) for run in runs),
+        runs=tuple({run["key"]: run for runs in by_size + by_shape for run in runs}.values()),
         failures=failures,
     )
 

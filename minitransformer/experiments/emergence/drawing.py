@@ -13,8 +13,6 @@ import numpy as np
 from minitransformer.experiments.emergence.report import EmergenceReport
 from minitransformer.system import pictures as p
 
-LEGEND = {"frameon": False, "labelcolor": p.INK, "fontsize": 8}
-
 
 def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
     """Draw a report's pictures in the folder, and return their paths. Raises MissingExtra without matplotlib."""
@@ -43,8 +41,8 @@ def capabilities_figure(report):
         for jump in curve.jumps:
             for axes in (above, below):
                 axes.axvspan(jump.parameters / 10, jump.parameters, color=p.ORANGE, alpha=0.18, linewidth=0)
-        draw_band(above, report.parameters, curve.exact, curve.exact_ends, p.BLUE, "held out")
-        draw_band(below, report.parameters, curve.loglik, curve.loglik_ends, p.GREEN)
+        p.draw_band(above, report.parameters, curve.exact, *curve.exact_ends.T, p.BLUE, "held out")
+        p.draw_band(below, report.parameters, curve.loglik, *curve.loglik_ends.T, p.GREEN)
         above.plot(report.parameters, curve.seen, ":", color=p.VERMILION, linewidth=1, label="on trained questions")
         above.set_ylim(-0.04, 1.04)
         above.set_xscale("log")
@@ -53,15 +51,10 @@ def capabilities_figure(report):
         p.label(below, note if curve.jumps else "", "parameters")
     panels[0, 0].set_ylabel("answered exactly (fraction)", color=p.INK, fontsize=9)
     panels[1, 0].set_ylabel("log-likelihood of an\nanswer token (nats)", color=p.INK, fontsize=9)
-    panels[0, 0].legend(**LEGEND, loc="upper left")
+    p.legend(panels[0, 0], loc="upper left")
     title = "Scores by size, on held-out questions: means and 95 % intervals over the seeds"
     p.headline(figure, f"{title}. Shaded: the decade of a jump")
     return figure
-
-
-def draw_band(axes, xs, means, ends, colour, name: str = "") -> None:
-    axes.fill_between(xs, *np.transpose(ends), color=colour, alpha=0.2, linewidth=0)
-    axes.plot(xs, means, "o-", color=colour, linewidth=1.6, markersize=3.5, label=name)
 
 
 def law_figure(forecast):
@@ -79,7 +72,7 @@ def law_figure(forecast):
             interval = (prediction.predicted, *prediction.ends)
             draw_values(axes, [prediction.parameters], [interval], p.VERMILION, "predicted without it")
         axes.set_xscale("log")
-        axes.legend(**LEGEND | {"fontsize": 7})
+        p.legend(axes, 7)
     p.label(panels[0, 0], "Loss and size", "parameters, N", "loss of the text (nats per character)")
     p.label(panels[0, 1], "Loss and text", "characters of text, D")
     formula = f"L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.2f} + {law.B:.3g} / D^{law.beta:.2f}"
@@ -102,7 +95,8 @@ def optimal_figure(forecast):
     landscape.legend(fontsize=8, labelcolor=p.INK, loc="upper left")
     p.label(landscape, "The best use of computation", "parameters, N", "characters of text, D")
     budgets = [choice.budget for choice in choices]
-    draw_band(sizes, budgets, best[:, 0], [choice.parameters_ends for choice in choices], p.VERMILION)
+    ends = np.transpose([choice.parameters_ends for choice in choices])
+    p.draw_band(sizes, budgets, best[:, 0], *ends, p.VERMILION)
     sizes.axvspan(6 * (points[:, 0] * points[:, 1]).max(), budgets[-1], color=p.GRID, alpha=0.6, linewidth=0)
     p.label(sizes, "The best size; grey: more than any run had", "budget, C = 6 N D (operations)", "parameters, N*")
     for axes in panels[0]:
@@ -123,7 +117,7 @@ def shapes_figure(shapes):
     for axes in panels[0]:
         axes.set_xticks(xs, [f"{shape.n_layers} × {shape.d_model}" for shape in shapes])
     scores.set_ylim(-0.04, 1.04)
-    scores.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
+    p.legend(scores, loc="center left", bbox_to_anchor=(1, 0.5))
     p.label(losses, "Loss of the text", "layers × width", "nats per character")
     p.label(scores, "Answered exactly", "layers × width", "fraction of held-out questions")
     smallest, largest = (f(shape.parameters for shape in shapes) for f in (min, max))

@@ -12,6 +12,7 @@ parameters. Each block has 4 C² + 4 C in attention, 8 C² + 5 C in the feed-for
 others are in the table of V tokens, the table of T positions, and the last norm.
 """
 
+import math
 import numbers
 from bisect import bisect_left
 
@@ -42,8 +43,8 @@ def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
     """Return the Config with `n_layers` layers and the nearest number of parameters."""
     check_int("model_sizes: each", parameters, minimum=count(WIDTHS[0], n_layers), maximum=MOST_PARAMETERS)
     above = bisect_left(WIDTHS, parameters, key=lambda width: count(width, n_layers))
-    nearest = min(WIDTHS[max(above - 1, 0) : above + 1], key=lambda width: distance(count(width, n_layers), parameters))
-    return of_width(nearest, n_layers)
+    neighbours = WIDTHS[max(above - 1, 0) : above + 1]
+    return of_width(min(neighbours, key=lambda width: abs(math.log(count(width, n_layers) / parameters))), n_layers)
 
 
 def of_width(width: int, n_layers: int) -> Config:
@@ -52,10 +53,6 @@ def of_width(width: int, n_layers: int) -> Config:
 
 def count(width: int, n_layers: int) -> int:
     return n_layers * (12 * width**2 + 13 * width) + (VOCAB_SIZE + CONTEXT + 2) * width  # (1)
-
-
-def distance(one: int, other: int) -> float:
-    return max(one, other) / min(one, other)
 
 
 def n_parameters(config: Config) -> int:

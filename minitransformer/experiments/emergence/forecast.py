@@ -22,7 +22,7 @@ class Prediction:
     parameters: int  # N
     characters: int  # D
     predicted: float  # loss according to the law of the smaller sizes
-    ends: tuple[float, float]  # the interval of `predicted`
+    ends: np.ndarray  # (2,) the interval of `predicted`
     no_better: float  # loss of the next smaller size, for comparison
     measured: float  # mean loss over the runs
 
@@ -31,9 +31,9 @@ class Prediction:
 class Choice:
     budget: float
     parameters: float  # N*
-    parameters_ends: tuple[float, float]  # the interval of N*
+    parameters_ends: np.ndarray  # (2,) the interval of N*
     characters: float  # D*
-    characters_ends: tuple[float, float]  # the interval of D*
+    characters_ends: np.ndarray  # (2,) the interval of D*
     loss: float  # according to the law
     measured_range: bool  # True if N* and D* lie within the trained range
 
@@ -62,17 +62,12 @@ def forecast(by_size) -> tuple[Forecast | None, str]:
     points = np.concatenate([points for runs in groups for points in runs])
     law = fit_scaling_law(*points.T)
     laws = refits(law, groups, np.random.default_rng(0))
-    ends = {name: ends_of([getattr(each, name) for each in laws]) for name in ("E", "A", "B", "alpha", "beta")}
+    ends = {name: interval([getattr(each, name) for each in laws]) for name in ("E", "A", "B", "alpha", "beta")}
     N, D, L = points.T
     error = float(np.sqrt(np.mean(np.log(law.loss(N, D) / L) ** 2)))
     largest = 6 * N.max() * D.max()
     choices = tuple(choice(law, laws, budget * largest, points) for budget in BUDGETS)
     return Forecast(law, ends, error, predict_largest(groups), choices, points), ""
-
-
-def ends_of(values) -> tuple[float, float]:
-    low, high = interval(np.asarray(values))
-    return float(low), float(high)
 
 
 def predict_largest(groups) -> Prediction:
@@ -81,7 +76,7 @@ def predict_largest(groups) -> Prediction:
     N, D, _ = groups[-1][0][-1]
     predictions = [other.loss(N, D) for other in refits(law, smaller, np.random.default_rng(0))]
     before, measured = (float(np.mean([points[-1, 2] for points in runs])) for runs in groups[-2:])
-    return Prediction(int(N), int(D), float(law.loss(N, D)), ends_of(predictions), before, measured)
+    return Prediction(int(N), int(D), float(law.loss(N, D)), interval(predictions), before, measured)
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
@@ -91,4 +86,4 @@ def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
     lowest, highest = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     within = bool(lowest[0] <= N <= highest[0] and lowest[1] <= D <= highest[1])
     loss = float(law.loss(N, D))
-    return Choice(budget, float(N), ends_of(others[:, 0]), float(D), ends_of(others[:, 1]), loss, within)
+    return Choice(budget, float(N), interval(others[:, 0]), float(D), interval(others[:, 1]), loss, within)

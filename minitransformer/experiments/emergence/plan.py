@@ -38,7 +38,7 @@ from minitransformer.training import fit
 from minitransformer.training.environment import environment
 from minitransformer.transformer import INITIAL_STD, Transformer
 
-RUNS_FOLDER = "runs"  # name of the folder with the results of train_one
+RUNS_FOLDER = "runs"  # name of the folder with the results of the runs
 
 RECIPE = {
     "text_rows": 14,  # windows of text per batch
@@ -85,7 +85,27 @@ class Plan:
         return [round(fraction * self.steps) for fraction in RECIPE["lengths"]]
 
     def run(self) -> dict:
-        return train_one(self)
+        """Train and measure one model. Return a JSON-serializable dictionary of results.
+
+        The entry "lengths" contains a dictionary for each length, with the keys "steps", "characters" (D), "loss" (of
+        the text, in nats per character) and "scores" ({capability: {"exact": …, "loglik": …, "seen": …}}).
+        """
+        start = time.perf_counter()
+        trainee, measured = Trainee(self), []
+        for steps in self.lengths():
+            model = trainee.branch(steps)
+            scores = {capability.name: capability.scores(model) for capability in self.capabilities}
+            characters = steps * RECIPE["text_rows"] * CONTEXT
+            measured.append({"steps": steps, "characters": characters, "loss": text_loss(model), "scores": scores})
+        return {
+            "key": self.key(),
+            "name": self.name,
+            "plan": self.description(),
+            "parameters": trainee.model.n_parameters(),
+            "lengths": measured,
+            "seconds": round(time.perf_counter() - start, 3),
+            "environment": environment(),
+        }
 
     def accepts(self, run: dict) -> bool:
         return run["key"] == self.key() and len(run["lengths"]) == len(self.lengths())
@@ -142,27 +162,3 @@ def batch(rng, capabilities):
 
 def trained(plan: Plan):
     return Trainee(plan).branch(plan.steps)
-
-
-def train_one(plan: Plan) -> dict:
-    """Train and measure one model. Return a JSON-serializable dictionary of results.
-
-    The entry "lengths" contains a dictionary for each length, with the keys "steps", "characters" (D), "loss" (of the
-    text, in nats per character) and "scores" ({capability: {"exact": …, "loglik": …, "seen": …}}).
-    """
-    start = time.perf_counter()
-    trainee, measured = Trainee(plan), []
-    for steps in plan.lengths():
-        model = trainee.branch(steps)
-        scores = {capability.name: capability.scores(model) for capability in plan.capabilities}
-        characters = steps * RECIPE["text_rows"] * CONTEXT
-        measured.append({"steps": steps, "characters": characters, "loss": text_loss(model), "scores": scores})
-    return {
-        "key": plan.key(),
-        "name": plan.name,
-        "plan": plan.description(),
-        "parameters": trainee.model.n_parameters(),
-        "lengths": measured,
-        "seconds": round(time.perf_counter() - start, 3),
-        "environment": environment(),
-    }

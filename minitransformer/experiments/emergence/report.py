@@ -56,7 +56,7 @@ class EmergenceReport(Data):
     law: Forecast | None
     no_law: str  # the reason if there is no law, otherwise ""
     shapes: tuple[Shape, ...]  # shallowest first
-    runs: tuple[dict, ...]  # results of train_one
+    runs: tuple[dict, ...]  # results of Plan.run
     failures: dict  # {name of a run: reason}
 
     def to_dict(self) -> dict:

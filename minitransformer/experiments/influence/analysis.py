@@ -6,7 +6,7 @@ print(report)
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from os import PathLike
 
@@ -79,59 +79,55 @@ def analyze_training_influence(
     if train is not None:
         check_retraining(len(seen), remove, seeds)
 
-    questions = asked(lm, [prompts] if isinstance(prompts, str) else list(prompts), answer_tokens)
-    flags = familiarity_flags(lm, [question.prompt.ids for question in questions], seen, unseen, false_alarm_rate)
-    rated = checked_checkpoints(lm, checkpoints) if seen else []
-    measured = influences_on(questions, lm, rated, seen, progress) if seen else [(None, None)] * len(questions)
+    asked = checked_prompts(lm, [prompts] if isinstance(prompts, str) else list(prompts), answer_tokens)
+    greedy = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
+    answers = [np.array(list(stream(lm.model, prompt.ids, answer_tokens, **greedy)), np.int64) for prompt in asked]
+    exercises = [answer_after(prompt.ids, answer) for prompt, answer in zip(asked, answers, strict=True)]
+    flags = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
+    rated, measured = [], [(None, None)] * len(asked)
+    if seen:
+        rated = checked_checkpoints(lm, checkpoints)
+        done = count(1)
+
+        def passage_done():
+            if progress is not None:
+                progress(next(done), len(rated) * len(seen))
+
+        passages = [next_tokens(passage) for passage in seen]
+        measured = zip(*influences(loaded(lm, rated), exercises, passages, passage_done), strict=True)
     found = []
-    for question, flag, (influence, cosine) in zip(questions, flags, measured, strict=True):
+    for prompt, answer, exercise, flag, (influence, cosine) in zip(
+        asked, answers, exercises, flags, measured, strict=True
+    ):
         one = PromptInfluence(
-            **description(lm, question), **flag, influence=influence, cosine=cosine, ranked_by=rank_by, retraining=None
+            prompt=prompt.text,
+            tokens=len(prompt.ids),
+            perplexity=math.exp(-token_log_probabilities(lm.model, prompt.ids).mean()),
+            answer="".join(token_strings(lm.tokenizer, answer)),
+            answer_ids=answer.tolist(),
+            confidence=math.exp(-answer_loss(lm.model, exercise)),
+            **flag,
+            influence=influence,
+            cosine=cosine,
+            ranked_by=rank_by,
+            retraining=None,
         )
         if train is not None:
-            again = retrain_without(train, seen, one.ranking[:remove], question.exercise, seeds)
-            one = replace(one, retraining=again)
+            one = replace(one, retraining=retrain_without(train, seen, one.ranking[:remove], exercise, seeds))
         found.append(one)
     texts, rates = [passage.text for passage in seen], [float(rate) for _, rate in rated]
     return TrainingInfluence(prompts=tuple(found), passages=texts, held_out=len(unseen), learning_rates=rates)
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """A prompt, the ids of the model's greedy continuation, and the exercise of predicting it."""
-
-    prompt: Passage
-    answer: np.ndarray
-    exercise: tuple
-
-
-def asked(lm, prompts: list[str], answer_tokens: int) -> list[Question]:
-    """Let the model answer each prompt, if all prompts leave room for an answer in its context."""
+def checked_prompts(lm, prompts, answer_tokens: int) -> list[Passage]:
+    """Return the prompts as Passages, if all of them leave room for an answer in the model's context."""
     if not prompts:
         raise ValueError("prompts must contain at least one prompt, but it is empty")
     passages = [as_passage(lm, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
     longest = lm.model.config.context + 1 - answer_tokens
     for i, passage in enumerate(passages):
         check_int(f"number of tokens of prompt {i}", len(passage.ids), minimum=2, maximum=longest)
-    greedy = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
-    questions = []
-    for passage in passages:
-        answer = np.array(list(stream(lm.model, passage.ids, answer_tokens, **greedy)), np.int64)
-        questions.append(Question(passage, answer, answer_after(passage.ids, answer)))
-    return questions
-
-
-def description(lm, question: Question) -> dict:
-    """Return the fields of PromptInfluence that do not depend on any passage."""
-    prompt, answer = question.prompt, question.answer
-    return {
-        "prompt": prompt.text,
-        "tokens": len(prompt.ids),
-        "perplexity": math.exp(-token_log_probabilities(lm.model, prompt.ids).mean()),
-        "answer": "".join(token_strings(lm.tokenizer, answer)),
-        "answer_ids": answer.tolist(),
-        "confidence": math.exp(-answer_loss(lm.model, question.exercise)),
-    }
+    return passages
 
 
 def checked_checkpoints(lm, checkpoints) -> list[tuple]:
@@ -142,19 +138,6 @@ def checked_checkpoints(lm, checkpoints) -> list[tuple]:
     for i, (_, rate) in enumerate(rated):
         positive(f"checkpoints: the learning rate of checkpoint {i}", rate)
     return rated
-
-
-def influences_on(questions, lm, rated, seen: list[Passage], progress) -> list[tuple]:
-    """Return a pair (influences, cosines) of the passages `seen`, each (N,), for each question."""
-    done, total = count(1), len(rated) * len(seen)
-
-    def passage_done():
-        if progress is not None:
-            progress(next(done), total)
-
-    answers = [question.exercise for question in questions]
-    exercises = [next_tokens(passage) for passage in seen]
-    return list(zip(*influences(loaded(lm, rated), answers, exercises, passage_done), strict=True))
 
 
 def loaded(lm, rated):

@@ -20,10 +20,10 @@ from importlib import resources
 
 import numpy as np
 
-from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label, with_grid
+from minitransformer.system import pictures as p
 
 LEVEL = 0.95
-COLOURS = (BLUE, VERMILION, ORANGE, GREEN, PURPLE, INK)
+COLOURS = (p.BLUE, p.VERMILION, p.ORANGE, p.GREEN, p.PURPLE, p.INK)
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Panel:
     width: float = 1  # relative to the other panels
 
     def draw(self, axes, measured: list[dict]) -> None:
-        with_grid(axes)
-        label(axes, self.title, self.x, self.y)
+        p.with_grid(axes)
+        p.label(axes, self.title, self.x, self.y)
         measured = [one[self.within] if self.within else one for one in measured]
         keys = [key for key in self.keys if key in measured[0]]
         rows = {key: self.scale * np.array([one[key] for one in measured]) for key in keys}
@@ -85,7 +85,7 @@ class Panel:
         else:
             self.draw_curves(axes, measured[0][self.xs] if isinstance(self.xs, str) else self.xs, rows)
         if self.level is not None:
-            axes.axhline(self.level, color=INK, linewidth=0.8, linestyle="--")
+            axes.axhline(self.level, color=p.INK, linewidth=0.8, linestyle="--")
         if self.ylim:
             axes.set_ylim(*self.ylim)
 
@@ -97,16 +97,15 @@ class Panel:
         for x, (values, colour) in enumerate(zip(rows.values(), COLOURS + COLOURS, strict=False)):
             found = interval(values)
             reach = [[found.mean - found.low], [found.high - found.mean]]
-            axes.bar(x, found.mean, 0.6, yerr=reach, color=colour, alpha=0.75, capsize=3, ecolor=INK)
-            axes.plot(np.full(len(values), x), values, ".", color=INK, markersize=3)
+            axes.bar(x, found.mean, 0.6, yerr=reach, color=colour, alpha=0.75, capsize=3, ecolor=p.INK)
+            axes.plot(np.full(len(values), x), values, ".", color=p.INK, markersize=3)
         axes.set_xticks(range(len(names)), names, fontsize=7)
 
     def draw_curves(self, axes, xs, rows: dict) -> None:
         for (key, values), colour in zip(rows.items(), COLOURS, strict=False):
             means, low, high = np.array([(one.mean, one.low, one.high) for one in map(interval, values.T)]).T
-            axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
-            axes.plot(xs, means, "o-", color=colour, label=self.name_of(key), linewidth=1.6, markersize=3.5)
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+            p.draw_band(axes, xs, means, low, high, colour, self.name_of(key))
+        p.legend(axes)
         if isinstance(self.xs, str):
             axes.set_xscale("log")
             axes.set_xticks(xs, [f"{x:,}" for x in xs])

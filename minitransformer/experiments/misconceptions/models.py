@@ -66,7 +66,7 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
-    """Return {seed: result of train_one} for each size of a sweep, smallest first.
+    """Return {seed: result of Plan.run} for each size of a sweep, smallest first.
 
     Only models of the family that were tested in all `capabilities` are included. If their runs differ in the number of
     steps, only the longest runs are included.
