@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import gradcheck
 import minitransformer
 
-PACKAGE = Path(minitransformer.__file__).parent
+PACKAGE, CHECKER = (Path(package.__file__).parent for package in (minitransformer, gradcheck))
 LEVELS = [
     ("system", "first_steps", "hooks"),
     ("module",),
@@ -31,10 +32,16 @@ LEVELS = [
     ("__main__", "minitransformer"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+
+
+def modules_in(folder):
+    """Return {name: path} of the modules of a package."""
+    paths = sorted(folder.rglob("*.py"))
+    names = [".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in paths]
+    return {name.removesuffix(".__init__"): path for name, path in zip(names, paths, strict=True)}
+
+
+MODULES = modules_in(PACKAGE)
 
 # The modules that check gradients, or show how they are checked.
 CHECKING = (
@@ -62,18 +69,18 @@ def imported(path):
     return found
 
 
-def within_the_package(name):
-    """Return the module of the package that holds `name`, or None if it is elsewhere."""
-    while name and name not in MODULES:
+def within(name, modules):
+    """Return the module that holds `name`, or None if it is none of these."""
+    while name and name not in modules:
         name = name.rpartition(".")[0]
     return name or None
 
 
-def arrows():
+def arrows(modules=MODULES):
     """Return {module: the modules of the package that it imports}."""
     found = {}
-    for name, path in MODULES.items():
-        targets = map(within_the_package, imported(path))
+    for name, path in modules.items():
+        targets = (within(target, modules) for target in imported(path))
         found[name] = {target for target in targets if target and target != name}
     return found
 
@@ -109,6 +116,17 @@ def test_no_module_imports_itself_by_way_of_others():
     graph["minitransformer.module"].add("minitransformer.layers.linear")
     with pytest.raises(CycleError, match=r"minitransformer\.module"):
         TopologicalSorter(graph).prepare()
+
+
+def test_neither_does_a_file_or_a_folder_of_gradcheck_even_if_lazy():
+    files = arrows(modules_in(CHECKER))
+    for targets in files.values():
+        targets.discard("gradcheck")  # whose names are found lazily, each where it is
+    assert len(list(TopologicalSorter(files).static_order())) > 60
+    folders = {}
+    for name, targets in files.items():
+        folders.setdefault(room(name), set()).update({room(target) for target in targets} - {room(name)})
+    assert len(list(TopologicalSorter(folders).static_order())) > 20
 
 
 def imports_of(package, folder):
@@ -169,9 +187,11 @@ def test_a_name_that_does_not_exist_is_refused():
         minitransformer.trainign  # noqa: B018
 
 
-def test_the_public_names_are_those_that_type_checkers_are_told():
-    tree = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
-    told = [alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert sorted(told) == sorted([*minitransformer.__all__, "__version__"])
-    for name in minitransformer.__all__:
-        assert getattr(minitransformer, name).__name__ == name
+@pytest.mark.parametrize("package", [minitransformer, gradcheck], ids=lambda package: package.__name__)
+def test_the_public_names_are_those_that_type_checkers_are_told(package):
+    tree = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text("utf-8"))
+    told = {alias.asname: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(told) == sorted([*package.__all__, *(["__version__"] if "__version__" in told else [])])
+    for name in package.__all__:
+        member = getattr(package, name)
+        assert member.__name__.rpartition(".")[2] == name and f"{member.__module__}.".startswith(f"{told[name]}.")

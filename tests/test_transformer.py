@@ -137,18 +137,6 @@ def test_predict_equals_forward(config, rng):
     assert last.shape == (2, 1, config.vocab_size) and np.allclose(last, logits[:, -1:])
 
 
-@given(configs(), rngs)
-def test_two_half_batches_accumulate_to_one(config, rng):
-    model = random_model(config, rng)
-    ids, targets = random_ids(config, rng, 2, 4, config.context)
-    model.loss(ids, targets)[1]()
-    whole = gradients(model)
-    for half in (slice(0, 2), slice(2, 4)):
-        model.loss(ids[half], targets[half])[1](0.5)
-    for name, gradient in gradients(model).items():
-        assert np.allclose(gradient, whole[name], atol=1e-11), name
-
-
 @each_family
 def test_dropout_needs_a_generator_and_the_same_one_gives_the_same(family, rng):
     model = random_model(family_config(family, dropout=0.3), rng)

@@ -63,18 +63,6 @@ def test_large_numbers_do_not_overflow(dtype):
     assert np.isfinite(backward(dy[:2])).all()
 
 
-@pytest.mark.parametrize("shift", [-200, -100, -58, -50, 50, 58, 59, 60, 70, 88, 89, 100, 200])
-def test_rows_of_any_size_keep_float32s_digits(rng, shift):
-    x = (4 * rng.normal(size=(3, 50)) + [[0], [shift], [-shift]]).astype(np.float32)
-    for rows in (x, x[:2], x[1:2]):
-        exact = scipy.special.softmax(rows.astype(np.float64), axis=-1)
-        y, backward = softmax(rows)
-        assert y.dtype == np.float32 and np.allclose(y, exact, rtol=1e-5, atol=1e-7)
-        dy = rng.normal(size=rows.shape).astype(np.float32)
-        dx = exact * (dy - (exact * dy).sum(axis=-1, keepdims=True))
-        assert np.allclose(backward(dy), dx, rtol=1e-5, atol=1e-6)
-
-
 def test_log_softmax_keeps_digits_where_softmax_underflows():
     x = np.array([0.0, -1000.0])
     assert softmax(x)[0][1] == 0
