@@ -18,7 +18,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
-from types import NoneType
 from typing import Any, Self
 
 import numpy as np
@@ -31,7 +30,7 @@ from minitransformer.text.chunks import chunks_of
 from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, read_merges, spell, token_bytes, unspell
 from minitransformer.text.merging import WordCache
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
-from minitransformer.text.tokenizer import concatenate, read_json, stored
+from minitransformer.text.tokenizer import ROLES, concatenate, read_json, stored
 
 
 class BPETokenizer(ByteLevelTokenizer):
@@ -53,15 +52,7 @@ class BPETokenizer(ByteLevelTokenizer):
 
     kind = "bpe"
     # Optional entries of a tokenizer's file; files of older versions have none of them.
-    _fields = {  # noqa: RUF012
-        "splitting": str,
-        "special_tokens": dict,
-        "ignore_merges": bool,
-        "bos_id": (int, NoneType),
-        "end_ids": list,
-        "chat_template": (str, NoneType),
-        "token_names": dict,
-    }
+    _fields = ROLES | {"splitting": str, "special_tokens": dict, "ignore_merges": bool}
 
     def __init__(
         self,
@@ -71,36 +62,26 @@ class BPETokenizer(ByteLevelTokenizer):
         splitting: str = "gpt2",
         special_tokens: Mapping[str, int] | None = None,
         ignore_merges: bool = False,
-        bos_id: int | None = None,
-        end_ids: Iterable[int] = (),
-        chat_template: str | None = None,
-        token_names: Mapping[str, str] | None = None,
+        **roles: Any,
     ):
-        self.tokens, self.merges = list(tokens), list(merges)
-        if special_tokens is None:
-            special_tokens = without_merge(self.tokens, self.merges)
-        self.special_tokens, self.token_names = dict(special_tokens), dict(token_names or {})
-        self.splitting, self.ignore_merges = splitting, ignore_merges
-        self.bos_id, self.end_ids, self.chat_template = bos_id, tuple(end_ids), chat_template
-        self._check_options()
+        tokens, self.merges = list(tokens), list(merges)
+        if not tokens:
+            raise ValueError("tokens must contain at least one token, but it is empty")
+        super().__init__(
+            tokens, without_merge(tokens, self.merges) if special_tokens is None else special_tokens, **roles
+        )
+        if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
+            raise ValueError(f"special_tokens must differ in ids and texts, not {values.brief(self.special_tokens)}")
+        named = [values.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
+        "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
+        self.splitting = values.one_of("splitting", splitting, known=EXPRESSIONS)
+        self.ignore_merges = ignore_merges
         ids = ids_of_text(self.tokens, self.special_tokens)
         for token in chain.from_iterable((left, right, left + right) for left, right in self.merges):
             if token not in ids:
                 raise ValueError(f"tokens must contain {spell(token)!r}, which a merge uses")
         ranks = {(ids[a], ids[b]): (rank, ids[a + b]) for rank, (a, b) in enumerate(self.merges)}
         self._word_ids = WordCache(ids, ranks, ignore_merges)
-
-    def _check_options(self):
-        if not self.tokens:
-            raise ValueError("tokens must contain at least one token, but it is empty")
-        values.one_of("splitting", self.splitting, known=EXPRESSIONS)
-        for i in (*self.special_tokens.values(), *self.end_ids, *(() if self.bos_id is None else (self.bos_id,))):
-            if type(i) is not int or not 0 <= i < self.vocab_size:
-                raise ValueError(f"a special token must have an integer id from 0 to {self.vocab_size - 1}, not {i!r}")
-        if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
-            raise ValueError(f"special_tokens must differ in ids and texts, not {values.brief(self.special_tokens)}")
-        named = [values.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
-        "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
 
     @classmethod
     def train(
@@ -137,11 +118,6 @@ class BPETokenizer(ByteLevelTokenizer):
         except ValueError as error:
             raise ValueError(f"{encoder_json}: {error}") from None
 
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of tokens."""
-        return len(self.tokens)
-
     def encode(self, text: str | bytes | bytearray, allow_special: bool = False) -> NDArray[np.int64]:
         """Return the ids of `text` as a 1-D int64 array.
 
@@ -173,15 +149,11 @@ class BPETokenizer(ByteLevelTokenizer):
         ids = self.check_ids(ids)
         return super().decode(ids[~np.isin(ids, [*self.special_tokens.values()])] if skip_special else ids)
 
-    def _bytes_of(self, ids):
-        return b"".join(map(self.tokens.__getitem__, ids.tolist()))
-
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable dictionary, with tokens and merges as in GPT-2's files."""
         return super().to_dict() | {
             "tokens": [spell(token) for token in self.tokens],
             "merges": [f"{spell(left)} {spell(right)}" for left, right in self.merges],
-            "end_ids": list(self.end_ids),
         }
 
     @classmethod

@@ -13,9 +13,7 @@ of bytes: it may contain half of a UTF-16 pair, a *lone surrogate* such as "\\ud
 
 import codecs
 import re
-from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,13 +23,36 @@ from minitransformer.text.tokenizer import Tokenizer, concatenate
 
 
 class ByteLevelTokenizer(Tokenizer):
-    """A tokenizer in which every token stands for a sequence of bytes. A subclass also defines `_bytes_of(ids)`.
+    """A tokenizer in which every token stands for a sequence of bytes.
 
-    `special_tokens` is {text: id} of tokens that stand between texts, such as GPT-2's "<|endoftext|>". Bytes are
-    encoded as a str in which surrogates represent invalid UTF-8 (the error handler "surrogateescape").
+    tokens           list of bytes; token i has id i
+    special_tokens   {text: id} of tokens that stand between texts, such as GPT-2's "<|endoftext|>"
+    bos_id, end_ids, chat_template, token_names   see Tokenizer
+
+    Bytes are encoded as a str in which surrogates represent invalid UTF-8 (the error handler "surrogateescape").
     """
 
-    special_tokens: dict[str, int] = {}  # noqa: RUF012
+    def __init__(
+        self,
+        tokens: Iterable[bytes],
+        special_tokens: Mapping[str, int],
+        *,
+        bos_id: int | None = None,
+        end_ids: Iterable[int] = (),
+        chat_template: str | None = None,
+        token_names: Mapping[str, str] | None = None,
+    ):
+        self.tokens, self.special_tokens = list(tokens), dict(special_tokens)
+        self.bos_id, self.end_ids, self.chat_template = bos_id, tuple(end_ids), chat_template
+        self.token_names = dict(token_names or {})
+        for i in (*self.special_tokens.values(), *self.end_ids, *([] if bos_id is None else [bos_id])):
+            if type(i) is not int or not 0 <= i < self.vocab_size:
+                raise ValueError(f"a special token must have an integer id from 0 to {self.vocab_size - 1}, not {i!r}")
+
+    @property
+    def vocab_size(self) -> int:
+        """Return the number of tokens."""
+        return len(self.tokens)
 
     def encode(self, text: str | bytes | bytearray) -> NDArray[np.int64]:
         """Return the ids of `text`, a str or bytes, as a 1-D int64 array.
@@ -50,13 +71,9 @@ class ByteLevelTokenizer(Tokenizer):
     def _encode_escaped(self, chunks):
         return super().encode_chunks(chunks)
 
-    @abstractmethod
-    def _bytes_of(self, ids: NDArray[Any]) -> bytes:
-        """Return the bytes of ids that have been checked."""
-
     def decode_bytes(self, ids: ArrayLike) -> bytes:
         """Return the bytes of `ids`, which need not be valid UTF-8."""
-        return self._bytes_of(self.check_ids(ids))
+        return b"".join(map(self.tokens.__getitem__, self.check_ids(ids).tolist()))
 
     def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`. Invalid UTF-8 becomes U+FFFD."""
@@ -96,10 +113,9 @@ class ByteTokenizer(ByteLevelTokenizer):
     """A tokenizer with one id for each byte of UTF-8: the value of the byte."""
 
     kind = "byte"
-    vocab_size = 256
+
+    def __init__(self):
+        super().__init__([bytes([byte]) for byte in range(256)], {})
 
     def _encode(self, text, start):
         return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).astype(np.int64)
-
-    def _bytes_of(self, ids):
-        return ids.astype(np.uint8).tobytes()

@@ -6,8 +6,6 @@ did. bpe.py shows the algorithm in a readable form. Decoding needs only the byte
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from minitransformer.system.extras import require
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.gpt2_files import in_order_of_id, token_bytes
+from minitransformer.text.tokenizer import ROLES
 
 LLAMA3_EXPRESSION = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -37,38 +36,16 @@ class PretrainedTokenizer(ByteLevelTokenizer):
     """
 
     kind = "pretrained"
-    _fields = {  # noqa: RUF012
-        "content": dict,
-        "bos_id": (int, NoneType),
-        "end_ids": list,
-        "chat_template": (str, NoneType),
-        "token_names": dict,
-    }
+    _fields = ROLES | {"content": dict}
 
-    def __init__(
-        self,
-        content: dict[str, Any],
-        *,
-        bos_id: int | None = None,
-        end_ids: Iterable[int] = (),
-        chat_template: str | None = None,
-        token_names: Mapping[str, str] | None = None,
-    ):
+    def __init__(self, content: dict[str, Any], **roles: Any):
         self.content, self.library = content, library_of(content)
         added = self.library.get_added_tokens_decoder()
         spelled = in_order_of_id(self.library.get_vocab())
-        self.tokens = [text.encode() if i in added else token_bytes(text) for i, text in enumerate(spelled)]
-        self.special_tokens = {token.content: i for i, token in added.items()}
-        self.bos_id, self.end_ids = bos_id, tuple(end_ids)
-        self.check_ids([*self.end_ids, *([] if bos_id is None else [bos_id])])
-        self.chat_template, self.token_names = chat_template, dict(token_names or {})
+        tokens = [text.encode() if i in added else token_bytes(text) for i, text in enumerate(spelled)]
+        super().__init__(tokens, {token.content: i for i, token in added.items()}, **roles)
         ordinary = (token for i, token in enumerate(self.tokens) if i not in added)
         self._lacking = {*range(256)}.difference(*(token for token in ordinary if len(token) == 1))
-
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of tokens."""
-        return len(self.tokens)
 
     def _encode_escaped(self, chunks):
         yield self._encode("".join(chunks), 0)  # at once, because only the library knows where a text may be cut
@@ -78,12 +55,6 @@ class PretrainedTokenizer(ByteLevelTokenizer):
         for byte in self._lacking.intersection(text.encode()):  # the library would leave it out
             raise ValueError(f"the vocabulary has no token for the byte 0x{byte:02x}, which the text contains")
         return np.array(self.library.encode(text, add_special_tokens=False).ids, np.int64)
-
-    def _bytes_of(self, ids):
-        return b"".join(map(self.tokens.__getitem__, ids.tolist()))
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"end_ids": list(self.end_ids)}
 
 
 def library_of(content: dict[str, Any]):

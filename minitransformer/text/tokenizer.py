@@ -14,6 +14,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -23,6 +24,14 @@ from minitransformer.system.archive import ArchiveError, errors_name, read_bound
 from minitransformer.system.files import write_json
 from minitransformer.system.values import brief, check_int, dictionary, kinds, one_of
 from minitransformer.text.chunks import chunks_of
+
+# {optional argument of a tokenizer's constructor, and entry of its file: type}; the class Tokenizer explains them
+ROLES: dict[str, Any] = {
+    "bos_id": (int, NoneType),
+    "end_ids": (list, tuple),
+    "chat_template": (str, NoneType),
+    "token_names": dict,
+}
 
 
 class Tokenizer(ABC):
