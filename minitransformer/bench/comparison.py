@@ -78,7 +78,6 @@ def measure_round(running: dict, size, number: int, seconds: float, progress) ->
 
 
 def require_equal_losses(losses: dict) -> None:
-    """Raise EngineError if an engine's losses differ from those of the first engine."""
     first, *others = losses
     for name in others:
         for theirs, ours in zip(losses[name], losses[first], strict=True):
@@ -89,10 +88,7 @@ def require_equal_losses(losses: dict) -> None:
 
 
 def collect(raw: dict, sizes: dict) -> dict:
-    """Return the JSON-serializable results of a run.
-
-    `raw` is {name of a size: result of measure_size}.
-    """
+    """Return the JSON-serializable results of a run. `raw` is {name of a size: result of measure_size}."""
     answers = [answer for measured in raw.values() for of_round in measured["rounds"] for answer in of_round.values()]
     limits = {kind: max(answer["limits"][kind] for answer in answers) for kind in ("flops", "bandwidth")}
     results = {"limits": limits, "versions": {}, "sizes": {}}
@@ -109,10 +105,7 @@ def collect(raw: dict, sizes: dict) -> dict:
 
 
 def engine_results(answers: list, facts: dict, limits: dict) -> dict:
-    """Return the results of one engine at one size.
-
-    `answers` is a list of {question: answer}, one per round.
-    """
+    """Return the results of one engine at one size. `answers` is a list of {question: answer}, one per round."""
     result = {
         name: summary([seconds for answer in answers for turn in answer[question] for seconds in turn])
         for question, name in TIMED.items()
@@ -132,10 +125,7 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
 
 
 def ratios(ours: list, theirs: list) -> dict:
-    """Return the ratios theirs / ours of the times and of the peak memory.
-
-    The ratios of times are computed from pairs of turns, and the ratio of memory from the medians over the rounds.
-    """
+    """Return the ratios theirs / ours: of the times in pairs of turns, and of the median memory over the rounds."""
     found = {
         name: paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
         for question, name in TIMED.items()

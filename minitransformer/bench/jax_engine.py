@@ -128,7 +128,7 @@ def attend(config, block, x, turn, cache, positions):
 
 
 def rotate(x, cos, sin):
-    """Rotate x (T, heads, D). Channel i of the first half of D forms a pair with channel i of the second half."""
+    """Rotate the channels i and i + D/2 of x (T, heads, D) as a pair."""
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 

@@ -1,16 +1,6 @@
 """The picture of `bench --out`: the ratio for each size. Requires matplotlib."""
 
-from minitransformer.system.pictures import (
-    BLUE,
-    GREEN,
-    INK,
-    PURPLE,
-    VERMILION,
-    label,
-    new_figure,
-    save,
-    with_grid,
-)
+from minitransformer.system.pictures import BLUE, GREEN, INK, PURPLE, VERMILION, label, new_figure, save, with_grid
 
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (PURPLE, "^"))
 

@@ -17,8 +17,12 @@ def compare(settings: dict) -> dict:
     options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
     raw = {}
     for name, size in sizes.items():
-        raw[name] = measure_size(size, **options, progress=lambda words, name=name: say(name, words))
-        say(name, step_summary(collect({name: raw[name]}, sizes)["sizes"][name]))  # now, in case the next size fails
+
+        def say(words, name=name):
+            Narrator().say(f"{name}: {words}")
+
+        raw[name] = measure_size(size, **options, progress=say)
+        say(step_summary(collect({name: raw[name]}, sizes)["sizes"][name]))  # now, in case the next size fails
     return machine(settings) | collect(raw, sizes)
 
 
@@ -36,25 +40,11 @@ def machine_line(results: dict) -> str:
     return f"{results['processor']}; {threads}; Python {results['python']}, {versions}; float32"
 
 
-def say(subject: str, words: str) -> None:
-    Narrator().say(f"{subject}: {words}")
-
-
 def ruled(header: str, rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table with a rule below the header.
-
-    `header` contains the names of the columns, separated by "|". The first two columns are aligned left. Columns in
-    which every cell is empty are left out.
-    """
+    """Return the lines of a table with a rule below its header of names joined by "|". Leave out empty columns."""
     columns = [column for column in zip(header.split("|"), *rows, strict=True) if any(column[1:])]
     columns = [(name, "─" * max(map(len, (name, *cells))), *cells) for name, *cells in columns]
     return table(zip(*columns, strict=True), "<<>", indent=0)
-
-
-def markdown(header: str, rows: list[list[str]]) -> list[str]:
-    """Return the lines of a Markdown table. `header` joins the column names with "|"."""
-    names = header.split("|")
-    return ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
 
 
 # {key of the results: (title, {additional column: function(results of the engine, facts of the size)}, notes)}
@@ -97,7 +87,8 @@ def comparison_lines(results: dict) -> list[str]:
             [
                 "" if engine in size["ratios"] else name,
                 engine,
-                *times(measured[key]),
+                milliseconds(measured[key]["median"]),
+                f"{milliseconds(measured[key]['lower'])} – {milliseconds(measured[key]['upper'])}",
                 *(cell(measured, size) for cell in columns.values()),
                 *ratio_cells(size, engine, key),
             ]
@@ -114,12 +105,9 @@ def comparison_lines(results: dict) -> list[str]:
 
 
 def comparison_markdown(results: dict) -> list[str]:
-    """Return a Markdown table with a row per size and cost, and a column per engine.
-
-    The first engine's column contains the cost, and the other columns contain ratios.
-    """
+    """Return a Markdown table with a row per size and cost: the first engine's, and the ratios of the others."""
     first, *others = results["engines"]
-    rows = []
+    rows = [["size", "cost", first, *others], ["---"] * (3 + len(others))]
     for name, size in results["sizes"].items():
         ours = size["engines"][first]
         for key, title in {"step": "training step", "decode": "new token", "prompt": "long prompt"}.items():
@@ -129,14 +117,11 @@ def comparison_markdown(results: dict) -> list[str]:
         memory = [size["ratios"][other]["memory"] for other in others]
         cells = ["–" if ratio is None else f"{ratio:.2f}" for ratio in memory]
         rows.append([f"`{name}`", "memory of a step", mebibytes(ours["memory"]), *cells])
-    return markdown("|".join(["size", "cost", first, *others]), rows)
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def ratio_lines(results: dict) -> list[str]:
-    """Return lines that explain the ratios and compare the peak memory of the engines.
-
-    The list is empty for a single engine.
-    """
+    """Return lines that explain the ratios and compare the peak memory, or no line for a single engine."""
     first, *others = results["engines"]
     if not others:
         return []
@@ -176,10 +161,6 @@ def milliseconds(seconds: float) -> str:
     value = 1000 * seconds
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     return f"{value:,.{decimals}f}"
-
-
-def times(summary: dict) -> list[str]:
-    return [milliseconds(summary["median"]), f"{milliseconds(summary['lower'])} – {milliseconds(summary['upper'])}"]
 
 
 def mebibytes(size: float | None) -> str:

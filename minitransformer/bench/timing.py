@@ -15,6 +15,7 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -28,11 +29,6 @@ def seconds_of(call, *arguments) -> float:
     start = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - start
-
-
-def fastest(call) -> float:
-    """Return the shortest time of REPEATS calls. Warm-up and disturbances only add time."""
-    return min(seconds_of(call) for _ in range(REPEATS))
 
 
 def token_times(tokens) -> list[float]:
@@ -50,27 +46,22 @@ def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
 
     def product_seconds(rows, inner, columns):
         a, b, out = engine.random(rows, inner), engine.random(inner, columns), engine.random(rows, columns)
-        return fastest(lambda: engine.multiply(a, b, out))
+        return min(seconds_of(engine.multiply, a, b, out) for _ in range(REPEATS))  # disturbances only add time
 
     rows, columns = shape
     read = min(product_seconds(rows, columns, 1), product_seconds(1, rows, columns))  # the better order of reading
-    return {
-        "flops": max(2 * n**3 / product_seconds(n, n, n) for n in squares),
-        "bandwidth": 4 * rows * columns / read,
-    }
+    return {"flops": max(2 * n**3 / product_seconds(n, n, n) for n in squares), "bandwidth": 4 * rows * columns / read}
 
 
 def peak_above(call) -> int | None:
-    """Run call() and return its peak memory in bytes above the level before it.
+    """Run call() and return its peak memory in bytes above the level before it, or None if it is not recorded.
 
-    Returns None if the system does not record the peak. Free memory is returned to the system first, so that the peak
-    includes all memory that the call requires.
+    Free memory is returned to the system first, so that the peak includes all memory that the call requires.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc, or Windows
         ctypes.CDLL(None).malloc_trim(0)
-    processes = [Path(f"/proc/{child.pid}") for child in (multiprocessing.active_children())]
-    processes.append(Path(f"/proc/{os.getpid()}"))
+    processes = [Path(f"/proc/{pid}") for pid in (os.getpid(), *(c.pid for c in multiprocessing.active_children()))]
     try:
         before = [resident(process, "VmRSS") for process in processes]
         for process in processes:
@@ -83,9 +74,5 @@ def peak_above(call) -> int | None:
 
 
 def resident(process: Path, kind: str) -> int:
-    """Return the current (VmRSS) or highest (VmHWM) resident memory in bytes.
-
-    Raises OSError if the status of the process cannot be read.
-    """
-    sizes = [line.split() for line in (process / "status").read_text().splitlines() if line.startswith(f"{kind}:")]
-    return int(sizes[0][1]) * 1024
+    """Return the current (VmRSS) or highest (VmHWM) resident memory in bytes, or raise OSError."""
+    return int(re.search(rf"{kind}:\s*(\d+) kB", (process / "status").read_text())[1]) * 1024

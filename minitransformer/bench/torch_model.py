@@ -25,10 +25,7 @@ class TorchBlock(nn.Module):
         self.gate = linear(feed_forward.gate) if config.feed_forward == "swiglu" else None
 
     def forward(self, x, turn, cache, start: int):
-        """Apply the block to x (B, T, C).
-
-        `turn` is (cos, sin) or None, and `cache` is (keys, values) or None.
-        """
+        """Apply the block to x (B, T, C). `turn` is (cos, sin) or None, and `cache` is (keys, values) or None."""
         x = x + self.attend(self.norm1(x), turn, cache, start)
         h = self.norm2(x)
         if self.gate is not None:
@@ -76,10 +73,7 @@ class TorchTransformer(nn.Module):
             self.register_buffer("sin", angles.sin().float())
 
     def hidden(self, ids, caches=None, start: int = 0):
-        """Return the output of the final norm (B, T, C) for ids (B, T).
-
-        ids[:, 0] has the position `start`.
-        """
+        """Return the output of the final norm (B, T, C) for ids (B, T). ids[:, 0] has the position `start`."""
         T = ids.shape[-1]
         x, turn = self.embedding(ids), None
         if self.positions is not None:
@@ -96,10 +90,7 @@ class TorchTransformer(nn.Module):
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def last_logits(self, ids, caches, start):
-        """Return the logits (V,) after the last of ids (1, T).
-
-        The first id has the position `start`.
-        """
+        """Return the logits (V,) after the last of ids (1, T). The first id has the position `start`."""
         return self.head(self.hidden(ids, caches, start)[0, -1])
 
     def new_caches(self):
@@ -109,11 +100,7 @@ class TorchTransformer(nn.Module):
 
 
 def rotate(x, cos, sin):
-    """Rotate x (B, heads, T, D) by the angles of its positions.
-
-    `cos` and `sin` have the shape (T, D/2). Channel i of the first half of D forms a pair with channel i of the second
-    half.
-    """
+    """Rotate the channels i and i + D/2 of x (B, heads, T, D) as a pair. `cos` and `sin` are (T, D/2)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
@@ -133,10 +120,7 @@ def norm(ours):
 
 
 def linear(*ours):
-    """Convert Linears of this package to one nn.Linear that concatenates the outputs.
-
-    The weight of nn.Linear has the shape (out, in).
-    """
+    """Convert Linears of this package to one nn.Linear, with a weight (out, in), that concatenates the outputs."""
     weight = tensor(*(one.weight for one in ours)).T.contiguous()
     theirs = nn.Linear(*reversed(weight.shape), bias=ours[0].bias is not None)
     theirs.weight = nn.Parameter(weight)

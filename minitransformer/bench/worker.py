@@ -75,10 +75,7 @@ class EngineProcess(Process):
 
 
 class Worker:
-    """The answers to questions about one engine.
-
-    Each public method answers the question of the same name. `prepare` must be called first.
-    """
+    """An engine. Each public method answers the question of the same name, and `prepare` must be called first."""
 
     def __init__(self, engine: str):
         if engine not in FRAMEWORKS:  # their processes have their own settings
@@ -87,10 +84,7 @@ class Worker:
         self.name = engine
 
     def prepare(self, size: Size, seed: int = 0) -> dict:
-        """Build the model, take WARM_UP training steps, and decode once.
-
-        Returns the losses of these steps and the versions of the libraries.
-        """
+        """Build the model, take WARM_UP training steps, and decode once. Return the losses and the versions."""
         self.size = size
         self.rng = np.random.default_rng(seed)  # every engine draws the same batches in the same order
         self.engine = build(self.name, size.config, seed)
@@ -98,17 +92,20 @@ class Worker:
         self.decode(seconds=0.0)
         if size.prompt is not None:
             self.prompt()
-        return {"losses": losses, "versions": versions()}
+        versions = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
+        names = {"PyTorch": "torch", "JAX": "jax"}
+        versions |= {name: sys.modules[key].__version__ for name, key in names.items() if key in sys.modules}
+        return {"losses": losses, "versions": versions}
 
     def steps(self, seconds: float) -> list[float]:
         """Take at least FEWEST training steps, for about `seconds`. Return their times."""
-        return self._timed_steps(self.engine.training_step, seconds)
+        times = []
+        while len(times) < FEWEST or sum(times) < seconds:
+            times.append(seconds_of(self.engine.training_step, *self._batch()))
+        return times
 
     def decode(self, seconds: float) -> list[float]:
-        """Decode repeatedly after a short prompt, for about `seconds`.
-
-        Returns the times of the new tokens, except the first one after each prompt.
-        """
+        """Decode for about `seconds`. Return the times of the new tokens except the first one after each prompt."""
         ids, times = self._ids(SHORT_PROMPT), []
         while not times or sum(times) < seconds:
             times += token_times(self.engine.stream(ids, self.size.decoded))[1:]
@@ -118,10 +115,7 @@ class Worker:
         return token_times(self.engine.stream(self._ids(self.size.prompt), 1))
 
     def memory(self) -> int | None:
-        """Return the peak memory of a training step above the level before it.
-
-        Returns None if the system does not record it.
-        """
+        """Return the peak memory of a training step above the level before it, or None if it is not recorded."""
         batch = self._batch()
         self.engine.restart_replicas()
         return peak_above(lambda: self.engine.training_step(*batch))
@@ -130,10 +124,7 @@ class Worker:
         return machine_limits(self.engine)
 
     def facts(self) -> dict:
-        """Return the number of parameters, FLOP per step, and bytes per decoded token.
-
-        The engine must be one of this package.
-        """
+        """Return the parameters, FLOP per step, and bytes per decoded token of an engine of this package."""
         model, config = self.engine.model, self.size.config
         cached = 2 * config.n_layers * config.kv_heads * config.head_width * 4
         # A token reads one row of an embedding table, or the whole table if it is tied to the unembedding.
@@ -151,12 +142,6 @@ class Worker:
     def _batch(self):
         return self._ids(2, self.size.batch, self.size.length)
 
-    def _timed_steps(self, step, seconds: float) -> list[float]:
-        times = []
-        while len(times) < FEWEST or sum(times) < seconds:
-            times.append(seconds_of(step, *self._batch()))
-        return times
-
 
 def build(name: str, config, seed: int):
     if name == OURS:
@@ -170,9 +155,3 @@ def build(name: str, config, seed: int):
     from minitransformer.bench.torch_engine import TorchEngine
 
     return TorchEngine(config, seed, **TORCH[name])
-
-
-def versions() -> dict:
-    version_of = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
-    names = {"PyTorch": "torch", "JAX": "jax"}
-    return version_of | {name: sys.modules[key].__version__ for name, key in names.items() if key in sys.modules}

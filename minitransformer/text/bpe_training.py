@@ -33,6 +33,7 @@ size of the text.
 import heapq
 from array import array
 from collections import Counter, defaultdict
+from itertools import chain
 
 from minitransformer.text.splitting import split_words
 
@@ -47,23 +48,12 @@ def count_words(pieces, splitting):
     stays below the limit.
     """
     counts, size = Counter(), 0
-    for piece in pieces:
-        words = split_words(piece, splitting)
-        size += sum(len(word.encode("utf-8")) for word in set(words).difference(counts))
-        if size >= ENOUGH:
-            return count_until_enough(words, counts)
-        counts.update(words)
-    return counts
-
-
-def count_until_enough(words, counts):
-    size = sum(len(word.encode("utf-8")) for word in counts)
-    for word in words:
-        if word not in counts:
-            size += len(word.encode("utf-8"))
+    for word in chain.from_iterable(split_words(piece, splitting) for piece in pieces):
         counts[word] += 1
-        if size >= ENOUGH:
-            break
+        if counts[word] == 1:
+            size += len(word.encode("utf-8"))
+            if size >= ENOUGH:
+                break
     return counts
 
 

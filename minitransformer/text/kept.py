@@ -21,25 +21,25 @@ LONG = 4_000_000  # characters; a shorter text is encoded within a few seconds, 
 FACTS_FILE, TRAIN_FILE, VALIDATION_FILE = "corpus.json", "corpus-train.npy", "corpus-validation.npy"
 
 
-def kept_corpus(text, tokenizer, folders, *, name=None, say=None, progress=None) -> Corpus:
+def kept_corpus(text, tokenizer, folders, *, name=None, say=lambda line: None, progress=None) -> Corpus:
     """Return the Corpus of tokenize_corpus, with the ids that one of `folders` keeps.
 
     If none keeps them and the text is long, they are written to the first folder. say(line) is called with a line about
     the next step. The other arguments, and the exceptions, are those of tokenize_corpus.
     """
-    name, say = name or getattr(text, "name", "the text"), say or (lambda line: None)
+    name = name or getattr(text, "name", "the text")
     key, characters = digest(text, tokenizer)
     if characters >= LONG:
-        for folder in map(Path, folders):
-            if (corpus := read(folder, key, tokenizer, name)) is not None:
+        for folder in folders:
+            if (corpus := read(Path(folder), key, tokenizer, name, characters)) is not None:
                 say(f"reading the tokens of {name} from {folder}")
                 return corpus
     say(f"tokenizing {name}")
     corpus = tokenize_corpus(text, tokenizer, name=name, progress=progress)
     if characters < LONG:
         return corpus
-    write(folders[0], key, corpus)
-    return read(folders[0], key, tokenizer, name) or corpus
+    write(Path(folders[0]), key, corpus)
+    return read(Path(folders[0]), key, tokenizer, name, characters) or corpus
 
 
 def digest(text, tokenizer) -> tuple[str, int]:
@@ -51,26 +51,23 @@ def digest(text, tokenizer) -> tuple[str, int]:
     return found.hexdigest(), characters
 
 
-def write(folder, key: str, corpus: Corpus) -> None:
-    folder = Path(folder)
+def write(folder: Path, key: str, corpus: Corpus) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, ids in ((TRAIN_FILE, corpus.train_ids), (VALIDATION_FILE, corpus.val_ids)):
         write_atomically(folder / name, lambda file, ids=ids: np.save(file, ids, allow_pickle=False))
-    facts = {"text and tokenizer": key, "ids": corpus.fingerprint, "characters": corpus.characters}
-    write_json(folder / FACTS_FILE, facts)
+    write_json(folder / FACTS_FILE, {"text and tokenizer": key, "ids": corpus.fingerprint})
 
 
-def read(folder: Path, key: str, tokenizer, name: str) -> Corpus | None:
+def read(folder: Path, key: str, tokenizer, name: str, characters: int) -> Corpus | None:
     """Return the Corpus that a folder keeps, or None if it keeps none of this text, or a damaged one."""
     try:
         facts = json.loads((folder / FACTS_FILE).read_bytes())
         if facts["text and tokenizer"] != key:
             return None
         files = TRAIN_FILE, VALIDATION_FILE
-        ids = [np.asarray(np.load(folder / file, mmap_mode="r", allow_pickle=False)) for file in files]
-        corpus = Corpus(*ids, name, int(facts["characters"]))
-        is_whole = corpus.fingerprint == facts["ids"]
+        mapped = (np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in files)
+        train_ids, val_ids = map(tokenizer.check_ids, mapped)
+        corpus = Corpus(train_ids, val_ids, name, characters)
+        return corpus if corpus.fingerprint == facts["ids"] else None
     except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    fits = all(array.ndim == 1 and array.dtype == np.min_scalar_type(tokenizer.vocab_size - 1) for array in ids)
-    return corpus if is_whole and fits and all(array.max(initial=0) < tokenizer.vocab_size for array in ids) else None

@@ -35,6 +35,7 @@ import functools
 import re
 import sys
 import unicodedata
+from itertools import groupby
 
 WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's property White_Space
 NO_LINE_BREAKS = WHITE_SPACE.replace(r"\t-\r", r"\t\v\f")
@@ -70,13 +71,10 @@ def word_pattern(splitting, ascii_only):
 def unicode_classes(*majors):
     """Return the code points of each major general category, such as "L", as a list of ranges for a regex."""
     ranges = {major: [] for major in majors}
-    previous, first = None, 0
-    for point in range(sys.maxunicode + 2):
-        major = unicodedata.category(chr(point))[0] if point <= sys.maxunicode else None
-        if major != previous:
-            if previous in ranges:
-                ranges[previous].append(rf"\U{first:08x}-\U{point - 1:08x}")
-            previous, first = major, point
+    for major, run in groupby(range(sys.maxunicode + 1), lambda point: unicodedata.category(chr(point))[0]):
+        if major in ranges:
+            points = list(run)
+            ranges[major].append(rf"\U{points[0]:08x}-\U{points[-1]:08x}")
     return ["".join(ranges[major]) for major in majors]
 
 

@@ -374,7 +374,7 @@ def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path
         ("merges", ["a"], "the package tokenizers cannot read the merges: "),
         ("merges", ["a zzz"], "the package tokenizers cannot read the merges: .*Token `zzz` out of vocabulary"),
         ("eos_token_id", 99_999, "the id of the eos_token must be from 0 to 803, not 99999"),
-        ("eot_token_id", 99_999, "ids must be from 0 to 803, not 99999"),
+        ("eot_token_id", 99_999, "a special token must have an integer id from 0 to 803, not 99999"),
         ("padding_token_id", 99_999, "the id of the pad_token must be from 0 to 803, not 99999"),
         ("tokens", "one", "token_type must have one known type"),
     ],

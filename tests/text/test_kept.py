@@ -93,7 +93,6 @@ def other_id(folder):
     [
         other_id,
         set_entry("ids", "0"),
-        set_entry("characters", "many"),
         lambda folder: (folder / kept.TRAIN_FILE).unlink(),
         lambda folder: (folder / kept.VALIDATION_FILE).write_bytes(b""),
         lambda folder: (folder / kept.FACTS_FILE).write_text("[" * 100_000),
