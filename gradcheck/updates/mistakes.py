@@ -6,8 +6,6 @@ formula, such as a state that is not kept. Single mistakes are tried first, and 
 """
 
 import ast
-import functools
-import inspect
 import itertools
 import re
 from dataclasses import replace
@@ -17,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gradcheck.mistakes import KINDS, ROWS, Reader, Student, mistake, with_node
+from gradcheck.mistakes.patterns import parsed
+from gradcheck.mistakes.planter import codes_of, copy_with, key_of, tree_of
 from gradcheck.mistakes.planting import possible_mistakes
 from gradcheck.names import names_in
 from gradcheck.updates.course import agrees, clip_factors
@@ -25,85 +25,65 @@ from gradcheck.updates.formulas import FORMULAS
 NOBODY = Student("", {})
 SMALL = 1e-5  # relative error of a step: larger than rounding in float32, smaller than the effect of a mistake
 DECAY, L2 = "theta = theta - lr * weight_decay * theta", "g = g + weight_decay * theta"
+L2_TIMES_LR, UNSCALED = L2.replace("+ ", "+ lr * "), DECAY.replace("lr * ", "")
 
+# Mistakes in one line of a formula: kind: sentence | right code → wrong code | …
+TABLE = f"""
+sign flipped: the step has the wrong sign | theta - step → theta + step
+term dropped: the weight decay is missing | {DECAY} → pass | {L2} → pass
+power changed: t + 1 stands where t belongs | A ** t → A ** (t + 1)
+power changed: t - 1 stands where t belongs | A ** t → A ** (t - 1)
+power changed: the power t is missing, or t stays 1 | A ** t → A
+power changed: the power is always 2, not t | A ** t → A ** 2
+brackets misplaced: the root is divided, not v | sqrt(v_hat) → sqrt(v_new) / (1 - beta2 ** t)
+names exchanged: β and 1 − β are exchanged | A * B + (1 - A) * C → (1 - A) * B + A * C
+power changed: the absolute value stands where the square belongs | A ** 2 → abs(A)
+power changed: the gradient is squared twice | A ** 2 → A ** 4
+brackets misplaced: 1 − β is squared together with the gradient | A * B ** 2 → (A * B) ** 2
+brackets misplaced: the mean is squared together with the gradient | A + B * C ** 2 → (A + B * C) ** 2
+brackets misplaced: ε is inside the root | A + eps → sqrt(A ** 2 + eps) | A + eps → sqrt(A ** 2 + eps ** 2)
+brackets misplaced: ε is added before the bias of v is corrected | A + eps → A + eps / sqrt(1 - beta2 ** t)
+brackets misplaced: parentheses around the root and ε are missing | A / (B + eps) → A / B - eps
+brackets misplaced: parentheses around the root and ε are missing | A / (B + eps) → A / B + eps
+brackets misplaced: ε is added to the quotient, not to the root | lr * A / (B + eps) → lr * (A / B + eps)
+update changed: the decay is coupled, as L2 regularisation | {DECAY} → {L2} | {DECAY} → {L2_TIMES_LR}
+update changed: the decay is of the gradient, not of θ | {DECAY} → theta = theta - weight_decay * g
+update changed: the weight decay is decoupled, as in AdamW | {L2} → {DECAY} | {L2} → {UNSCALED}
+factor added: the decay is multiplied by lr | {L2} → {L2_TIMES_LR}
+term dropped: the decay is missing from v | A ** 2 → (A - weight_decay * theta) ** 2
+factor added: the gradient is multiplied by 1 − momentum | A * B + g → A * B + (1 - A) * g
+update changed: the momentum multiplies the gradient, not the velocity | A * B + g → B + A * g
+brackets misplaced: the momentum multiplies the gradient too | A * B + g → A * (B + g)
+sign flipped: the momentum has the wrong sign | A * B + g → g - A * B
+update changed: the momentum is Nesterov's | lr * velocity_new → lr * (g + momentum * velocity_new)
+update changed: the momentum is plain, not Nesterov's | g + momentum * velocity_new → velocity_new
+term added: it is added to the gradient in m | A * g → A * (g + weight_decay * theta)
+update changed: it is divided by the root | lr * m_hat → lr * (m_hat + weight_decay * theta)
+update changed: it is subtracted after the step | theta - step → (theta - step) * (1 - lr * weight_decay)
+update changed: it is subtracted after the step | theta - step → (theta - step) * (1 - weight_decay)
+update changed: v stands where m belongs | lr * m_hat → lr * v_hat
+update changed: m stands where v belongs | sqrt(v_hat) → sqrt(m_hat)
+update changed: m_hat and v_hat are kept for the next step | A, m_new, v_new → A, m_hat, v_hat
+factor added: lr multiplies twice | lr * A → lr * lr * A
+factor changed: it is twice as large | A * B → 2 * A * B
+factor changed: it is half as large | A * B → A * B / 2
+"""
 OF_UPDATES = [
-    mistake(kind, right, wrong, sentence)
-    for named, *pairs in (
-        ("sign flipped: the step has the wrong sign", ("theta - step", "theta + step")),
-        ("term dropped: the weight decay is missing", (DECAY, "pass"), (L2, "pass")),
-        ("power changed: t + 1 stands where t belongs", ("A ** t", "A ** (t + 1)")),
-        ("power changed: t - 1 stands where t belongs", ("A ** t", "A ** (t - 1)")),
-        ("power changed: the power t is missing, or t stays 1", ("A ** t", "A")),
-        ("power changed: the power is always 2, not t", ("A ** t", "A ** 2")),
-        ("brackets misplaced: the root is divided, not v", ("sqrt(v_hat)", "sqrt(v_new) / (1 - beta2 ** t)")),
-        ("names exchanged: β and 1 − β are exchanged", ("A * B + (1 - A) * C", "(1 - A) * B + A * C")),
-        ("power changed: the absolute value stands where the square belongs", ("A ** 2", "abs(A)")),
-        ("power changed: the gradient is squared twice", ("A ** 2", "A ** 4")),
-        ("brackets misplaced: 1 − β is squared together with the gradient", ("A * B ** 2", "(A * B) ** 2")),
-        ("brackets misplaced: the mean is squared together with the gradient", ("A + B * C ** 2", "(A + B * C) ** 2")),
-        (
-            "brackets misplaced: ε is inside the root",
-            ("A + eps", "sqrt(A ** 2 + eps)"),
-            ("A + eps", "sqrt(A ** 2 + eps ** 2)"),
-        ),
-        (
-            "brackets misplaced: ε is added before the bias of v is corrected",
-            ("A + eps", "A + eps / sqrt(1 - beta2 ** t)"),
-        ),
-        ("brackets misplaced: parentheses around the root and ε are missing", ("A / (B + eps)", "A / B - eps")),
-        ("brackets misplaced: parentheses around the root and ε are missing", ("A / (B + eps)", "A / B + eps")),
-        (
-            "brackets misplaced: ε is added to the quotient, not to the root",
-            ("lr * A / (B + eps)", "lr * (A / B + eps)"),
-        ),
-        (
-            "update changed: the decay is coupled, as L2 regularisation",
-            (DECAY, L2),
-            (DECAY, L2.replace("+ ", "+ lr * ")),
-        ),
-        ("update changed: the decay is of the gradient, not of θ", (DECAY, "theta = theta - weight_decay * g")),
-        ("update changed: the weight decay is decoupled, as in AdamW", (L2, DECAY), (L2, DECAY.replace("lr * ", ""))),
-        ("factor added: the decay is multiplied by lr", (L2, L2.replace("+ ", "+ lr * "))),
-        ("term dropped: the decay is missing from v", ("A ** 2", "(A - weight_decay * theta) ** 2")),
-        ("factor added: the gradient is multiplied by 1 − momentum", ("A * B + g", "A * B + (1 - A) * g")),
-        ("update changed: the momentum multiplies the gradient, not the velocity", ("A * B + g", "B + A * g")),
-        ("brackets misplaced: the momentum multiplies the gradient too", ("A * B + g", "A * (B + g)")),
-        ("sign flipped: the momentum has the wrong sign", ("A * B + g", "g - A * B")),
-        ("update changed: the momentum is Nesterov's", ("lr * velocity_new", "lr * (g + momentum * velocity_new)")),
-        ("update changed: the momentum is plain, not Nesterov's", ("g + momentum * velocity_new", "velocity_new")),
-        ("term added: it is added to the gradient in m", ("A * g", "A * (g + weight_decay * theta)")),
-        ("update changed: it is divided by the root", ("lr * m_hat", "lr * (m_hat + weight_decay * theta)")),
-        (
-            "update changed: it is subtracted after the step",
-            ("theta - step", "(theta - step) * (1 - lr * weight_decay)"),
-        ),
-        ("update changed: it is subtracted after the step", ("theta - step", "(theta - step) * (1 - weight_decay)")),
-        ("update changed: v stands where m belongs", ("lr * m_hat", "lr * v_hat")),
-        ("update changed: m stands where v belongs", ("sqrt(v_hat)", "sqrt(m_hat)")),
-        ("update changed: m_hat and v_hat are kept for the next step", ("A, m_new, v_new", "A, m_hat, v_hat")),
-        ("factor added: lr multiplies twice", ("lr * A", "lr * lr * A")),
-        ("factor changed: it is twice as large", ("A * B", "2 * A * B")),
-        ("factor changed: it is half as large", ("A * B", "A * B / 2")),
-    )
-    for kind, _, sentence in [named.partition(": ")]
-    for right, wrong in pairs
+    mistake(kind, *pair.split(" → "), sentence)
+    for named, *pairs in (line.split(" | ") for line in TABLE.strip().split("\n"))
+    for kind, sentence in [named.split(": ")]
+    for pair in pairs
 ]
-USUAL = (
-    "factor dropped",
-    "division dropped",
-    "term dropped",
-    "sign flipped",
-    "power changed",
-)  # two of them may occur together
+# Two mistakes of these kinds may occur together.
+USUAL = ("factor dropped", "division dropped", "term dropped", "sign flipped", "power changed")
 TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the differences between m and v
-KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt}
 
 
 class Change(NamedTuple):
     """One or two mistakes in a formula.
 
-    `lines` maps the index of each changed statement to a pair: the wrong text, and (sentence about the mistake that
-    quotes no code, kind).
+    `lines` maps the index of each changed statement to a pair: the wrong statement, and (sentence about the mistake
+    that quotes no code, kind).
     """
 
     sentence: str
@@ -115,23 +95,19 @@ class Lines:
     """The statements of a built-in formula, into which mistakes can be inserted."""
 
     def __init__(self, formula):
-        self.formula = formula
-        node = ast.parse(inspect.getsource(formula.function)).body[0]
+        self.formula, self.tree = formula, tree_of(formula.function)
+        (node,) = self.tree.body
         self.closure = SimpleNamespace(node=node, around=(), module=ast.parse("from numpy import sqrt"))
         self.statements = node.body[1:]  # without the docstring
         self.texts = list(map(ast.unparse, self.statements))
-        self.names = {*names_in(node), *KNOWN, *formula.settings, *formula.state, "theta", "g", "t"}
+        self.names = {*names_in(node), "abs", "sqrt", *formula.settings, *formula.state, "theta", "g", "t"}
 
     def changed(self, change):
-        codes = [_compiled(change.lines.get(i, [text])[0]) for i, text in enumerate(self.texts)]
-
-        def function(theta, g, *state, **settings):
-            names = {**KNOWN, "theta": theta, "g": g, **dict(zip(self.formula.state, state, strict=True)), **settings}
-            for code in codes:
-                exec(code, names)
-            return names["returned"]
-
-        return replace(self.formula, function=function)
+        tree, function = self.tree, self.formula.function
+        for i, (wrong, _) in change.lines.items():
+            tree = with_node(tree, self.statements[i], wrong)
+        code = codes_of(ast.fix_missing_locations(tree), "<formula>")[key_of(function.__code__)]
+        return replace(self.formula, function=copy_with(function, code))
 
     def changes(self, rows):
         """Return a Change for each wrong statement that the rows of a table can produce."""
@@ -139,34 +115,31 @@ class Lines:
         found = {}
         for edit, _ in possible_mistakes(self.closure, rows=by_place):
             i = next(k for k, s in enumerate(self.statements) if any(node is edit.old for node in ast.walk(s)))
-            statement = with_node(self.statements[i], edit.old, edit.new)
-            text = ast.unparse(statement)
-            if {*names_in(statement)} <= self.names:  # otherwise the row is for another formula
-                hint = (edit.sentence(NOBODY) or KINDS[edit.row.kind].sentence, edit.row.kind)
-                found.setdefault((i, text), Change(edit.sentence(Reader()), {i: (text, hint)}, edit.row.kind))
+            text, kind = ast.unparse(with_node(self.statements[i], edit.old, edit.new)), edit.row.kind
+            wrong = parsed(text)
+            if {*names_in(wrong)} <= self.names:  # otherwise the row is for another formula
+                hint = edit.sentence(NOBODY) or KINDS[kind].sentence, kind
+                found.setdefault((i, text), Change(edit.sentence(Reader()), {i: (wrong, hint)}, kind))
         return list(found.values())
 
     def renamed(self):
         """Yield Changes that exchange two names, or replace one name with the other in a line."""
-        everywhere = range(len(self.texts))
+        everywhere, kind = range(len(self.texts)), "name replaced"
         for a, b in (("beta1", "beta2"), ("theta", "g")):
             tried = [({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")]
             tried += [({x: y}, [i], f"{y} stands where {x} belongs") for i in everywhere for x, y in ((a, b), (b, a))]
             for names, indices, sentence in tried:
-                texts = {
-                    i: re.sub(r"\w+", lambda m, names=names: names.get(m[0], m[0]), self.texts[i]) for i in indices
-                }
-                lines = {
-                    i: (text, (KINDS["name replaced"].sentence, "name replaced"))
-                    for i, text in texts.items()
-                    if text != self.texts[i]
-                }
+                lines = {}
+                for i in indices:
+                    text = re.sub(r"\w+", lambda found, names=names: names.get(found[0], found[0]), self.texts[i])
+                    if text != self.texts[i]:
+                        lines[i] = parsed(text), (KINDS[kind].sentence, kind)
                 if lines:
                     yield Change(sentence, lines)
 
     def pairs(self, changes):
         """Return Changes that combine two, beginning with those that make the same mistake in m and in v."""
-        alike = [TWINS.sub("", str([(self.texts[i], new) for i, (new, _) in c.lines.items()])) for c in changes]
+        alike = [TWINS.sub("", str(self.quoted(change))) for change in changes]
         pairs = itertools.combinations(zip(changes, alike, strict=True), 2)
         apart = [(a, b, x != y) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
         return [
@@ -174,19 +147,17 @@ class Lines:
             for a, b, _ in sorted(apart, key=lambda pair: pair[2])
         ]
 
+    def quoted(self, change):
+        """List (right text, wrong text) of the changed lines."""
+        return [(self.texts[i], ast.unparse(wrong)) for i, (wrong, _) in sorted(change.lines.items())]
+
     def told(self, change):
         """Return the sentence of a Change with at most two changed lines, and a pair (name, hint) for each line."""
-        lines = sorted(change.lines.items())
-        pairs = [(self.texts[i], text) for i, (text, _) in lines]
+        pairs = self.quoted(change)
         quoted = [f"without `{old}`" if new == "pass" else f"`{new}` in place of `{old}`" for old, new in pairs]
-        targets = [(self.statements[i], hint) for i, (_, hint) in lines]
+        targets = [(self.statements[i], hint) for i, (_, hint) in sorted(change.lines.items())]
         hints = tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", *hint) for s, hint in targets)
-        return f"{change.sentence}: {' and '.join(quoted)}" if len(lines) <= 2 else change.sentence, hints
-
-
-@functools.cache
-def _compiled(text):
-    return compile(text.replace("return ", "returned = "), "<formula>", "exec")
+        return f"{change.sentence}: {' and '.join(quoted)}" if len(pairs) <= 2 else change.sentence, hints
 
 
 def name_the_mistake(formula, courses, largest):
