@@ -38,7 +38,7 @@ class Hookable:
 
     _hooks: tuple[Hook, ...] = ()  # an attribute of an instance only while it has hooks
 
-    def __call__(self, *inputs: Any, **options: Any) -> Result:
+    def __call__(self, *inputs: NDArray[Any], **options: Any) -> Result:
         """Run forward and apply the hooks to its result. Return (y, backward)."""
         y, backward = self.forward(*inputs, **options)
         for hook in self._hooks:

@@ -114,7 +114,7 @@ class ByteTokenizer(ByteLevelTokenizer):
 
     kind = "byte"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__([bytes([byte]) for byte in range(256)], {})
 
     def _encode(self, text, start):
