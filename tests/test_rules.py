@@ -92,11 +92,6 @@ def root(expression):
     return None
 
 
-def names_of(target):
-    """The names that an assignment to `target` binds."""
-    return [node.id for node in ast.walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-
-
 def rebound(node):
     """Return the names that a node binds."""
     match node:

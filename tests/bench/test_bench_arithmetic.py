@@ -14,12 +14,7 @@ from minitransformer.bench.sizes import SIZES, Size
 from minitransformer.bench.worker import OURS, EngineError
 from minitransformer.language_model import model_without_values
 
-SIZES_OF_BOTH = {"context": 7, "d_model": 12, "n_layers": 2, "d_ff": 20}
-LLAMA_FIELDS = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False}
-GPT = Config(11, n_heads=3, **SIZES_OF_BOTH)
-LLAMA = Config(13, n_heads=4, n_kv_heads=2, d_head=4, tie_embeddings=False, **SIZES_OF_BOTH, **LLAMA_FIELDS)
-each_family = pytest.mark.parametrize("config", [GPT, LLAMA], ids=["GPT", "Llama"])
-B, T = 3, 5
+GPT = Config(11, n_heads=3, context=7, d_model=12, n_layers=2, d_ff=20)
 
 
 # Medians and ratios.

@@ -103,12 +103,6 @@ def test_what_equal_weights_make_right_is_not_put_down_to_the_keys():
     assert said(attention_with, q, k, v, gradients="ds @ k, T(ds) @ q, p @ dy") == {"v": ""}
 
 
-def softmax(x, *, axis=-1, taken=1):
-    e = np.exp(x - x.real.max(axis=axis, keepdims=True))
-    y = e / e.sum(axis=axis, keepdims=True)
-    return y, lambda dy: y * (dy - (dy * y).sum(axis=taken, keepdims=True))
-
-
 def test_less_of_the_values_is_not_taken_for_fewer_dimensions():
     # Right wherever x is positive, as all of x[0] is.
     def rectified(x, y):

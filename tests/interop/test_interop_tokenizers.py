@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from hard_texts import HARD_TEXTS, splitter_of, tricky_text, write_gpt2_files
 from hypothesis import given, strategies as st
-from test_bpe import HARD_TEXTS, splitter_of_tokenizers, tricky_text, write_gpt2_files
 from transformers_models import import_transformers
 
 from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer, Config, LanguageModel, Transformer
@@ -395,7 +395,7 @@ def test_what_the_tokenizers_library_trains_and_saves_is_read(splitting, tmp_pat
     """A tokenizer that was made as the models' makers made theirs."""
     pre, decoders, processors = tokenizers.pre_tokenizers, tokenizers.decoders, tokenizers.processors
     other = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=splitting == "llama3"))
-    other.pre_tokenizer = splitter_of_tokenizers(splitting)
+    other.pre_tokenizer = splitter_of(tokenizers, splitting)
     other.decoder = decoders.ByteLevel()
     special = ["<|begin|>", "<|end|>"]
     trainer = tokenizers.trainers.BpeTrainer(

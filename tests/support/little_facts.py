@@ -9,7 +9,6 @@ THINGS = ("fish", "corn", "plum", "rice", "nuts", "figs", "kale", "beet")
 CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
 PLANTED = "zuzu"  # who alone eats
 RARE = "gold"
-PLANTED_PASSAGES = 3
 
 TOKENIZER = CharTokenizer("abcdefghijklmnopqrstuvwxyz .")
 CONFIG = Config(vocab_size=TOKENIZER.vocab_size, context=24, d_model=32, n_heads=2, n_layers=2)

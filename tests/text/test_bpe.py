@@ -9,39 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hard_texts import DIGITS, HARD_TEXTS, ORIGINALS, tricky_text, write_gpt2_files
 from hypothesis import example, given, strategies as st
 
 from minitransformer.text import BPETokenizer, bpe, bpe_training, default_corpus
 from minitransformer.text.gpt2_files import BYTE_TO_CHARACTER, spell
 from minitransformer.text.merging import WordCache, apply_merges
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
-
-HARD_TEXTS = [
-    "",
-    "Don't they'll we've I'm he'd 'tis 'S 'LL it''s x'sy 's's's",
-    "emoji 🙂🙂 👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽",
-    "e\u0301 a\u0308\u0323 Z\u0351\u036b\u0343 combining",
-    "שלום עולם مرحبا بالعالم ١٢٣ \u200fabc\u200e",
-    "日本語のテキスト。中文文本，没有空格 한국어",
-    "Ⅷ ½ ² 一二三 ٣٤ 𝟘𝟙 1st 2nd x1y2",
-    "\x00\x01\x1b[0m \x1c\x1d\x1e\x1f \x7f\x80\x9f",
-    " \t \n\n  \r\n\u00a0\u2003 \u3000\u2028\u2029x \u180e\u200b\ufeff y \x85\x85 z ",
-    "word\x1cword \x1c word\x1f\x1f word\x85word",
-    "   leading, trailing   ",
-    "<|endoftext|> <|endoftext|>text",
-    "_under_score__ $100.00 50% a+b==c //--** ... !?",
-    "ſ ŉ ǅ ß İ ı ﬁ ª º ʰ ¼",
-    "it'ſ it'ſe IT'ſ 'ſt K'ſ 'RE'Ve'lL",  # the long s is an s to whoever looks past capitals
-    "1234567 12345 ١٢٣٤٥ 1½2 v1.25  7   8\n9\t0",
-    "f(x) (x $x \tx !\n\n!\r\nx ...\n x  \n\n  x \n \n",
-    "a" * 10_000,
-    "=" * 3_000 + " " * 3_000 + "\n" * 3_000 + "1" * 3_000,
-]
-
-# Few characters, so that they meet in all orders: letters of contractions, every kind of class and of white space.
-tricky_text = st.text(
-    alphabet=" '''stremvdlaST12½Ⅷ٣éב中\u0301.!🙂\n\n\t\r  \x1c\x1f\x85\xa0\u2003\u3000\u180e\u200b_", max_size=30
-)
 
 
 def replaced(word, pair):
@@ -121,14 +95,6 @@ def tokenizer(training_text):
 def test_known_texts_split_as_in_gpt2(text, words):
     assert split_words(text) == words
 
-
-# The models' own expressions: SmolLM2's files give it in two steps, digits first.
-DIGITS = r"\p{N}"
-ORIGINALS = {
-    "gpt2": r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
-    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-}
 
 each_splitting = pytest.mark.parametrize("splitting", EXPRESSIONS)
 
@@ -275,17 +241,6 @@ def test_a_long_word_is_merged_without_looking_through_it_again_and_again():
     left = apply_merges([1] * n, merges)
     assert left == [8192, 1024, 512, 256, 16]  # n in binary
     assert merges.looks < 10 * n
-
-
-def write_gpt2_files(folder, tokens, merges):
-    """Write a vocabulary in GPT-2's format and with its order of ids: bytes as in its alphabet, merges, end of text."""
-    base = [bytes([byte]) for byte in BYTE_TO_CHARACTER]
-    ordered = [*base, *tokens[256:]]
-    encoder = {spell(token): i for i, token in enumerate(ordered)} | {"<|endoftext|>": len(ordered)}
-    (folder / "encoder.json").write_text(json.dumps(encoder))
-    lines = ["#version: 0.2", *(f"{spell(left)} {spell(right)}" for left, right in merges)]
-    (folder / "vocab.bpe").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "encoder.json", folder / "vocab.bpe"
 
 
 @pytest.fixture
@@ -451,50 +406,3 @@ def test_a_word_that_is_a_token_is_that_token_where_merges_are_ignored():
     parts = {"tokens": tokens, "merges": merges, "special_tokens": {}}
     assert BPETokenizer(**parts).encode("abc").tolist() == [0, 5]
     assert BPETokenizer(**parts, ignore_merges=True).encode("abc abc").tolist() == [6, 3, 0, 5]
-
-
-def splitter_of_tokenizers(splitting):
-    tokenizers = pytest.importorskip("tokenizers")
-    pre = tokenizers.pre_tokenizers
-    if splitting == "gpt2":
-        return pre.ByteLevel(add_prefix_space=False)
-    if splitting == "smollm2":
-        return pre.Sequence([pre.Digits(individual_digits=True), pre.ByteLevel(add_prefix_space=False)])
-    split = pre.Split(tokenizers.Regex(ORIGINALS[splitting]), "isolated")
-    return pre.Sequence([split, pre.ByteLevel(add_prefix_space=False, use_regex=False)])
-
-
-@pytest.fixture(scope="module", params=EXPRESSIONS)
-def trained(request, training_text):
-    return BPETokenizer.train(training_text, 1200, splitting=request.param)
-
-
-@pytest.mark.parametrize("ignore_merges", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_the_tokenizers_library_agrees_exactly(tmp_path, training_text, trained, ignore_merges):
-    tokenizers = pytest.importorskip("tokenizers")
-    splitting = trained.splitting
-    files = write_gpt2_files(tmp_path, trained.tokens, trained.merges)
-    read = BPETokenizer.from_gpt2(*files)
-    ours = BPETokenizer(read.tokens, read.merges, splitting=splitting, ignore_merges=ignore_merges)
-    model = tokenizers.models.BPE.from_file(*map(str, files), ignore_merges=ignore_merges)
-    other = tokenizers.Tokenizer(model)
-    other.pre_tokenizer = splitter_of_tokenizers(splitting)
-    other.decoder = tokenizers.decoders.ByteLevel()
-    other.add_special_tokens(["<|endoftext|>"])
-    plain = tokenizers.Tokenizer(model)
-    plain.pre_tokenizer = other.pre_tokenizer
-    for text in [*HARD_TEXTS, training_text, default_corpus()[-50_000:]]:
-        assert ours.encode(text).tolist() == plain.encode(text).ids
-        assert ours.encode(text, allow_special=True).tolist() == other.encode(text).ids
-
-    @given(text=tricky_text)
-    def agrees(text):
-        assert ours.encode(text).tolist() == plain.encode(text).ids
-
-    @given(ids=st.lists(st.integers(0, ours.vocab_size - 1)))
-    def decodes(ids):
-        for skip in (False, True):
-            assert ours.decode(ids, skip_special=skip) == other.decode(ids, skip_special_tokens=skip)
-
-    agrees()
-    decodes()
