@@ -33,7 +33,7 @@ def test_there_are_as_many_rows_of_count_as_is_said():
     assert "only 1,380 rows" in simple_patterns.__doc__
     settings, rng = simple_patterns.PatternSettings(), np.random.default_rng(0)
     pattern, rows = PATTERNS["count"], 0
-    for length in range(pattern.shortest, settings.greatest_length("count") + 1):
+    for length in range(pattern.shortest, simple_patterns.greatest_length("count", settings.longest) + 1):
         rows += len(np.unique(pattern.sample(rng, 20_000, length)[0], axis=0))
     assert rows == 1380
 

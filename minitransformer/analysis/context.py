@@ -16,11 +16,11 @@ import numpy as np
 
 from gradcheck.front.tables import table
 from minitransformer.analysis.contributions import position_contributions
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.flow import ABLATED, index_from_0, prediction_at
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.data import Data
 
 BAR = 20  # characters in the longest bar
 NOT_SHOWN = "Attention shows the positions that are read, not the information that is read or its origin."

@@ -32,11 +32,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import attention_rollout, attention_weights
 from minitransformer.analysis.hooks import in_each_block, record_gradients, record_in_each_block, replaced_by
 from minitransformer.analysis.residual import head_output
 from minitransformer.layers.softmax import log_softmax
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int, one_of
 
 ABLATIONS = ("hide", "blank")

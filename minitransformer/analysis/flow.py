@@ -14,12 +14,12 @@ import numpy as np
 
 from gradcheck.front.tables import table
 from minitransformer.analysis.contributions import MEASURES, TITLES, PositionContributions, position_contributions
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import attention_rollout, attention_weights
 from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int
 
 LENS_TOKENS = 5

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.hooks import record_in_each_block
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int
 from minitransformer.text import PATTERNS
 

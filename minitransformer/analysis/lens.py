@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.hooks import in_each_block, record
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from gradcheck.front.tables import table
 from minitransformer.analysis import patching
 from minitransformer.analysis.contributions import pearson
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.flow import likeliest_next
 from minitransformer.analysis.hooks import in_each_block
 from minitransformer.analysis.tokens import shown, token_strings
+from minitransformer.system.data import Data
 
 SHOWN = 4  # entries of each map in a report
 

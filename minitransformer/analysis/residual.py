@@ -26,9 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.front.tables import table
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.hooks import frozen, in_each_block, record
 from minitransformer.layers.multi_head_attention import merge
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int
 
 

@@ -10,21 +10,28 @@ handled as follows:
     the executor breaks  A process pool that loses a worker breaks, and all its futures fail. The sweep starts new
                          processes. It runs the interrupted tasks one at a time until it has found the task that broke
                          the pool. A caller's executor stays broken, so the remaining tasks fail.
+
+The processes of a sweep have one thread of the matrix library each, because two tasks with one thread make better use
+of two cores than one task with two. With one thread, results are bit-identical for any number of cores (see
+training/environment.py). A worker exits when its parent process ends.
 """
 
 import json
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_completed
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from minitransformer.experiments.workers import WorkerProcesses
-from minitransformer.module import is_plain, plain
+from gradcheck.front.processes import Workers
+from minitransformer.module import EditedTextbook, is_plain, plain
 from minitransformer.system.cores import available_cores
-from minitransformer.system.files import write_json
+from minitransformer.system.files import naming, write_json
 from minitransformer.system.folders import at_work_in
+from minitransformer.system.tuning import tune_process
+from minitransformer.training.environment import forms_in_use
 
 RETRIES = 2
 
@@ -99,6 +106,20 @@ def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
             else:
                 rounds.append([key])
                 yield key, "retried", why
+
+
+class WorkerProcesses(Workers):
+    """An executor with `count` processes, which start on demand and are ended at the end of the `with` block."""
+
+    def __init__(self, count: int):
+        forms_in_use()  # warns if functions of the textbook were edited
+        with naming("the file that worker processes share"):
+            super().__init__(count, begin_quietly)
+
+
+def begin_quietly() -> None:
+    tune_process()
+    warnings.simplefilter("ignore", EditedTextbook)
 
 
 def answers(executor: Executor, tasks: dict) -> Iterator:

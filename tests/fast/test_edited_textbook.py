@@ -297,7 +297,7 @@ def test_a_print_in_a_textbook_function_prints(copy):
 WORKERS = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-from minitransformer.experiments.workers import WorkerProcesses
+from minitransformer.experiments.sweep import WorkerProcesses
 from minitransformer.training.environment import environment
 
 assert sys.modules["minitransformer"].__file__.startswith(sys.argv[1])

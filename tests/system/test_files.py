@@ -14,7 +14,7 @@ import pytest
 from small_runs import small_lm
 
 from minitransformer import cli
-from minitransformer.experiments.workers import WorkerProcesses
+from minitransformer.experiments.sweep import WorkerProcesses
 from minitransformer.system import files
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
 from minitransformer.text import TextFiles

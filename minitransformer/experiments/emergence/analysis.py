@@ -20,8 +20,9 @@ from minitransformer.experiments.emergence.family import configuration, n_parame
 from minitransformer.experiments.emergence.forecast import forecast
 from minitransformer.experiments.emergence.jumps import find_jumps, interval, resampled_means
 from minitransformer.experiments.emergence.plan import RUNS_FOLDER, Plan
-from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
+from minitransformer.experiments.emergence.report import REPORT_FILE, Curve, EmergenceReport, Shape
 from minitransformer.experiments.sweep import sweep
+from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.values import check_int, number, one_of
 from minitransformer.text import IGNORE_INDEX
@@ -85,7 +86,7 @@ def analyze_emergent_capabilities(
         failed = {f"{names[key]} ({key})": why for key, why in failures.items()}
         report = make_report(*groups, capabilities, failed)
         if out is not None:
-            report.save(Path(out))
+            write_json(Path(out) / REPORT_FILE, report.to_dict())
     return report
 
 

@@ -1,15 +1,13 @@
 """The results of a sweep, as numbers and as tables."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from gradcheck.front.tables import table
-from minitransformer.analysis.data import Data
 from minitransformer.experiments.emergence.forecast import Forecast
 from minitransformer.experiments.emergence.jumps import Jump
-from minitransformer.system.files import write_json
+from minitransformer.system.data import Data
 
 REPORT_FILE = "emergence.json"
 
@@ -64,9 +62,6 @@ class EmergenceReport(Data):
         data = super().to_dict()
         del data["runs"]
         return data
-
-    def save(self, folder: Path) -> None:
-        write_json(folder / REPORT_FILE, self.to_dict())
 
     def __str__(self):
         parts = [self.scores_table(), self.jumps_table(), self.law_table(), self.shapes_table(), NOT_SHOWN]

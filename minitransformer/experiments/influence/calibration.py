@@ -29,9 +29,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.analysis.data import Data
 from minitransformer.experiments.influence.passages import Passage, token_log_probabilities
 from minitransformer.experiments.influence.separation import Separation, separation
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int
 
 

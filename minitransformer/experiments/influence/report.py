@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.front.tables import table
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.tokens import shown
 from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
+from minitransformer.system.data import Data
 
 MOST_PASSAGES, LONGEST_TEXT = 5, 60  # of a report: passages per list, and characters per text
 RANKINGS = ("influence", "cosine")

@@ -13,11 +13,11 @@ from functools import partial
 import numpy as np
 
 from gradcheck.front.tables import table
-from minitransformer.analysis.data import Data
 from minitransformer.config import Config
 from minitransformer.experiments.influence.passages import Passage, answer_loss, next_tokens
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int
 from minitransformer.text import Tokenizer
 from minitransformer.training import fit

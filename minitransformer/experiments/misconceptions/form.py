@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,7 @@ LEVEL = 0.95
 COLOURS = (p.BLUE, p.VERMILION, p.ORANGE, p.GREEN, p.PURPLE, p.INK)
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     mean: float
     low: float
     high: float
@@ -103,7 +103,7 @@ class Panel:
 
     def draw_curves(self, axes, xs, rows: dict) -> None:
         for (key, values), colour in zip(rows.items(), COLOURS, strict=False):
-            means, low, high = np.array([(one.mean, one.low, one.high) for one in map(interval, values.T)]).T
+            means, low, high = zip(*map(interval, values.T), strict=True)
             p.draw_band(axes, xs, means, low, high, colour, self.name_of(key))
         p.legend(axes)
         if isinstance(self.xs, str):

@@ -50,7 +50,7 @@ class Result:
         return f"{self.experiment.question} {self.outcome.expected}. {self.outcome.means}"
 
     def to_dict(self) -> dict:
-        numbers = {name: [one.mean, one.low, one.high] for name, one in self.intervals.items()}
+        numbers = {name: list(ends) for name, ends in self.intervals.items()}
         outcome = None if self.outcome is None else self.outcome.expected
         return {"seeds": self.seeds, "predicted": self.predicted, "outcome": outcome, "numbers": numbers}
 

@@ -22,9 +22,9 @@ import numpy as np
 from gradcheck.front.tables import table
 from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, pointer_circuit, qk_circuit
-from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.experiments.patterns.training import check_fits, greatest_length
+from minitransformer.system.data import Data
 from minitransformer.system.values import check_int, one_of
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS

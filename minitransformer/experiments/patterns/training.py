@@ -72,9 +72,6 @@ class PatternSettings(Settings):
     patterns: tuple[str, ...] = setting(tuple(PATTERNS), "names in PATTERNS to learn", known_patterns)
     longest: int = setting(16, "greatest length to train on; some patterns have a lower limit", check_int)
 
-    def greatest_length(self, name: str) -> int:
-        return greatest_length(name, self.longest)
-
 
 def greatest_length(name: str, longest: int) -> int:
     limit = PATTERNS[name].longest
@@ -128,7 +125,7 @@ class PatternRun(Run):
         check_fits(model, settings.patterns, settings.longest)
         rng = np.random.default_rng([settings.seed, KEPT_APART])
         self.exercises = {
-            name: PATTERNS[name].sample(rng, EVALUATION_ROWS, settings.greatest_length(name))
+            name: PATTERNS[name].sample(rng, EVALUATION_ROWS, greatest_length(name, settings.longest))
             for name in settings.patterns
         }
         self.repeated = random_sequences_twice(rng, settings.longest, ROWS_OF_A_LENGTH)
@@ -141,8 +138,8 @@ class PatternRun(Run):
     def draw_rows(self, name: str):
         """Draw rows (inputs, targets) of a pattern with a random length. Shorter tasks have more rows."""
         pattern, settings = PATTERNS[name], self.settings
-        length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))
-        widest = max(PATTERNS[other].width(settings.greatest_length(other)) for other in settings.patterns)
+        length = int(self.batch_rng.integers(pattern.shortest, greatest_length(name, settings.longest) + 1))
+        widest = max(PATTERNS[other].width(greatest_length(other, settings.longest)) for other in settings.patterns)
         return pattern.sample(self.batch_rng, settings.batch_size * widest // pattern.width(length), length)
 
     def evaluate(self) -> dict:

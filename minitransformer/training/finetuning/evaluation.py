@@ -7,11 +7,12 @@ on other kinds of prompts.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from minitransformer.language_model import LanguageModel, mean_loss
+from minitransformer.system.data import Data
 from minitransformer.system.values import brief, number, texts
 from minitransformer.training.finetuning.objectives import sequence_log_likelihood
 from minitransformer.training.finetuning.preferences import Pair, batch_of
@@ -20,7 +21,7 @@ COMPLETION_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Data):
     """Measurements of a model. Log-likelihoods, the margin and the loss are in nats.
 
     safe, unsafe                        mean log-likelihood of a response
@@ -40,18 +41,12 @@ class Evaluation:
     general_loss: float
     completions: tuple[tuple[str, str], ...] = ()
 
+    derived = ("perplexity",)
+
     @property
     def perplexity(self) -> float:
         """Return exp(general_loss), or infinity if that overflows."""
         return math.exp(self.general_loss) if self.general_loss < 700 else math.inf
-
-    def to_dict(self) -> dict:
-        """Return the fields and the perplexity as a JSON-serializable dictionary, with None for non-finite numbers."""
-        fields = asdict(self) | {"perplexity": self.perplexity}
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in fields.items()
-        }
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Evaluation":

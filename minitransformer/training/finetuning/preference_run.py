@@ -7,7 +7,6 @@ sentence that gives the reason.
 """
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.files import write_atomically
+from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.values import dictionary, text
 from minitransformer.text import DEFAULT_CORPUS, default_corpus
@@ -91,8 +90,7 @@ def fine_tune_for_safety(
             records = run.carry_out(out=out, resume=resume, plot=plot, observer=observer, about=about)
             report = run.report_of(names, records)
         if out is not None:
-            content = json.dumps(report.to_dict(), indent=2, allow_nan=False)
-            write_atomically(Path(out) / REPORT_FILE, lambda file: file.write(content.encode()))
+            write_json(Path(out) / REPORT_FILE, report.to_dict())
     return report
 
 
@@ -147,7 +145,7 @@ class PreferenceRun(Run):
         self.diverged = None  # or a description of the divergence
 
     def remember_start(self) -> None:
-        self.before = self.evaluation_with_completions()
+        self.before = self.evaluation(prompts=self.data.prompts)
         self.reference = log_likelihoods(self.lm.model, self.data.pairs, self.settings.batch_size)
 
     @property
@@ -178,16 +176,12 @@ class PreferenceRun(Run):
             options = {"reference_safe": safe, "reference_unsafe": unsafe, "beta": self.settings.beta}
         return self.loss(inputs, targets, rng=rng, **options)
 
-    def evaluation(self) -> Evaluation:
-        return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
-
-    def evaluation_with_completions(self) -> Evaluation:
-        measured = self.evaluation()
-        if not math.isfinite(measured.general_loss):
-            return measured
-        return replace(
-            measured, completions=complete(self.lm, self.data.prompts, COMPLETION_TOKENS, self.settings.seed)
-        )
+    def evaluation(self, *, prompts=()) -> Evaluation:
+        """Measure the model. If it is usable, also let it complete the prompts."""
+        now = evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
+        if not math.isfinite(now.general_loss):
+            return now
+        return replace(now, completions=complete(self.lm, prompts, COMPLETION_TOKENS, self.settings.seed))
 
     def evaluate(self) -> dict:
         now = self.evaluation()
@@ -230,7 +224,7 @@ class PreferenceRun(Run):
 
     def report_of(self, names, records) -> FineTuningReport:
         parameters = dict(self.lm.model.named_parameters())
-        after = self.evaluation_with_completions()
+        after = self.evaluation(prompts=self.data.prompts)
         return FineTuningReport(
             objective=self.settings.objective,
             trained=in_words(self.settings.trainable),

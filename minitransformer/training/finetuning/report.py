@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gradcheck.front.tables import table
+from minitransformer.system.data import Data
 from minitransformer.training.finetuning.evaluation import Evaluation
 
 REPORT_FILE = "report.json"
@@ -25,7 +26,7 @@ LINES = [
 
 
 @dataclass(frozen=True)
-class FineTuningReport:
+class FineTuningReport(Data):
     """The effect of fine-tuning on pairs of responses.
 
     `trained_numbers` and `model_numbers` count scalars; `rows` and `held_out_rows` count pairs. `records` are the
@@ -48,9 +49,6 @@ class FineTuningReport:
     @property
     def perplexity_growth(self) -> float:
         return self.after.perplexity / self.before.perplexity
-
-    def to_dict(self) -> dict:
-        return vars(self) | {"before": self.before.to_dict(), "after": self.after.to_dict()}
 
     def __str__(self):
         share = self.trained_numbers / self.model_numbers

@@ -17,7 +17,7 @@ class Data:
 
 
 def as_data(value):
-    """Convert a value to JSON-serializable values. NaN becomes None."""
+    """Convert a value to JSON-serializable values. NaN and infinity become None."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):
@@ -28,4 +28,4 @@ def as_data(value):
         return [as_data(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
