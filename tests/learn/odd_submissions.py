@@ -8,7 +8,7 @@ import os
 import socket
 import textwrap
 
-from test_learn import blank_filled, solution
+from solutions import blank_filled, solution
 
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import named_exercise

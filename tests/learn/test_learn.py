@@ -2,22 +2,19 @@
 
 import ast
 import re
-from functools import cache
 
 import pytest
 from other_styles import BODIES
+from solutions import blank_filled, right_hand_sides, solution
 
 from minitransformer import cli
 from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.cutting import (
-    File,
     bare,
     cut,
     docstring_of,
     functions_within,
-    only_the_question,
-    statements_of,
 )
 from minitransformer.learn.exercises import EXERCISES, LEVELS, NOTHING, SETS, SLOPES, named_exercise
 from minitransformer.learn.workspace import begun_in, exercises_in, start
@@ -29,32 +26,6 @@ def slow(parameters):
 
 
 BOTH = [pytest.param(e, level, id=f"{e.name}-{level}") for e in EXERCISES for level in LEVELS]
-
-
-@cache
-def solution(exercise, level):
-    """Return the text of a file in which nothing is left out, whose header says that it is of that level."""
-    header = cut(exercise, level).partition('"""\n')[0] + '"""\n'
-    source = only_the_question(exercise.source.read_text("utf-8"), exercise)
-    return header + "\n".join(File(source).taken(exercise, None)) + "\n"
-
-
-def backwards(exercise):
-    """Yield the functions of a solution that are numbered backward passes; of AdamW the update."""
-    for function in functions_within(ast.parse(solution(exercise, 1))):
-        if function.name == (exercise.target if exercise.is_value else "backward"):
-            yield function
-
-
-@cache
-def right_hand_sides(exercise):
-    """Return the code of each answer: the right-hand sides in the backward passes."""
-    found = set()
-    for function in backwards(exercise):
-        for statement in statements_of(function):
-            if isinstance(statement, ast.Assign) and not isinstance(statement.value, (ast.Name, ast.Constant)):
-                found.add(ast.unparse(statement.value))
-    return found
 
 
 @pytest.mark.parametrize("exercise, level", [p if p.values[1] == 1 else slow(p) for p in BOTH])
@@ -72,11 +43,6 @@ def test_a_right_solution_in_another_style_is_right(exercise, level, graded):
         text = blank_filled(text, body)
     verdict = graded(exercise.name, text)
     assert verdict.is_solved, str(verdict)
-
-
-def blank_filled(text, body):
-    """Return a text with the first body that is left out written."""
-    return re.sub(r"^ +\.\.\.$", lambda _: body.strip("\n").rstrip(), text, count=1, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("exercise, level", BOTH)

@@ -24,8 +24,7 @@ from odd_submissions import (
     put,
     with_code,
 )
-from test_learn import solution
-from test_learn_grading import OWN, TOML
+from solutions import OWN, TOML, solution
 
 from minitransformer import cli
 from minitransformer.learn.collecting import Graded

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from other_styles import BODIES
-from test_learn import blank_filled, solution
+from solutions import OWN, TOML, blank_filled, edited, filled, solution
 
 from gradcheck.front.program import started_as
 from minitransformer import cli, learn
@@ -30,23 +29,6 @@ from minitransformer.learn.workspace import saved_files, start
 
 SOFTMAX = named_exercise("softmax")
 RIGHT = "return y * (dy - (y * dy).sum(axis=axis, keepdims=True))"
-
-
-@cache
-def filled(body, name="softmax", level=1):
-    """Return the file of an exercise whose backward has this body."""
-    text = cut(named_exercise(name), level)
-    indent = re.search(r"^( +)\.\.\.$", text, re.MULTILINE)[1]
-    return blank_filled(text, textwrap.indent(textwrap.dedent(body), indent))
-
-
-def edited(name, level, *pairs, make=solution):
-    """Return the solution of an exercise, or the result of `make`, with each (old, new) replaced."""
-    text = make(named_exercise(name), level)
-    for old, new in pairs:
-        assert old in text, (name, old)
-        text = text.replace(old, new)
-    return text
 
 
 def soft(level, *pair):
@@ -99,6 +81,8 @@ def helped(code):
     return soft(1, "weighted_sum = ", "weighted_sum = helper(dy) - helper(dy) + ") + f"\n\ndef helper(x):\n    {code}\n"
 
 
+SCATTERED = "d = np.zeros_like(weight)\nnp.add.at(d, ids, dy)\nreturn None, d"
+NONE_FOR_NONE = "db = None if bias is None else rows(dy).sum(axis=0)\nreturn dy @ weight.T, rows(x).T @ rows(dy), db"
 RIGHT_FILES = {
     "what stands beside it": ("softmax", TEXT + BESIDE),
     "what stands beside it, at level 4": ("softmax", edited("softmax", 4) + BESIDE),
@@ -109,8 +93,14 @@ RIGHT_FILES = {
     "another layout": ("softmax", soft(0, EXP, "np.exp(\n        x - finite_max(x, axis)\n    )")),
     "lists": ("layer_norm", edited("layer_norm", 4, LISTS, ("return y, backward", "return [y, backward]"))),
     "no complex numbers": ("relu", edited("relu", 4, ("np.where(off, 0, x)", "np.maximum(x, 0)"))),
+    "None for what has no gradient": ("embedding", filled(SCATTERED, "embedding")),
+    "None for a bias that is None": ("linear", filled(NONE_FOR_NONE, "linear")),
+    "dy turned back": ("rotary", filled("dx, _ = turned(dy, cos=cos, sin=-sin, layout=layout)\nreturn dx", "rotary")),
     "another method": ("feed_forward", edited("feed_forward", 1) + "\n    def mine(self):\n        return 1\n"),
 }
+IN_PLACE = ("parameter.grad = ", "parameter.grad[...] = ")
+TWICE = ("return ", "return 2 * ")
+EXCHANGED = ("zip(weights, backward(), m, v", "zip(weights, backward(), v, m")
 LATER = (
     *("softmax = lambda x, *, axis=-1: (x, lambda dy: dy)", "del softmax"),
     "globals()['softmax'] = lambda x, *, axis=-1: (x, lambda dy: dy)",
@@ -119,13 +109,13 @@ LATER = (
 WRONG_FILES = {
     "failed": {
         # Code that does not return. Only the file is graded, not the package.
-        "line 44: RuntimeError: this is": filled("raise RuntimeError('this is the file')\n" + RIGHT),
-        "softmax.py, line 44: ": filled("return np.zeros(10**13)"),
-        "line 44: SystemExit: 3": filled("import sys; sys.exit(3)"),
+        "line 45: RuntimeError: this is": filled("raise RuntimeError('this is the file')\n" + RIGHT),
+        "softmax.py, line 45: ": filled("return np.zeros(10**13)"),
+        "line 45: SystemExit: 3": filled("import sys; sys.exit(3)"),
         "softmax.py: it ended its process with status 3": filled("import os; os._exit(3)"),
         "softmax.py: it ended its process: SIGSEGV": filled("import ctypes; ctypes.string_at(0)"),
-        "softmax.py, line 44: RecursionError: ": filled("return backward(dy)"),
-        "(?s)^(?=.{,600}$).*line 44: ValueError: xxx": filled("raise ValueError('x' * 5_000_000)"),
+        "softmax.py, line 45: RecursionError: ": filled("return backward(dy)"),
+        "(?s)^(?=.{,600}$).*line 45: ValueError: xxx": filled("raise ValueError('x' * 5_000_000)"),
         # Files that are not Python.
         r"line 1, column 12: not Python: '\(' was never closed": "def softmax(x:\n",
         "line 2, column 1: not Python: 'return' outside function": "x = 1\nreturn x\n",
@@ -159,9 +149,9 @@ WRONG_FILES = {
         ),
     },
     "refused": {
-        "line 44 imports gradcheck: your gradient is compared with": filled("import gradcheck"),
+        "line 45 imports gradcheck: your gradient is compared with": filled("import gradcheck"),
         r"line \d+ imports torch: it computes gradients automatically": helped("import torch\n    return torch.sum(x)"),
-        "line 44 calls softmax itself: backward must use": filled("return softmax(x + dy)[0]"),
+        "line 45 calls softmax itself: backward must use": filled("return softmax(x + dy)[0]"),
         r"line \d+ calls softmax itself": helped("return softmax(x)[0]"),
         "softmax was changed outside backward": soft(1, *FORWARD),
         "FeedForward.forward was changed outside backward": (
@@ -179,6 +169,15 @@ WRONG_FILES = {
         "backward returned nothing, expected an array: one for x": filled("dx = dy"),
         r"dx has shape \(5, 6\), but x has \(2, 5, 6\)": filled("return dy[0]"),
         "backward returned 2 gradients, expected an array: one for x": filled("return dy, dy"),
+        # A function without a backward pass is compared, and may change no argument.
+        "is changed in place": ("clipping", edited("clipping", 1, IN_PLACE)),
+        "wrong are the values 2, 3, 4 of 4": ("training_step", edited("training_step", 1, EXCHANGED)),
+        "step 0 of 20 with warmup 4: it returns": (
+            "cosine_schedule",
+            edited("cosine_schedule", 1, ("return ", "return 2 * ")),
+        ),
+        "the argument m is changed in place": ("adamw", edited("adamw", 1, ("m_hat =", "m *= 1.5; m_hat ="))),
+        "it returns": ("chosen", edited("chosen", 1, ("u * P[-1]", "min(u, P[-1] - 1e-12)"))),
         # Mistakes, by the learner's usual one or by the line.
         ".": filled(FORK + "return dy"),
         ".(?# forged)": filled(WRITES + "return dy"),
@@ -299,7 +298,7 @@ def test_code_that_calls_the_packages_own_function_is_graded_and_its_row_says_so
     body = f"{found}\nreturn theirs(x, axis=axis)[1](dy)"
     verdict = graded("softmax", filled(body))
     assert verdict.is_solved
-    assert re.match(r"line 4[45] calls minitransformer\.[\w.]*softmax", verdict.uses_package)
+    assert re.match(r"line 4[56] calls minitransformer\.[\w.]*softmax", verdict.uses_package)
     assert f"   uses the package's answer: {verdict.uses_package}" in str(verdict).splitlines()
     wrong = graded("softmax", filled(body.replace("return ", "return 2 * ")))
     assert wrong.status == "not right yet" and wrong.mistake.endswith("; uses the package's answer")
@@ -622,30 +621,6 @@ def test_a_slope_is_drawn_beside_the_true_one(tmp_path):
         plot("silu", tmp_path)
 
 
-TOML = """
-name = "double"
-title = "twice"
-source = "double.py"
-function = "double"
-
-[[cases]]
-name = "double"
-inputs = {x = [2, 3]}
-options = {by = 3.0}
-"""
-OWN = '''
-def double(x, *, by=2.0):
-    """y = by · x (1)."""
-    y = by * x  # (1)
-
-    def backward(dy):
-        dx = by * dy  # (2)
-        return dx
-
-    return y, backward
-'''
-
-
 def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "double.toml").write_text(TOML, "utf-8")
@@ -809,45 +784,11 @@ def test_a_question_leads_from_a_shape_or_an_exception_to_its_cause(body, questi
     assert question in graded("linear", filled(body, "linear")).question
 
 
-def test_a_wrong_number_of_gradients_names_the_argument_that_is_none(graded):
+def test_a_wrong_number_of_gradients_is_asked_about_and_names_the_argument_that_is_none(graded):
     body = "return dy @ weight.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0)"
-    verdict = graded("linear", filled(body, "linear"))
-    assert verdict.sentence.endswith("one for x, weight. Here bias is None")
-
-
-@pytest.mark.parametrize(
-    "name, body",
-    [
-        (
-            "linear",
-            "db = None if bias is None else rows(dy).sum(axis=0)\nreturn dy @ weight.T, rows(x).T @ rows(dy), db",
-        ),
-        ("embedding", "d = np.zeros_like(weight)\nnp.add.at(d, ids, dy)\nreturn None, d"),
-        ("rotary", "dx, _ = turned(dy, cos=cos, sin=-sin, layout=layout)\nreturn dx"),
-    ],
-)
-def test_none_for_an_argument_without_a_gradient_and_a_rotation_of_dy_are_right(name, body, graded):
-    verdict = graded(name, filled(body, name))
-    assert verdict.is_solved, str(verdict)
-
-
-@pytest.mark.parametrize(
-    "name, old, new, sentence",
-    [
-        ("clipping", "parameter.grad = ", "parameter.grad[...] = ", "is changed in place"),
-        (
-            "training_step",
-            "zip(weights, backward(), m, v",
-            "zip(weights, backward(), v, m",
-            "wrong are the values 2, 3, 4 of 4",
-        ),
-        ("cosine_schedule", "return ", "return 2 * ", "step 0 of 20 with warmup 4: it returns"),
-        ("adamw", "m_hat =", "m *= 1.5; m_hat =", "the argument m is changed in place"),
-        ("chosen", "u * P[-1]", "min(u, P[-1] - 1e-12)", "it returns"),
-    ],
-)
-def test_a_function_without_a_backward_pass_is_compared_and_may_change_no_argument(name, old, new, sentence, graded):
-    assert sentence in graded(name, edited(name, 1, (old, new))).mistake
+    assert graded("linear", filled(body, "linear")).sentence.endswith("one for x, weight. Here bias is None")
+    question = graded("rotary", filled("return pairs(dy, layout)", "rotary")).question
+    assert question == "backward returned 2 gradients: how do they become one array of the shape of x?"
 
 
 def test_a_hint_begins_with_a_question_on_the_mistake_and_starts_anew_for_another_one(graded, tmp_path):
@@ -866,11 +807,6 @@ def test_no_hint_repeats_what_the_check_says(body, graded, tmp_path):
     verdict = graded("softmax", filled(body))
     hint = next_hint(tmp_path, SOFTMAX, verdict)
     assert verdict.sentence and verdict.sentence not in hint
-
-
-def test_two_arrays_for_one_argument_are_asked_about(graded):
-    verdict = graded("rotary", filled("return pairs(dy, layout)", "rotary"))
-    assert verdict.question == "backward returned 2 gradients: how do they become one array of the shape of x?"
 
 
 def test_after_a_shape_error_between_two_lines_no_hint_is_about_one_of_them(graded, tmp_path):

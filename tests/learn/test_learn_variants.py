@@ -4,7 +4,7 @@ import csv
 from dataclasses import replace
 
 import pytest
-from test_learn import solution
+from solutions import solution
 
 from minitransformer import cli
 from minitransformer.learn.cutting import File, cut, only_the_question

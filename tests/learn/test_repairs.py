@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from sampling import THOROUGH
-from test_learn import right_hand_sides, solution
+from solutions import right_hand_sides, solution
 from typical_mistakes import MISTAKES
 
 import gradcheck

@@ -4,8 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from test_learn import solution
-from test_learn_grading import filled
+from solutions import filled, solution
 
 import gradcheck.diagnosis
 from gradcheck.mistakes import KINDS, ROWS
