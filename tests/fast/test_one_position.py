@@ -1,5 +1,6 @@
 """The blocks for one new position, straight down, against the same blocks as layers."""
 
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -13,7 +14,7 @@ from minitransformer.transformer import through_blocks
 
 one_position = import_module("minitransformer.fast.one_position")
 HEADS = {"d_model": 12, "n_heads": 4, "n_kv_heads": 2, "d_head": 4}
-CONFIG = Config(vocab_size=11, context=8, feed_forward="swiglu", positions="rotary", **HEADS)
+CONFIG = Config(vocab_size=11, context=8, feed_forward="swiglu", positions="rotary", dtype="float64", **HEADS)
 HOOKED = [
     *("blocks.1", "blocks.1.norm1", "blocks.1.attention", "blocks.1.residual_mid", "blocks.1.norm2"),
     *(f"blocks.1.attention.{name}" for name in ("w_q", "w_k", "w_v", "w_o", "q", "k", "v", "weights", "heads")),
@@ -44,14 +45,6 @@ def decoded(model, ids, *, prompt=1):
 def assert_close(found, expected, precision):
     assert found.dtype == expected.dtype and found.shape == expected.shape
     assert np.abs(found - expected).max() <= precision * max(np.abs(expected).max(), 1)
-
-
-def random_float32(config, seed=0):
-    """A model in float32 with random parameters of order 1."""
-    model = random_model(config, np.random.default_rng(seed))
-    for parameter in model.parameters():
-        parameter.data = parameter.data.astype(np.float32)
-    return model
 
 
 @given(configs(), rngs, batch_shapes, st.integers(1, 3))
@@ -183,7 +176,7 @@ def test_other_masks_than_the_causal_one_are_obeyed(rng, mask):
 
 
 def test_scores_far_beyond_what_an_exponential_holds_stay_finite(rng):
-    model = random_float32(CONFIG)
+    model = random_model(replace(CONFIG, dtype="float32"))
     for block in model.blocks:
         block.attention.w_q.weight.data *= np.float32(1e4)
     found, _ = decoded(model, np.arange(6)[None])

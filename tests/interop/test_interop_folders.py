@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("safetensors")
 
-from gguf_models import random_model
 from locks import another_run
 from safetensors_files import (
     CONFIGS,
@@ -25,6 +24,7 @@ from safetensors_files import (
     write_raw,
     write_tensors,
 )
+from strategies import random_model
 
 from minitransformer import ByteTokenizer, LanguageModel
 from minitransformer.interop import load_pretrained, save_pretrained

@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("gguf")
 
 import gguf
-from gguf_models import CONFIGS, add_tokenizer, converted, random_model, write_gguf
+from gguf_models import CONFIGS, add_tokenizer, converted, write_gguf
+from strategies import random_model
 
 from minitransformer import LanguageModel, generate
 from minitransformer.cli import main

@@ -8,8 +8,9 @@ import pytest
 pytest.importorskip("safetensors")
 pytest.importorskip("gguf")
 
-from gguf_models import random_model, write_gguf
+from gguf_models import write_gguf
 from safetensors_files import tensors_of, write_tensors
+from strategies import random_model
 
 from minitransformer import Config, LanguageModel
 from minitransformer.interop import load_pretrained, save_pretrained

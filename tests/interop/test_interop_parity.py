@@ -9,7 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from transformers_models import KINDS, SEEDS, float32_is_float64, import_transformers, in_old_style, random_model
+from strategies import random_model
+from transformers_models import (
+    KINDS,
+    SEEDS,
+    float32_is_float64,
+    import_transformers,
+    in_old_style,
+    model_of_transformers,
+)
 
 from minitransformer import AdamW, Config, LanguageModel, Transformer, clip_grad_norm, cosine_schedule, generate
 from minitransformer.analysis.hooks import record
@@ -35,7 +43,7 @@ def transformers(torch):
 def pair(request, transformers, tmp_path_factory):
     """A model of Transformers, and ours, loaded from its files: in shards for some, in the old style for some."""
     kind, seed = request.param
-    theirs = random_model(kind, seed)
+    theirs = model_of_transformers(kind, seed)
     folder = tmp_path_factory.mktemp("saved")
     theirs.save_pretrained(folder, max_shard_size="20KB" if seed % 2 else "5GB")
     if kind == "llama" and seed % 3 == 0:
@@ -104,7 +112,7 @@ def test_greedy_generation_is_theirs_with_a_cache_and_without(torch, pair):
 @pytest.mark.parametrize("kind, seed", [("gpt2", 2), ("gpt2", 4), ("llama", 3), ("llama", 6)])
 def test_forty_steps_of_training_lead_to_their_weights(torch, transformers, tmp_path, kind, seed):
     steps, lr, min_lr = 40, 3e-3, 3e-4
-    theirs = random_model(kind, seed)
+    theirs = model_of_transformers(kind, seed)
     theirs.save_pretrained(tmp_path / "before")
     ours = load_pretrained(tmp_path / "before", "float64").model
     settings = {"lr": lr, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
@@ -181,7 +189,7 @@ def test_a_gguf_file_is_the_same_model_to_transformers(torch, transformers, tmp_
     config = replace(gguf_models.CONFIGS[name], context=1024, d_ff=256)
     tokens = [f"token {i}" for i in range(config.vocab_size)]
     gguf_models.write_gguf(
-        tmp_path / "model.gguf", gguf_models.random_model(config), "Q4_1", change=lambda w: w.add_token_list(tokens)
+        tmp_path / "model.gguf", random_model(config), "Q4_1", change=lambda w: w.add_token_list(tokens)
     )
     ours = load_pretrained(tmp_path / "model.gguf", "float64").model
     theirs = transformers.AutoModelForCausalLM.from_pretrained(

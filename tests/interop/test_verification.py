@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import strategies
 from small_runs import assert_same_weights, small_lm, weights
+from strategies import random_model
 
 from minitransformer import Config, LanguageModel
 from minitransformer.cli import main
@@ -24,13 +24,6 @@ LLAMA = Config(
     tie_embeddings=False,
 )
 IDS = np.array([3, 1, 4, 1, 5, 9, 2, 6])
-
-
-def random_model(config):
-    model = strategies.random_model(config, np.random.default_rng(0))
-    for parameter in model.parameters():
-        parameter.data = parameter.data.astype(np.float32)
-    return model
 
 
 @pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])

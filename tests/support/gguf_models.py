@@ -3,7 +3,7 @@
 import gguf
 import numpy as np
 
-from minitransformer import Config, Transformer
+from minitransformer import Config
 from minitransformer.text.gpt2_files import spell
 
 COMMON = {"vocab_size": 40, "context": 16, "d_model": 64, "n_heads": 4, "n_layers": 2, "d_ff": 96}
@@ -29,17 +29,6 @@ NAMES = {
     "feed_forward.up": "ffn_up",
     "feed_forward.down": "ffn_down",
 }
-
-
-def random_model(config, seed=0):
-    """Return a Transformer whose every Parameter is random."""
-    rng = np.random.default_rng(seed)
-    model = Transformer(config)
-    for parameter in model.parameters():
-        shape = parameter.data.shape
-        values = rng.standard_normal(shape) / (shape[0] ** 0.5 if len(shape) > 1 else 1)
-        parameter.data = values.astype(config.dtype)
-    return model
 
 
 def permuted(weights, heads):

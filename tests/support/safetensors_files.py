@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from gguf_models import random_model
+from strategies import random_model
 
 from minitransformer import ByteTokenizer, Config, LanguageModel
 from minitransformer.interop import save_pretrained

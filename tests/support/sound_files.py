@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 from gguf_models import COMMON, write_gguf
 from safetensors_files import LLAMA, byte_lm, save_random, shard
@@ -85,7 +84,7 @@ def save_gguf_files(folder):
     """Save a Llama, and a GPT-2 that talks, as GGUF."""
     sizes = {"context": 16, "d_model": 32, "n_heads": 2, "n_layers": 1, "d_ff": 32}
     config = Config(**COMMON | sizes, **LLAMA, rope_scaling={"rope_type": "linear", "factor": 4.0})
-    write_gguf(folder / "llama.gguf", random_model(config, np.random.default_rng(0)), "Q8_0")
+    write_gguf(folder / "llama.gguf", random_model(config), "Q8_0")
     tokenizer = chat_tokenizer()
     config = Config(**COMMON | sizes | {"vocab_size": tokenizer.vocab_size}, feed_forward="gelu_tanh")
 
@@ -99,7 +98,7 @@ def save_gguf_files(folder):
         writer.add_eos_token_id(tokenizer.end_ids[0])
         writer.add_chat_template(SMOLLM2)
 
-    write_gguf(folder / "talks.gguf", random_model(config, np.random.default_rng(0)), change=add_tokenizer)
+    write_gguf(folder / "talks.gguf", random_model(config), change=add_tokenizer)
 
 
 def save_tokenizers(folder):

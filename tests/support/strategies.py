@@ -47,9 +47,12 @@ def randomized(module, rng):
     return module
 
 
-def random_model(config, rng):
+def random_model(config, rng=0):
     """A Transformer of this Config with random parameters: no gain is 1, no bias 0, every part matters."""
-    return randomized(Transformer(config), rng)
+    model = randomized(Transformer(config), np.random.default_rng(rng))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.astype(config.dtype)
+    return model
 
 
 def random_ids(config, rng, *shape):

@@ -35,7 +35,7 @@ def float32_is_float64(torch):
         yield
 
 
-def random_model(kind, seed):
+def model_of_transformers(kind, seed):
     """Return a model in float64 with a random configuration and random weights: no gain is 1 and no bias 0."""
     import torch
     import transformers
