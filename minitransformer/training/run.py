@@ -26,6 +26,7 @@ from minitransformer.system.files import naming
 from minitransformer.system.pictures import can_draw
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.loop import fit
+from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.metrics import METRICS_FILE, read_records
 from minitransformer.training.observer import Observer
 from minitransformer.training.ranks import Ranks
@@ -49,17 +50,16 @@ class Run:
 
     A subclass, such as Pretraining or PreferenceRun, defines
 
-        draw()                        draw the batches of a step (see loop.py); return them and their number of tokens
-        evaluate()                    return the metrics of an evaluation, without any effect on later steps
-        first_ids()                   ids at the beginning of samples without a prompt
-        describe_data()               {"name": …, "sha256": fingerprint, and sizes, such as "rows": 12}
-        draw_picture(records, path)   draw the metrics' records
+        draw()            draw the batches of a step (see loop.py); return them and their number of tokens
+        evaluate()        return the metrics of an evaluation, without any effect on later steps
+        first_ids()       ids at the beginning of samples without a prompt
+        describe_data()   {"name": …, "sha256": fingerprint, and sizes, such as "rows": 12}
 
     and, if it has additional state, own_state and restore_own_state. It may replace `trained`, the model that takes the
-    steps, `losses`, and on_divergence.
+    steps, `losses`, on_divergence and draw_picture.
     """
 
-    picture = ""  # name of the file that `draw_picture` writes
+    picture = LOSS_FILE  # name of the file that `draw_picture` writes
     report = None  # name of the file of a final report, if there is one
     shares_batches = False  # True if `settings.replicas` may exceed 1
     ranks = Ranks()  # the ranks that train together (see ranks.py)
@@ -177,11 +177,15 @@ class Run:
         def due(every):
             return self.finished or (every > 0 and self.step % every == 0)
 
-        evaluation = self.evaluate() if self.step == 0 or due(settings.eval_every) else {}
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
+            evaluation = self.evaluate() if self.step == 0 or due(settings.eval_every) else {}
+        val_loss = evaluation.get("val_loss")
+        if val_loss is not None and not math.isfinite(val_loss):
+            raise TrainingDiverged(f"after step {self.step} the validation loss is {val_loss}", val_loss)
         self.seconds = time.perf_counter() - clock
         record = {"step": self.step, **metrics, **evaluation, "tokens": self.tokens, "seconds": round(self.seconds, 6)}
         self.last = record
-        if record.get("val_loss", math.inf) < self.best.get("val_loss", math.inf):
+        if val_loss is not None and val_loss < self.best.get("val_loss", math.inf):
             self.best = record
         self.records.append(record)
         if self.folder is not None:
@@ -193,6 +197,9 @@ class Run:
         if self.step == 0 or due(settings.checkpoint_every):
             self.ranks.check_equal_weights(self.lm.model)
             self.save()
+
+    def draw_picture(self, records: list[dict], path) -> None:
+        draw_loss_curve(records, path, f"training on {self.describe_data()['name']}")
 
     def sample(self) -> str:
         """Return the prompt and its continuation, which depends only on the weights, the seed and the step."""

@@ -35,7 +35,7 @@ def draw_moment(runs: dict, path) -> None:
                 axes.axvline(moment, color=colour, linewidth=1, linestyle=":")
         p.label(axes, x="steps" if axes is panels[-1] else "", y=title)
     panels[0].axhline(NOTABLE, color=p.GRID, linewidth=1.5, zorder=0)
-    panels[0].legend(frameon=False, labelcolor=p.INK, fontsize=9, loc="upper left")
+    p.legend(panels[0], 9, loc="upper left")
     p.headline(figure, "The moment when a model learns induction", 12)
     p.save(figure, path)
 

@@ -10,7 +10,6 @@ of tokens in a step.
 """
 
 import hashlib
-import math
 import os
 import sys
 from collections.abc import Iterable
@@ -27,11 +26,9 @@ from minitransformer.module import apply
 from minitransformer.system.values import check_int, documented, one_of, setting
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
-from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.run import Run
 from minitransformer.training.settings import HUGE_BATCH, Settings
-from minitransformer.training.step import TrainingDiverged
 from minitransformer.transformer import Transformer
 
 EVALUATION_ROWS = 32  # rows of each pattern
@@ -119,8 +116,6 @@ def train_on_simple_patterns(
 
 
 class PatternRun(Run):
-    picture = LOSS_FILE
-
     def __init__(self, model, settings: PatternSettings):
         check_fits(model, settings.patterns, settings.longest)
         rng = np.random.default_rng([settings.seed, KEPT_APART])
@@ -150,8 +145,6 @@ class PatternRun(Run):
             right[name] = accuracy(logits.argmax(axis=-1), targets)
             total += float(apply(cross_entropy, logits, targets, reduction="sum")[0])
             answers += int(np.count_nonzero(targets >= 0))
-        if not math.isfinite(total):
-            raise TrainingDiverged(f"after step {self.step} the evaluation loss is {total}, not a finite number", total)
         scores = head_scores(self.lm.model, self.repeated)
         return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
 
@@ -165,9 +158,6 @@ class PatternRun(Run):
                 digest.update(np.ascontiguousarray(array))
         names = ", ".join(self.settings.patterns)
         return {"name": f"simple patterns ({names}), up to {self.settings.longest} long", "sha256": digest.hexdigest()}
-
-    def draw_picture(self, records, path) -> None:
-        draw_loss_curve(records, path, "training on simple patterns")
 
 
 def check_fits(model, names, longest: int) -> None:
