@@ -9,6 +9,7 @@ import numpy as np
 from gradcheck import GradientError, check_case, report_html
 from gradcheck.certify import certify_call
 from gradcheck.front.streams import counted
+from gradcheck.lines.report import joined
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
@@ -54,7 +55,7 @@ def shown_on(run):
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
         parts = [f"{parts[0]} to {parts[-1]}"]
     parts += ["the equations without a number"] * (None in shown)
-    return f"for {' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))}"
+    return f"for {joined(parts)}"
 
 
 def saved_by(run):
@@ -108,7 +109,9 @@ def checks(reports: dict, cases) -> list:
     details = "".join(
         f'<p>{escape(name)}</p><div class="scroll" tabindex="0">{report_html(r)}</div>' for name, r in reports.items()
     )
-    certificates = [(escape(case.name), escape(str(certified(case)))) for case in cases]
+    with plain():
+        certified = [certify_call(case.call(np.random.default_rng(0))) for case in cases]
+    certificates = [(escape(case.name), escape(str(found))) for case, found in zip(cases, certified, strict=True)]
     return [
         "<section><h2>Checked by central differences</h2><p>Each entry a of a gradient is compared with a central "
         "difference n of the forward pass. The relative error is |a − n| / (|n| + 0.01), and “oracle ±” is the "
@@ -122,11 +125,6 @@ def checks(reports: dict, cases) -> list:
         table("case | the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, without a tolerance", certificates),
         "</section>",
     ]
-
-
-def certified(case):
-    with plain():
-        return certify_call(case.call(np.random.default_rng(0)))
 
 
 def in_the_text(statements, names) -> list:

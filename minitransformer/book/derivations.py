@@ -1,4 +1,7 @@
-"""Execute the equations in docstrings, and compare them with the code's values."""
+"""Execute the equations in docstrings, and compare them with the code's values.
+
+unexecuted.md lists the equations that are not executed, with the reasons.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -7,15 +10,29 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.book import notation as n
+from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.formulas import formulas, relations_outside
 from minitransformer.book.observation import docstrings, is_python, places, read_python
 from minitransformer.book.prose import blocks
 from minitransformer.book.run import Run, belongs
 from minitransformer.book.symbols import symbols_in
-from minitransformer.book.unexecuted import ASSUMED, why_not_executed
 
 TOLERANCE = 1e-10  # largest error, relative to the largest entry, that counts as equal
 EQUAL, DIFFERENT = "equal", "different"
+ASSUMED = "it is an assumption of its sentence"
+
+
+def reasons_in(text: str) -> dict:
+    """Return {file: {equation: reason}} of a text with a heading for each file, and lines `- reason: a = b; c = d`."""
+    found = {}
+    for section in re.split("^## ", text, flags=re.MULTILINE)[1:]:
+        file, *lines = section.strip().split("\n")
+        reasons = (line.removeprefix("- ").partition(": ") for line in lines if line)
+        found[file] = {equation: reason for reason, _, equations in reasons for equation in equations.split("; ")}
+    return found
+
+
+NOT_EXECUTED = reasons_in(Path(__file__).with_name("unexecuted.md").read_text("utf-8"))
 
 
 @dataclass
@@ -157,6 +174,13 @@ def concerns(statement, specimen):
     is_above = statement.in_prose and (prefix == "." or specimen.function.startswith(prefix))
     is_left_out = statement.listed or ASSUMED in statement.reasons
     return not is_left_out and (is_above or belongs(statement.function, specimen))
+
+
+def why_not_executed(path, line: str) -> str:
+    """Return the reason in unexecuted.md for an equation, or ""."""
+    path, package = Path(path).resolve(), PACKAGE.resolve()
+    file = path.relative_to(package).as_posix() if path.is_relative_to(package) else ""
+    return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")
 
 
 def fits(remarks, specimen):

@@ -8,29 +8,15 @@ from minitransformer.book.formulas import formulas
 from minitransformer.book.typesetting import mathml
 
 CODE, PLACEHOLDER = re.compile(r"`([^`]*)`"), "\0"
+BLOCK = re.compile(r"^(?:(?P<indented>(?: {4}.*\S.*\n(?:\s*\n)*)+)|(?:(?! {4}).*\S.*\n)+)", re.MULTILINE)
 CITATION = re.compile("|".join(map(re.escape, PAPERS)))
 
 
 def blocks(text: str):
-    kind, lines = "prose", []
-    for line in text.split("\n"):
-        its_kind = ("indented" if line.startswith("    ") else "prose") if line.strip() else None
-        ends = kind == "prose" if its_kind is None else its_kind != kind
-        if ends and any(map(str.strip, lines)):
-            yield block(kind, lines)
-        lines = [] if ends else lines
-        kind = its_kind or kind
-        lines.append(line)
-    if any(map(str.strip, lines)):
-        yield block(kind, lines)
-
-
-def block(kind, lines):
-    if kind == "prose":
-        return kind, " ".join(map(str.strip, lines)).strip()
-    while not lines[-1].strip():
-        lines.pop()
-    return kind, lines
+    """Yield ("prose", paragraph) and ("indented", lines). Blank lines end a paragraph, but not an indented block."""
+    for block in BLOCK.finditer(f"{text}\n"):
+        lines = block[0].rstrip().split("\n")
+        yield ("indented", lines) if block["indented"] else ("prose", " ".join(map(str.strip, lines)))
 
 
 def inline(text: str, names: frozenset = frozenset()) -> str:

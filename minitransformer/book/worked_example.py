@@ -90,9 +90,9 @@ def worked_page(seed: int = 0) -> list:
         "one_page.py. Each row is a position. The weights are</p>",
         board(named(name, w, decimals=1) for name, w in zip(NAMES, theta, strict=True)),
         "<h2>Forward</h2>",
-        steps_in_columns(forward),
+        board_of_steps(forward),
         "<h2>Backward, from the last line to the first</h2>",
-        steps_in_columns(back),
+        board_of_steps(back),
         "<h2>The first step of AdamW</h2>",
         f"<p>The learning rate is {LR}, the weight decay of matrices {settings['decay']}, and ε = {settings['eps']:g}. "
         "At t = 1, with m = v = 0, the corrected averages are the gradient g and its square. After the decay, each "
@@ -106,13 +106,10 @@ def named(name, array, decimals=3):
     return matrix(label, array, with_decimals(0 if np.array_equal(array, np.round(array)) else decimals))
 
 
-def steps_in_columns(steps):
-    return f'<div class="steps">{"".join(map(line, steps))}</div>'
-
-
-def line(step):
-    arrays = (named(name if len(step.arrays) > 1 else "", array) for name, array in step.arrays.items())
-    return (
-        f'<div class="step"><span class="comment">{escape(step.comment.partition("(")[0])}</span>'
-        f"<code>{escape(step.code)}</code>{board(arrays)}</div>"
-    )
+def board_of_steps(steps):
+    lines = ""
+    for step in steps:
+        arrays = (named(name if len(step.arrays) > 1 else "", array) for name, array in step.arrays.items())
+        comment, code = escape(step.comment.partition("(")[0]), escape(step.code)
+        lines += f'<div class="step"><span class="comment">{comment}</span><code>{code}</code>{board(arrays)}</div>'
+    return f'<div class="steps">{lines}</div>'

@@ -13,10 +13,16 @@ from test_derivations import TEXTBOOK, equations
 
 from minitransformer.book import notation as n
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
-from minitransformer.book.derivations import EQUAL, is_python, read_derivations, statements
+from minitransformer.book.derivations import (
+    EQUAL,
+    NOT_EXECUTED,
+    is_python,
+    read_derivations,
+    statements,
+    why_not_executed,
+)
 from minitransformer.book.observation import docstrings, read_python
 from minitransformer.book.run import belongs
-from minitransformer.book.unexecuted import NOT_EXECUTED, why_not_executed
 
 FILES = list(SPECIMENS)
 
