@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -27,49 +28,8 @@ WEIGHTS = weights(0, decimals=2, V=len(LETTERS), T=T, C=C, F=F)
 DIFFERENT = 1e-9  # tolerance, relative to the largest entry
 
 
-# Each mistake has three lines: its title, its consequence, and `right code → wrong code`.
-TABLE = """
-The target is not subtracted
-    Every logit is pushed down, that of the right letter too. Nothing tells the model which letter was right.
-    dlogits = (np.exp(z) - Y) * (dloss / N) → dlogits = np.exp(z) * (dloss / N)
-The mean over positions is forgotten
-    The loss is a mean over N positions. All gradients are N times too large, in the right direction.
-    (dloss / N) → dloss
-Layer norm: γ is forgotten
-    The gradient of n3 is passed on as that of x3_hat. With γ = 1, as at the start of training, nothing differs.
-    dx3_hat = dn3 * g3 → dx3_hat = dn3
-Layer norm: the path through the variance is forgotten
-    y also changes the standard deviation that divides it. Without that path, a component along x3_hat remains.
-    dy = r3 * (dx3_hat - mean(dx3_hat) - x3_hat * mean(dx3_hat * x3_hat)) → dy = r3 * (dx3_hat - mean(dx3_hat))
-GELU: the path through Φ is forgotten
-    a = h · Φ is a product, and Φ depends on h too. Here only the path through Φ is kept.
-    dh = da * Phi + dPhi → dh = dPhi
-The residual's direct path is forgotten
-    r also reaches y beside the layer. Every gradient before it misses that path.
-    dr = dy + r2 → dr = r2
-Softmax: the common sum is forgotten
-    Each weight is divided by the sum of its row, so each score lowers all other weights of the row.
-    dscores = weights * (dweights - (weights * dweights).sum(axis=3, keepdims=True)) → dscores = weights * dweights
-The scale 1/√D is forgotten in backward
-    The scores were divided by √D, and so is their gradient. The gradient of the queries is √D times too large.
-    dq = s * dscores @ k → dq = dscores @ k
-The gradient of the keys is not transposed
-    A key gathers its gradient from the queries that attend to it, a column of dscores, not a row. The sizes agree.
-    dscores.swapaxes(2, 3) @ q → dscores @ q
-The gradient of the values is not transposed
-    A value gathers its gradient from the positions that attend to it, a column of weights. The sizes agree here too.
-    dv = weights.swapaxes(2, 3) @ dheads → dv = weights @ dheads
-Only the path through the queries is kept
-    n1 is read three times, by queries, keys and values. Its gradient is the sum of the three paths.
-    dn1 = dxq @ Wq.T + dxk @ Wk.T + dxv @ Wv.T → dn1 = dxq @ Wq.T
-A tied embedding loses half of its gradient
-    E is read at the bottom and, transposed, at the top. Only the bottom counts here.
-    dE = X.T @ dx + dlogits.T @ n3 → dE = X.T @ dx
-The mask is forgotten
-    Each position sees the letters that it should predict. Backward is right for this forward pass.
-    masked = np.where(np.tri(T, dtype=bool), scores, -np.inf) → masked = scores
-"""
-MISTAKES = [[line.strip() for line in entry.split("\n")] for entry in re.split(r"\n(?! )", TABLE.strip())]
+FILM = Path(__file__).with_name("film.md").read_text("utf-8")
+MISTAKES = re.findall("^## (.*)\n(.*)\n\n {4}(.*)$", FILM, flags=re.MULTILINE)  # (title, consequence, right → wrong)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""List the exercises in reading order, with the cases on which they are graded."""
+"""Read exercises.md, the list of the exercises, and find the cases on which they are graded."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -44,7 +45,7 @@ class Exercise:
     @property
     def is_value(self) -> bool:
         """Return True if there is no backward pass, so that the returned value is graded."""
-        return self.name in VALUES
+        return self.name in HINTS
 
     @property
     def is_varied(self) -> bool:
@@ -79,72 +80,19 @@ def with_another_axis(case, reference) -> list[Case]:
     return []
 
 
-# name | title | file: target | prefix of the cases
-TABLE = """
-expression | the chain rule on three numbers | first_steps.py
-fork | a number that is read twice | first_steps.py
-sum_and_share | a sum that every output reads | first_steps.py
-neuron | a weighted sum, and a slope | first_steps.py
-shares | a Jacobian written out: softmax of two numbers | first_steps.py
-checker | your own gradient checker | first_steps.py: check | check
-attend | attention for one query, in loops | first_steps.py
-linear | a product with a matrix | layers/linear.py
-embedding | looking up the rows of a table | layers/embedding.py
-unembedding | the product with the same table | layers/embedding.py
-rotary | pairs of channels, rotated by their position | layers/positions.py: turned | turned
-layer_norm | layer normalization | layers/layer_norm.py
-rms_norm | layer normalization without the mean | layers/rms_norm.py
-softmax | weights that sum to one | layers/softmax.py
-log_softmax | the logarithm of softmax | layers/softmax.py
-attention | scaled dot-product attention | layers/attention.py: scaled_dot_product | scaled_dot_product
-heads | causal attention with its four matrices | learn/lessons.py
-multi_head_attention | several heads side by side | layers/multi_head_attention.py: MultiHeadAttention
-relu | the slope is 1 or 0 | layers/activations.py
-silu | a product rule | layers/activations.py
-gelu | a chain rule within a product rule | layers/activations.py: gelu_tanh | gelu_tanh
-dropout | noise that trains | layers/dropout.py
-feed_forward | two maps and an activation | layers/feed_forward.py: FeedForward
-swiglu | a gated activation | layers/feed_forward.py
-gated_feed_forward | three maps | layers/feed_forward.py: GatedFeedForward
-residual | a direct path beside some steps | learn/lessons.py
-bare_block | two residual steps | learn/lessons.py
-block | two residual steps, with dropout and hooks | layers/block.py: TransformerBlock
-cross_entropy | the loss | losses.py
-tied | one table at both ends | learn/lessons.py
-low_rank | an adapter for fine-tuning (LoRA) | layers/lora.py
-adamw | a step of the optimiser | optim.py
-clipping | gradients of a limited norm | optim.py: clip_grad_norm | clip_grad_norm
-cosine_schedule | a learning rate that rises and falls | optim.py
-whole_model | a model of one block, and its loss | learn/lessons.py
-one_page | the whole backward pass of a model, on one page | one_page.py: gpt | one_page
-training_step | gradients, and a step for every weight | learn/lessons.py
-chosen | sampling with temperature and top-p | learn/lessons.py
-"""
-
-
-def read(line: str) -> Exercise:
-    name, title, place, *prefix = line.split(" | ")
+def read(name: str, entry: str) -> Exercise:
+    title, place, *prefix = entry.split(" | ")
     file, _, target = place.partition(": ")
     prefix = prefix or [target if target[:1].isupper() else name]
     return Exercise(name, title, PACKAGE / file, target or name, *prefix)
 
 
-EXERCISES = tuple(map(read, TABLE.strip().split("\n")))
-# The exercises without a backward pass
-VALUES = ["checker", "adamw", "clipping", "cosine_schedule", "training_step", "chosen"]
-SETS = {"all": tuple(exercise.name for exercise in EXERCISES)} | {
-    name: tuple(members.split())
-    for name, members in {
-        "beginning": "expression fork sum_and_share neuron shares checker attend",
-        "first": "linear relu softmax layer_norm",
-        "attention": "linear softmax attention heads multi_head_attention",
-        "norms": "layer_norm rms_norm",
-        "activations": "relu silu gelu swiglu",
-        "loss": "softmax log_softmax cross_entropy",
-        "composition": "residual bare_block heads multi_head_attention feed_forward gated_feed_forward block",
-        "capstones": "tied low_rank adamw clipping cosine_schedule chosen whole_model one_page training_step",
-    }.items()
-}
+*LISTS, MAP = re.split("^# .*", Path(__file__).with_name("exercises.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
+LISTED, IN_SETS, HINTED = (re.findall("^- (.*?): (.*)$", text, flags=re.MULTILINE) for text in LISTS)
+EXERCISES = tuple(read(name, entry) for name, entry in LISTED)
+SETS = {"all": tuple(exercise.name for exercise in EXERCISES)}
+SETS |= {name: tuple(members.split()) for name, members in IN_SETS}
+HINTS = {name: [hint for other, hint in HINTED if other == name] for name, _ in HINTED}  # without a backward pass
 
 
 def named_exercise(name: str) -> Exercise:

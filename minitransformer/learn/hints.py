@@ -8,44 +8,13 @@ from pathlib import Path
 
 from gradcheck.mistakes import KINDS
 from minitransformer.learn.cutting import File, functions_within, only_the_question
-from minitransformer.learn.exercises import SLOPES
+from minitransformer.learn.exercises import HINTS, SLOPES
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import FAILED, Row, Verdict
 from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
-OF_EXERCISES = {
-    "checker": [
-        "if the outputs always sum to 1, for which dy is the gradient 0, so that backward may return zeros?",
-        "y and the inputs may have any shape: which entries does your loop reach?",
-        "how far is a difference on one side from the slope, and how far one on both sides, for your h?",
-    ],
-    "adamw": [
-        "is the decay a part of the gradient, or does it shrink the weight by itself, and does lr multiply it?",
-        "both averages begin at 0: by which share of the true mean are they too small after t steps?",
-        "does ε stand inside of the root or beside it?",
-    ],
-    "clipping": [
-        "is each gradient scaled by a factor of its own, or all of them by one?",
-        "which norm do you return: that before or after scaling?",
-    ],
-    "cosine_schedule": [
-        "in which steps does the rate rise, and what is it in the first and in the last of them?",
-        "at which steps is the cosine 1, and at which −1?",
-    ],
-    "training_step": [
-        "which function of your other files gives the gradients, and which one needs them?",
-        "in which order does adamw take a weight, its gradient and the two averages, and in which does it return them?",
-        "adamw moves one weight: how do you collect the moved weights in one tuple, and the averages in two others?",
-    ],
-    "chosen": [
-        "is p finite for a temperature of 0.001? Which number may be subtracted from all logits without changing p?",
-        "does the temperature divide the logits or the probabilities?",
-        "in which order do you look at the tokens, and at which sum do you stop?",
-        "u is a share of which sum: of all probabilities, or of those that are kept?",
-    ],
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +82,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     mistake = row.sentence if row is not None and row.verdict == "WRONG" else ""
     asked = [KINDS[row.kind].question] if mistake and row.kind else []
     rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
-    rungs = [*rungs[: len(asked)], *OF_EXERCISES.get(exercise.name, rungs[len(asked) :])]
+    rungs = [*rungs[: len(asked)], *HINTS.get(exercise.name, rungs[len(asked) :])]
     if verdict.status == FAILED and len(names) != 1 and len(lines) > 1:
         rungs = ["print the shape of each part of the failing line: which one is not as you expect?"]
     if is_failure and verdict.question:

@@ -1,8 +1,11 @@
 """The result of grading an exercise: its status, and a verdict on each line."""
 
 import re
+import textwrap
 from dataclasses import asdict, dataclass
 from html import escape
+
+from minitransformer.learn.exercises import MAP
 
 SOLVED = "solved"
 WRONG = "not right yet"
@@ -15,31 +18,11 @@ FOLLOWS = "follows"  # verdict on a line whose only error comes from another lin
 USES_PACKAGE = "uses the package's answer"
 
 
-MAP = """\
-the text    <chosen>
-   ↑
-the step    <training_step>  <adamw>  <clipping>  <cosine_schedule>
-   ↑
-the whole   <one_page>  <whole_model>  <cross_entropy>
-   ↑
-the logits  <unembedding>  <tied>
-   ↑
-the blocks  <block>  <bare_block>  <residual>
-   │        <multi_head_attention>  <heads>  <attention>  <attend>  <rotary>
-   │        <feed_forward>  <gated_feed_forward>  <swiglu>  <relu>  <silu>  <gelu>  <dropout>
-   │        <layer_norm>  <rms_norm>  <softmax>  <log_softmax>  <linear>  <low_rank>
-   ↑
-the tokens  <embedding>
-   ↑
-the rules   <expression>  <fork>  <sum_and_share>  <neuron>  <shares>  <checker>
-"""
-
-
 def drawn_map(verdicts) -> str:
     """Return the map of the model: ■ solved, ◧ begun, □ not begun, · missing."""
     marks = {SOLVED: "■", UNTOUCHED: "□"}
     known = {verdict.name: marks.get(verdict.status, "◧") for verdict in verdicts}
-    return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", MAP)
+    return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", textwrap.dedent(MAP).lstrip())
 
 
 @dataclass(frozen=True)

@@ -44,48 +44,7 @@ TASK = """\
 Each file in this folder is a function of the textbook without its backward pass. Replace each `...` with your code, in
 any style, and do not change the forward pass.
 """
-PAGE_TEXT = """\
-# Derive it yourself
-
-{task}
-    minitransformer learn               show your progress and the next exercise
-    minitransformer learn check NAME    check your code, and explain the first mistake
-    minitransformer learn watch         check an exercise whenever you save its file
-    minitransformer learn hint NAME     get a hint; each further hint says more, but none gives the code
-    minitransformer learn progress      show the map of the model, and list all exercises
-    minitransformer learn run           train a model that uses your functions (some minutes)
-
-Run these commands in this folder. In another folder, add `--in` and the path of this one. Outside of an activated
-environment, write the path of the program, such as `../.venv/bin/minitransformer`. Begin with {first}. You can also run
-`pytest` in this folder or, in a notebook,
-
-    from minitransformer.learn import check
-    check("{first}")
-
-The words of the exercises:
-
-- The network's result is one number, the loss L. dX is the gradient of L with respect to X: an array of X's shape,
-  whose entries tell how L changes with those of X.
-- `backward(dy)` receives the upstream gradient dy and returns the gradients of forward's arguments in their order: one
-  array, or a tuple. Integers and options have none. An argument that is None may have None.
-- A module, such as `self.w_o`, is a layer with weights, and is called like a function. Its backward, `w_o_backward`,
-  returns the gradient of the module's input alone, because the module keeps the gradients of its weights. A method that
-  the file does not show is inherited. A hook, such as `self.heads`, returns its argument unless a user changes it.
-  `apply(f, x)` calls f.
-- `·` multiplies entry by entry, a product without a sign is one of matrices, and Σ sums all factors that follow it.
-- A file that a text names and that is not here, such as `positions.py`, is one of the textbook: `minitransformer book`.
-
-The exercises, in order:
-
-{listed}
-
-{levels}
-A check compares your backward pass with derivatives of the forward pass in the same file, which are computed by the
-complex step and by central differences. It does not use the solution. The installed package contains the solutions,
-because the exercises are cut from its source. No command of `learn` shows them.
-"""
-
-
+PAGE_TEXT = Path(__file__).with_name("page.md").read_text("utf-8")
 LEVEL_TEXT = "The level is the part that you write (`learn start --level 2 --out another` writes level 2):\n\n"
 
 

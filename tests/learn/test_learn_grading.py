@@ -18,9 +18,9 @@ from gradcheck.front.program import started_as
 from minitransformer import cli, learn
 from minitransformer.learn import check, plot
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import EXERCISES, named_exercise
+from minitransformer.learn.exercises import EXERCISES, HINTS, named_exercise
 from minitransformer.learn.grading_client import Grader
-from minitransformer.learn.hints import OF_EXERCISES, STATE, lines_of, next_hint
+from minitransformer.learn.hints import STATE, lines_of, next_hint
 from minitransformer.learn.notebooks import sources_of_notebook
 from minitransformer.learn.small_model import loss_of_pairs, train
 from minitransformer.learn.verdict import MAP, Verdict
@@ -414,7 +414,7 @@ def test_hints_go_up_a_ladder_and_never_show_a_line_of_code(tmp_path):
             seen.append(hint if seen else next_hint(tmp_path, exercise, untouched))
         assert len(seen) == len(set(seen)) >= 2, seen
         assert seen[-1].endswith("(the last hint)")
-        assert exercise.name in OF_EXERCISES or all(lines_of(exercise)[0].number in hint for hint in seen)
+        assert exercise.name in HINTS or all(lines_of(exercise)[0].number in hint for hint in seen)
         assert "np." not in "".join(seen) and "@" not in "".join(seen)
         assert not exercise.is_value or " = " not in "".join(seen)
 
