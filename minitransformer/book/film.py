@@ -7,7 +7,7 @@ out on which numbers a result depends, each number that its line reads is change
 import ast
 import json
 import re
-from dataclasses import dataclass
+from collections import namedtuple
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -18,7 +18,7 @@ import numpy as np
 from gradcheck.complex_step import derivatives
 from gradcheck.names import names_read
 from minitransformer.book.strip import strip
-from minitransformer.book.worked_example import NAMES, SHAPES, Execution, execution, weights
+from minitransformer.book.worked_example import NAMES, SHAPES, execution, weights
 
 WORD, LETTERS = "banan", "abdens"
 T, C, F, H = len(WORD) - 1, 4, 8, 2
@@ -32,18 +32,9 @@ FILM = Path(__file__).with_name("film.md").read_text("utf-8")
 MISTAKES = re.findall("^## (.*)\n(.*)\n\n {4}(.*)$", FILM, flags=re.MULTILINE)  # (title, consequence, right → wrong)
 
 
-@dataclass(frozen=True)
-class Filmed:
-    """A run of one_page.py."""
-
-    execution: Execution  # the executed lines and their results
-    values: dict  # {name: array} of the weights and results
-    wrong: list  # names of the gradients that differ from the derivative of the loss
-    error: float  # largest of these differences, divided by the largest derivative
-
-    @property
-    def steps(self) -> list:
-        return [*self.execution.forward, *self.execution.back]
+# A run of one_page.py: the Execution with all its steps, {name: array} of the weights and results, the names of the
+# gradients that differ from the derivative of the loss, and the largest difference, divided by the largest derivative.
+Filmed = namedtuple("Filmed", "execution steps values wrong error")
 
 
 @cache
@@ -51,7 +42,8 @@ def filmed(old: str = "", new: str = "") -> Filmed:
     """Replace `old` with `new` in one_page.py, and run it. Raises LookupError unless `old` occurs once."""
     theta, options = WEIGHTS, {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
     made = execution(theta, old, new, **options)
-    values = {name: array for step in (*made.forward, *made.back) for name, array in step.arrays.items()}
+    steps = [*made.forward, *made.back]
+    values = {name: array for step in steps for name, array in step.arrays.items()}
     truth = [
         derivatives(lambda moved, k=k: made.module.gpt(*theta[:k], moved, *theta[k + 1 :], **options)[0], w)
         for k, w in enumerate(theta)
@@ -59,7 +51,8 @@ def filmed(old: str = "", new: str = "") -> Filmed:
     largest = max(np.abs(true).max() for true in truth)
     errors = {f"d{n}": np.abs(g - true).max() for n, g, true in zip(NAMES, made.gradients, truth, strict=True)}
     wrong = [name for name, error in errors.items() if error > DIFFERENT * largest]
-    return Filmed(made, values | dict(zip(NAMES, theta, strict=True)), wrong, float(max(errors.values()) / largest))
+    values |= zip(NAMES, theta, strict=True)
+    return Filmed(made, steps, values, wrong, float(max(errors.values()) / largest))
 
 
 def reads(step, values) -> list:
@@ -107,24 +100,14 @@ def film() -> dict:
     lines = []
     for step in right.steps:
         read, is_back = reads(step, right.values), step in right.execution.back
-        lines.append(
-            {
-                "code": step.code,
-                "mirrors": [int(number) for number in re.findall(r"\d+", step.comment)] if is_back else [],
-                "made": list(step.arrays),
-                "reads": read,
-                "from": sorted({places[name] for name in read if name in places}),
-                "depends": dependence(step, right),
-            }
-        )
-    values = {
-        name: {
-            "shape": list(np.shape(array)),
-            "labels": [LABELS.get(a, "") for a in axes[name]],
-            "data": numbers(array),
-        }
-        for name, array in right.values.items()
-    }
+        mirrors = [int(number) for number in re.findall(r"\d+", step.comment)] if is_back else []
+        sources = sorted({places[name] for name in read if name in places})
+        line = {"code": step.code, "mirrors": mirrors, "made": list(step.arrays), "reads": read, "from": sources}
+        lines.append(line | {"depends": dependence(step, right)})
+    values = {}
+    for name, array in right.values.items():
+        labels = [LABELS.get(axis, "") for axis in axes[name]]
+        values[name] = {"shape": list(np.shape(array)), "labels": labels, "data": numbers(array)}
     mistakes = [consequence(right, *mistake) for mistake in MISTAKES]
     return {"lines": lines, "forward": len(right.execution.forward), "values": values, "mistakes": mistakes}
 

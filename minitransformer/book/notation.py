@@ -263,6 +263,12 @@ class Parser:
             return text not in WORDS
         return kind == "number" or text in ("(", "√", "Σ", "[", "∞", "∂") or (text == "‖" and not self.within_norm)
 
+    def sum_within_norm(self):
+        self.within_norm = True
+        node = self.sum()
+        self.within_norm = False
+        return node
+
     def total(self):
         self.take("Σ")
         index = ""
@@ -280,16 +286,16 @@ class Parser:
             if text == "ᵀ":
                 self.take()
                 called = isinstance(node, Symbol) and self.adjacent() and self.peek() == "("
-                node = Call(node, self.enclosed(), transposed=True) if called else Transpose(node)
+                node = Call(node, self.enclosed("(", ")", self.listed), transposed=True) if called else Transpose(node)
             elif self.kind() == "superscript":
                 node = Power(node, self.exponent())
             elif text == "^":
                 self.take()
                 node = Power(node, self.primary())
             elif text == "(" and isinstance(node, Symbol):
-                node = Call(node, self.enclosed())
+                node = Call(node, self.enclosed("(", ")", self.listed))
             elif text == "[" and isinstance(node, Symbol):
-                node = Entry(node, self.enclosed("[", "]"))
+                node = Entry(node, self.enclosed("[", "]", self.listed))
             else:
                 break
         if isinstance(node, Symbol) and node.text in PREFIX_FUNCTIONS and self.begins_factor():
@@ -303,15 +309,15 @@ class Parser:
         exponent = Number(text.lstrip("−")) if text.lstrip("−").isdigit() else Symbol(text.lstrip("−"))
         return Sum(((-1, exponent),)) if text.startswith("−") else exponent
 
-    def enclosed(self, opening="(", closing=")"):
+    def enclosed(self, opening, closing, within):
         self.take(opening)
-        entries = self.listed()
+        found = within()
         self.take(closing)
-        return entries
+        return found
 
     def primary(self):
         kind, text = self.kind(), self.peek()
-        if kind == "number":
+        if kind == "number" or text == "∞":
             return Number(self.take())
         if kind == "name":
             if text.startswith("∂"):
@@ -322,25 +328,12 @@ class Parser:
         if text == "∂":  # ∂(log y_i)/∂x_j
             self.take()
             return self.with_respect_to(self.primary())
-        if text == "∞":
-            return Number(self.take())
         if text == "(":
-            self.take()
-            node = self.sum()
-            self.take(")")
-            return node
+            return self.enclosed("(", ")", self.sum)
         if text == "[":
-            self.take()
-            condition = self.condition()
-            self.take("]")
-            return Indicator(condition)
+            return Indicator(self.enclosed("[", "]", self.condition))
         if text == "‖":
-            self.take()
-            self.within_norm = True
-            node = self.sum()
-            self.within_norm = False
-            self.take("‖")
-            return Norm(node)
+            return Norm(self.enclosed("‖", "‖", self.sum_within_norm))
         if text == "√":
             self.take()
             return Root(self.primary())

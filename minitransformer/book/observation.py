@@ -27,7 +27,6 @@ class Frame:
     """A call that has returned."""
 
     names: dict  # {name: value} of the local variables
-    given: tuple  # names of the arguments
     returned: object  # returned value
     line: int  # line at which the function returned
 
@@ -71,9 +70,7 @@ def watched(path):
         code = frame.f_code
         is_comprehension = code.co_name in ("<genexpr>", "<listcomp>")  # which has separate variables
         if event == "return" and not is_comprehension and is_wanted(code.co_filename):
-            given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-            left = Frame(dict(frame.f_locals), given, returned, frame.f_lineno)
-            seen.setdefault(code.co_qualname, []).append(left)
+            seen.setdefault(code.co_qualname, []).append(Frame(dict(frame.f_locals), returned, frame.f_lineno))
 
     before = sys.getprofile()
     sys.setprofile(profiler)

@@ -88,10 +88,9 @@ class Run:
 
     def place_that_assigns(self, node, places):
         texts = texts_of(node)
-        for place in places:
-            if symbol_of(place.name) in texts:
-                return place
-        return next((place for place in places if place.name in map(self.code_name, texts)), None)
+        by_symbol = [place for place in places if symbol_of(place.name) in texts]
+        by_code = [place for place in places if place.name in map(self.code_name, texts)]
+        return next(iter(by_symbol + by_code), None)
 
     def give(self, node, place):
         """Assign the value at a place to a name. If the equation defines the square, assign the root."""

@@ -12,7 +12,7 @@ LETTER, GAP, HEIGHT, LANES = 7.6, 4, 24, (76, 126, 180)  # in units of the drawi
 
 def strip(film: dict) -> str:
     lines, count = film["lines"], film["forward"]
-    spans = [(0, i, i, False) for i in range(count)] + lanes(lines[count:], count)
+    spans = [(0, i, i, False) for i in range(count)] + lanes(lines[count:])
     boxes = placed([(lane, first, last) for lane, first, last, _ in spans], [" ".join(line["made"]) for line in lines])
     arcs = [arc(boxes, spans, j, i) for i, line in enumerate(lines) for j in line["from"]]
     drawn = [box(i, lines[i], boxes[i], LANES[spans[i][0]], spans[i][3], i >= count) for i in range(len(lines))]
@@ -23,7 +23,7 @@ def strip(film: dict) -> str:
     )
 
 
-def lanes(back: list, count: int) -> list:
+def lanes(back: list) -> list:
     """Return (lane, first column, last column, is_more) for each line of backward.
 
     A gradient spans the longest free run of the forward lines that it mirrors. `is_more` is True if it mirrors others,

@@ -48,7 +48,9 @@ def start(arguments) -> int:
             exercises = [exercise for exercise in exercises if not exercise.is_value]
             text = partial(with_bug, seed=arguments.bug, grader=grader)
         if arguments.notebook:
-            text, ending = partial(in_a_notebook, text), ".ipynb"
+            from minitransformer.learn.notebooks import notebook_of
+
+            text, ending = partial(notebook_of, text), ".ipynb"
         added, kept = workspace.start(arguments.out, exercises, arguments.level, text, ending, task)
     for name in added:
         show(f"{arguments.out / name}")
@@ -68,12 +70,6 @@ def checking(name, folder) -> str:
 
 def learn(words: str) -> str:
     return f"{started_as('minitransformer')} learn {words}"
-
-
-def in_a_notebook(text, exercise, level) -> str:
-    from minitransformer.learn.notebooks import notebook_of
-
-    return notebook_of(exercise, text(exercise, level))
 
 
 def where(arguments) -> int:

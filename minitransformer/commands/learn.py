@@ -109,13 +109,8 @@ def start_options(parser) -> None:
     words = "parts to write, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
     option(parser, "--level", words, 1, choices=tuple(LEVELS))
     option(parser, "--set", f"set of exercises: {SETS}; or a folder of TOML files", "all", "SET")
-    option(
-        parser,
-        "--exercise",
-        "TOML file of your own exercise: see learn/example_set/",
-        metavar="FILE",
-        type=Path,
-    )
+    words = "TOML file of your own exercise: see learn/example_set/"
+    option(parser, "--exercise", words, metavar="FILE", type=Path)
     words = "seed of a mistake, planted in a complete backward pass; --set museum: mistakes that others have made"
     option(parser, "--bug", words, metavar="SEED", type=int)
     option(parser, "--student", "name or number of a student, for a variant in which copied code fails", metavar="ID")
@@ -142,12 +137,8 @@ def run_options(parser) -> None:
 
 def collect_options(parser) -> None:
     parser.add_argument("submissions", type=Path, metavar="FOLDER", help="folder that contains the students' folders")
-    option(
-        parser,
-        "--set",
-        f"set of exercises to grade: {SETS}; or a folder of TOML files (default: all that were handed in)",
-        metavar="SET",
-    )
+    words = f"set of exercises to grade: {SETS}; or a folder of TOML files (default: all that were handed in)"
+    option(parser, "--set", words, metavar="SET")
     for flag, metavar, words in (
         ("--exercise", "FILE", "TOML file of an exercise of your own"),
         ("--csv", "FILE", "file for the marks as a table"),

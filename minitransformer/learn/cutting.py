@@ -13,6 +13,7 @@ import textwrap
 from collections import namedtuple
 from functools import cache
 
+from gradcheck.lines.report import joined
 from gradcheck.names import names_bound, names_in
 from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, NOTHING, PACKAGE, SLOPES, Exercise
 from minitransformer.learn.variants import said, varied
@@ -231,10 +232,10 @@ class File:
             if isinstance(statement, ast.Return):
                 names = [part.id for part in parts_of(statement.value) if isinstance(part, ast.Name)]
                 gradients = max(gradients, names, key=len)
-        given = listed([argument.arg for argument in function.args.args])
+        given = joined([argument.arg for argument in function.args.args])
         has_batches = any("(..." in line for line in self.lines[node.lineno - 1 : node.end_lineno])
         return (
-            f"Return {listed(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X."
+            f"Return {joined(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X."
             f"{' There may be any number of leading axes.' * has_batches}"
         )
 
@@ -372,7 +373,3 @@ def is_an_answer(statement) -> bool:
     if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
         return False
     return not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts_of(statement.value))
-
-
-def listed(names):
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -43,17 +43,16 @@ def start(node) -> int:
     return min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
 
 
-def notebook_of(exercise, text: str) -> str:
-    name = exercise.name
-    sources = {
-        "markdown": f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells.",
-        "code": f"%%writefile {name}.py\n{text.rstrip()}",
-        "check": f'from minitransformer.learn import check\n\ncheck("{name}", ".")',
-    }
+def notebook_of(text, exercise, level) -> str:
+    """Return a notebook with the text(exercise, level) of an exercise and a cell that checks it."""
+    name, no_result = exercise.name, {"execution_count": None, "outputs": []}
+    task = f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells."
+    code = f"%%writefile {name}.py\n{text(exercise, level).rstrip()}"
+    check = f'from minitransformer.learn import check\n\ncheck("{name}", ".")'
     cells = [
-        {"cell_type": "markdown" if kind == "markdown" else "code", "id": kind, "metadata": {}, "source": source}
-        | ({} if kind == "markdown" else {"execution_count": None, "outputs": []})
-        for kind, source in sources.items()
+        {"cell_type": "markdown", "id": "markdown", "metadata": {}, "source": task},
+        {"cell_type": "code", "id": "code", "metadata": {}, "source": code} | no_result,
+        {"cell_type": "code", "id": "check", "metadata": {}, "source": check} | no_result,
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     whole = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}

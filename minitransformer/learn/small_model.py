@@ -10,7 +10,7 @@ import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.generation import generate
-from minitransformer.learn.exercises import EXERCISES, named_exercise
+from minitransformer.learn.exercises import EXERCISES
 from minitransformer.learn.loading import loaded
 from minitransformer.learn.refusing import source_of
 from minitransformer.module import plain
@@ -28,21 +28,21 @@ LAST = 50  # number of last steps whose losses are averaged
 def in_use(folder, names):
     """Replace the package's functions with the learner's, and yield {name of an exercise: number of calls}."""
     calls = {exercise.name: 0 for exercise in EXERCISES}
-    others = {name: named_exercise(name).reference for name in calls if name not in names}
-    others = {name: getattr(reference, "forward", reference) for name, reference in others.items()}
-    mine = {name: of_learner(folder, name) for name in names} | others
-    mine = {name: counting(calls, name, function) for name, function in mine.items()}
+    paths = {name: (Path(folder) / f"{name}.py").absolute() for name in names}
+    modules = {name: loaded(path, source_of(path)) for name, path in paths.items()}
     with ExitStack() as undo:
-        for name in calls:
-            reference = named_exercise(name).reference
+        for exercise in EXERCISES:
+            name, reference = exercise.name, exercise.reference
+            mine = getattr(modules[name], exercise.target) if name in modules else reference
+            mine = counting(calls, name, mine)
             if isinstance(reference, type):
                 undo.callback(setattr, reference, "forward", reference.forward)
-                reference.forward = mine[name]
+                reference.forward = mine
                 continue
             for held in list(namespaces()):
                 for key in [key for key, value in held.items() if value is reference]:
                     undo.callback(held.__setitem__, key, reference)
-                    held[key] = mine[name]
+                    held[key] = mine
         with plain():
             yield calls
 
@@ -54,13 +54,9 @@ def namespaces():
             yield from [value for value in vars(module).values() if type(value) is dict]
 
 
-def of_learner(folder, name):
-    exercise, path = named_exercise(name), Path(folder) / f"{name}.py"
-    target = getattr(loaded(path.absolute(), source_of(path)), exercise.target)
-    return target.forward if isinstance(target, type) else target
-
-
 def counting(calls, name, function):
+    function = getattr(function, "forward", function)  # of a class
+
     @functools.wraps(function)
     def counted(*inputs, **options):
         calls[name] += 1
