@@ -11,8 +11,6 @@ CONTENTS_FILE = Path(__file__).with_name("contents.md")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A page of the book."""
-
     title: str
     file: str  # source file of a chapter, or the name of another page
     exhibits: tuple  # names of the museum's exhibits that the page shows

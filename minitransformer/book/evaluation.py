@@ -66,8 +66,6 @@ def parts(value):
 
 @dataclass(frozen=True)
 class Numbers:
-    """The arithmetic of an evaluation."""
-
     literal: Callable  # the number of a text or an int
     pi: Any
     functions: dict  # {name: elementwise function of an array}
@@ -141,7 +139,6 @@ class Scope:
         return self.spans.setdefault(letter, (axis, len(self.ranges.get(letter, range(length)))))
 
     def counter(self, letter):
-        """Return the values of an index."""
         if letter not in self.spans and letter not in self.ranges:
             raise NoValue(f"the index {letter} has no range")
         values = self.ranges[letter] if letter in self.ranges else range(self.spans[letter][1])
@@ -461,7 +458,6 @@ class Scope:
         return Array(np.sum(product.values))
 
     def called(self, function, arguments):
-        """Call a function of the code."""
         found = function(*(argument.unlabelled() for argument in arguments))
         if isinstance(found, tuple):
             return tuple(map(self.label, found))

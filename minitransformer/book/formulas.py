@@ -27,8 +27,6 @@ MOST = 40  # largest number of words in a formula
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula in a paragraph."""
-
     first: int  # index of the first character
     behind: int  # index of the character after the formula
     node: object  # the parsed Equation or expression

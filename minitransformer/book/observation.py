@@ -43,8 +43,6 @@ class Place:
 
 @dataclass(frozen=True)
 class Docstring:
-    """A docstring of a file."""
-
     function: str  # qualified name of the documented function, or "" for the file
     text: str  # text without the quotes and the common indentation
     first: int  # line numbers of the docstring

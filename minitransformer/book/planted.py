@@ -21,8 +21,6 @@ SMALL = 1e-9  # relative error up to which a gradient counts as right
 
 @dataclass(frozen=True)
 class Planted:
-    """A mistake planted in the code, and its effect."""
-
     mutant: object  # the changed code
     case: object  # a case that the mistake affects
     sentence: str  # description of the mistake

@@ -46,8 +46,6 @@ Mistake = namedtuple("Mistake", "equation number sentence")  # a wrong equation,
 
 @dataclass(frozen=True)
 class Topic:
-    """The topic of a worksheet."""
-
     title: str  # title of the worksheet
     file: str  # file with the equations, relative to the package
     draw: Callable  # draw(rng, rows, level) returns (Specimen, {name: given array})

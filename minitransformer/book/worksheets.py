@@ -21,8 +21,6 @@ TRIES, SAME = 200, 1e-9  # most draws in a row without a new sheet; largest erro
 
 @dataclass(frozen=True)
 class Sheet:
-    """A worksheet with its key."""
-
     given: dict  # {name: array} of the given arrays
     asked: list  # (Statement, answer) for each question
     mistakes: list  # (Mistake, wrong answer) for each classic mistake

@@ -35,8 +35,6 @@ STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 
 @dataclass
 class Written:
-    """The result of writing pages."""
-
     pages: list = field(default_factory=list)  # paths of the pages, with the start page first
     faults: list = field(default_factory=list)  # one line for each error in the pages
 

@@ -23,8 +23,6 @@ THOROUGH = {"oracles": None, "max_entries": 4}  # because a learner's forward pa
 
 @dataclass
 class Failure:
-    """A case in which a gradient is wrong."""
-
     case: str  # name of the case
     call: Call  # Call of the learner's function
     dy: np.ndarray  # upstream gradient

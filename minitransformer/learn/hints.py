@@ -19,8 +19,6 @@ STATE = ".hints.json"  # the number of hints given for each line; without it, hi
 
 @dataclass(frozen=True)
 class Line:
-    """A line that the learner writes."""
-
     number: str  # number of the equation
     name: str  # name that the line assigns
     mirrors: str = ""  # forward lines through which the gradient is propagated

@@ -17,8 +17,6 @@ FOLDER = Path(__file__).parent / "exercises"
 
 @dataclass(frozen=True)
 class Derivation:
-    """A derivation read from a file."""
-
     name: str
     forward: Forward  # the forward pass
     asked: list  # names of the values whose gradients are to be derived

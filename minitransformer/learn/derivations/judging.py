@@ -29,8 +29,6 @@ MOST = 6  # largest number of derivatives and lengths in a line whose readings a
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict on a line of a file."""
-
     line: int
     verdict: str
     remark: str = ""

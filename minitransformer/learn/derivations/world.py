@@ -56,8 +56,6 @@ def scope_of(values, **fields):
 
 @dataclass
 class Forward:
-    """The forward pass of an exercise."""
-
     inputs: dict  # {name of an input: letters of the axes}
     conditions: list  # equations that the inputs satisfy
     definitions: list  # (name, expression) of each forward equation
@@ -68,7 +66,6 @@ class Forward:
 
     @property
     def axes(self):
-        """Return the letters of all axes."""
         return list(dict.fromkeys(letter for letters in self.inputs.values() for letter in letters))
 
 
