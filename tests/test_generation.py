@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from strategies import configs, random_ids, random_model, rngs
+from strategies import LLAMA, configs, random_ids, random_model, rngs
 
 from minitransformer import Config, KeyValueCache, generate
 from minitransformer.generation import sample, stream
@@ -15,20 +15,7 @@ from minitransformer.layers.key_value_cache import LayerCache
 
 FAMILIES = {
     "gpt2": Config(vocab_size=11, context=8, d_model=12, n_heads=3, feed_forward="gelu_tanh", dtype="float64"),
-    "llama": Config(
-        vocab_size=11,
-        context=8,
-        d_model=12,
-        n_heads=4,
-        n_kv_heads=2,
-        d_head=4,
-        norm="rms_norm",
-        feed_forward="swiglu",
-        positions="rotary",
-        bias=False,
-        tie_embeddings=False,
-        dtype="float64",
-    ),
+    "llama": Config(11, context=8, d_model=12, n_heads=4, n_kv_heads=2, d_head=4, dtype="float64", **LLAMA),
     "sinusoidal": Config(vocab_size=11, context=7, d_model=8, n_heads=2, positions="sinusoidal", dtype="float64"),
 }
 

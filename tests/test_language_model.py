@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from archives import load_archive
 from hypothesis import given, strategies as st
-from strategies import random_model, rngs
+from strategies import LLAMA, random_model, rngs
 
 from minitransformer import (
     BPETokenizer,
@@ -24,14 +24,6 @@ TOKENIZERS = {
     "byte": ByteTokenizer(),
     "char": CharTokenizer.train(TEXT),
     "bpe": BPETokenizer.train(TEXT, 280),
-}
-LLAMA = {
-    "n_kv_heads": 1,
-    "norm": "rms_norm",
-    "feed_forward": "swiglu",
-    "positions": "rotary",
-    "bias": False,
-    "tie_embeddings": False,
 }
 
 
@@ -135,10 +127,11 @@ def test_a_text_that_cannot_be_predicted_is_refused(method, text, words):
 # The file
 
 
+GROUPED = LLAMA | {"n_kv_heads": 1}
 SCALED = {"positions": "rotary", "rope_scaling": {"rope_type": "linear", "factor": 2.0}}
 
 
-@pytest.mark.parametrize("fields", [{}, LLAMA, SCALED, {"positions": "sinusoidal", "feed_forward": "relu"}])
+@pytest.mark.parametrize("fields", [{}, GROUPED, SCALED, {"positions": "sinusoidal", "feed_forward": "relu"}])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_save_and_load_give_back_every_bit(lm, fields, dtype, tmp_path):
     config = Config(lm.tokenizer.vocab_size, context=12, d_model=8, n_heads=2, dtype=dtype, **fields)

@@ -7,21 +7,17 @@ import tracemalloc
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from strategies import configs, random_ids, random_model, rngs
+from strategies import LLAMA, configs, random_ids, random_model, rngs, taken_gradients
 
 from minitransformer import AdamW, Config, TinyTransformer, Transformer, cross_entropy, softmax
 
 GPT2 = {"feed_forward": "gelu_tanh", "dropout": 0.2}
-LLAMA = {
-    "n_kv_heads": 2,
-    "norm": "rms_norm",
-    "feed_forward": "swiglu",
-    "positions": "rotary",
-    "bias": False,
-    "tie_embeddings": False,
-}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-FAMILIES = {"GPT-2-like": GPT2, "Llama-like": LLAMA, "sinusoidal": {"positions": "sinusoidal", "feed_forward": "relu"}}
+FAMILIES = {
+    "GPT-2-like": GPT2,
+    "Llama-like": LLAMA | {"n_kv_heads": 2},
+    "sinusoidal": {"positions": "sinusoidal", "feed_forward": "relu"},
+}
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -29,14 +25,6 @@ def family_config(family, **fields):
     """A small Config of the family, B = 2, T = 5 and every size different."""
     sizes = {"vocab_size": 11, "context": 7, "d_model": 8, "n_heads": 4, "n_layers": 2, "d_ff": 10, "d_head": 6}
     return Config(**sizes | FAMILIES[family] | fields)
-
-
-def gradients(model):
-    """Return {name: accumulated gradient}, and clear the gradients."""
-    result = {name: parameter.grad for name, parameter in model.named_parameters()}
-    for parameter in model.parameters():
-        parameter.grad = None
-    return result
 
 
 # The forward pass
@@ -111,7 +99,7 @@ def test_logits_loss_and_every_gradient_equal_pytorch_in_every_configuration(tor
     backward()
     assert np.allclose(model(ids)[0], expected.detach().numpy())
     assert loss == pytest.approx(expected_loss.item())
-    for name, gradient in gradients(model).items():
+    for name, gradient in taken_gradients(model).items():
         assert np.allclose(gradient, values[name].grad.numpy(), rtol=1e-7, atol=1e-10), name
 
 
@@ -181,13 +169,13 @@ def test_the_training_pass_frees_activations_while_gradients_arrive(rng):
     ids, targets = rng.integers(0, 20, size=(2, 4, 16))
 
     def keep_everything():
-        gradients(model)
+        taken_gradients(model)
         logits, backward = model(ids)
         loss_backward = cross_entropy(logits, targets)[1]
         backward(loss_backward())
 
     def train():
-        gradients(model)
+        taken_gradients(model)
         model.loss(ids, targets)[1]()
 
     assert peak_of(train) < 0.75 * peak_of(keep_everything)
@@ -383,7 +371,7 @@ def test_large_weights_give_large_logits_and_no_overflow_in_float32(family, rng)
     loss, backward = model.loss(ids, ids)
     backward()
     assert np.isfinite(loss) and abs(model.predict(ids)).max() > 1e3
-    assert all(np.isfinite(gradient).all() for gradient in gradients(model).values())
+    assert all(np.isfinite(gradient).all() for gradient in taken_gradients(model).values())
 
 
 # Bad input

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from strategies import LLAMA
 
 import minitransformer
 from minitransformer import (
@@ -38,7 +39,6 @@ from minitransformer.training.step import training_step
 
 PACKAGE = Path(minitransformer.__file__).parent
 CONFIG = {"vocab_size": 11, "context": 12, "d_model": 8, "n_heads": 2, "n_layers": 2}
-LLAMA = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False, "tie_embeddings": False}
 
 
 @pytest.fixture(autouse=True)

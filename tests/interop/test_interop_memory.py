@@ -10,7 +10,7 @@ pytest.importorskip("gguf")
 
 from gguf_models import write_gguf
 from safetensors_files import tensors_of, write_tensors
-from strategies import random_model
+from strategies import LLAMA, random_model
 
 from minitransformer import Config, LanguageModel
 from minitransformer.interop import load_pretrained, save_pretrained
@@ -18,18 +18,8 @@ from minitransformer.text import NoTokenizer
 
 WEIGHTS = "model.safetensors"
 
-LARGE = Config(
-    vocab_size=8192,
-    context=64,
-    d_model=256,
-    n_heads=4,
-    n_layers=8,
-    d_ff=1024,
-    norm="rms_norm",
-    feed_forward="swiglu",
-    positions="rotary",
-    bias=False,
-)  # 10 million parameters
+# 10 million parameters
+LARGE = Config(8192, context=64, d_model=256, n_heads=4, n_layers=8, d_ff=1024, **LLAMA | {"tie_embeddings": True})
 
 
 @pytest.fixture(scope="module")

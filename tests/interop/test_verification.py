@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import strategies
 from small_runs import assert_same_weights, small_lm, weights
 from strategies import random_model
 
@@ -13,16 +14,7 @@ from minitransformer.layers.feed_forward import swiglu
 
 SIZES = {"vocab_size": 30, "context": 9, "d_model": 12, "n_heads": 3, "n_layers": 3}
 GPT2 = Config(**SIZES, feed_forward="gelu_tanh")
-LLAMA = Config(
-    **SIZES | {"n_heads": 4},
-    n_kv_heads=2,
-    d_head=6,
-    norm="rms_norm",
-    feed_forward="swiglu",
-    positions="rotary",
-    bias=False,
-    tie_embeddings=False,
-)
+LLAMA = Config(**SIZES | {"n_heads": 4, "n_kv_heads": 2, "d_head": 6}, **strategies.LLAMA)
 IDS = np.array([3, 1, 4, 1, 5, 9, 2, 6])
 
 

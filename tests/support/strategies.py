@@ -9,6 +9,9 @@ rngs = st.builds(np.random.default_rng, st.integers(0, 2**32 - 1))
 sizes = st.integers(1, 6)
 batch_shapes = st.lists(st.integers(1, 3), max_size=2).map(tuple)
 
+# The fields of a Config like Llama's.
+LLAMA = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False, "tie_embeddings": False}
+
 
 @st.composite
 def configs(draw, **fields):
@@ -53,6 +56,14 @@ def random_model(config, rng=0):
     for parameter in model.parameters():
         parameter.data = parameter.data.astype(config.dtype)
     return model
+
+
+def taken_gradients(model):
+    """Return {name: accumulated gradient}, and clear the gradients."""
+    result = {name: parameter.grad for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = None
+    return result
 
 
 def random_ids(config, rng, *shape):
