@@ -8,6 +8,7 @@ import inspect
 
 import numpy as np
 import pytest
+from evaluation import evaluate, run_backward
 
 from gradcheck import Call, Case
 from gradcheck.call import parameters_of
@@ -29,23 +30,6 @@ def modules_of(target):
     """Return the called module and the modules within it; none for a function."""
     owner = getattr(target, "__self__", target)
     return [owner, *(module for _, module in owner.named_modules())] if isinstance(owner, Module) else []
-
-
-def run_backward(call, backward, dy):
-    """Return {name: gradient} of the inputs, which backward returns, and of the parameters, which it accumulates."""
-    parameters = parameters_of(call.target)
-    for parameter in parameters.values():
-        parameter.grad = None
-    returned = backward(dy)
-    returned = returned if isinstance(returned, tuple) else (returned,)
-    gradients = {f"input {i}": gradient for i, gradient in enumerate(returned) if gradient is not None}
-    return gradients | {name: parameter.grad for name, parameter in parameters.items()}
-
-
-def evaluate(call, dy):
-    """Return y and {name: gradient}."""
-    y, backward = call.evaluate()
-    return y, run_backward(call, backward, dy)
 
 
 def random_dy(call, rng):

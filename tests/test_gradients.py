@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_function_rules import evaluate
+from evaluation import evaluate
 
 import minitransformer
 from gradcheck import adjoint, check_case
