@@ -67,5 +67,5 @@ def _on_another_draw(run, find):
 
 def _evidence(run, findings, elsewhere):
     everything = []
-    everything += [Evidence(run, findings, i, everything, elsewhere) for i in range(len(findings))]
+    everything += [Evidence(run, finding, i, everything, elsewhere) for i, finding in enumerate(findings)]
     return everything

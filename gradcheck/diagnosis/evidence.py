@@ -12,8 +12,7 @@ APPROXIMATE = 1e-7  # as EXACT, for central differences
 class Evidence:
     """The given and the true gradient of one argument."""
 
-    def __init__(self, run, findings, position, others, elsewhere):
-        finding = findings[position]
+    def __init__(self, run, finding, position, others, elsewhere):
         self.run, self.position = run, position
         # The Evidence of all arguments, and a function that returns their Evidence on another draw, or []
         self.others, self.elsewhere = others, elsewhere
@@ -33,10 +32,8 @@ class Evidence:
         # True if the truth is known at all entries, and at all compared entries
         self.is_complete, self.is_told = bool(self.known.all()), bool(known.all())
         self.size = np.max(np.abs(self.truth[self.known]), initial=0.0)
-        uncertainty = finding.uncertainty[known]
-        if finding.exact is not None or not len(uncertainty):
-            self.resolution = EXACT
-        else:
+        self.resolution, uncertainty = EXACT, finding.uncertainty[known]
+        if finding.exact is None and len(uncertainty):
             self.resolution = max(APPROXIMATE, 10 * float(np.max(uncertainty)) / max(self.size, 1e-300))
 
     @property

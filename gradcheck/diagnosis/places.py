@@ -3,7 +3,7 @@
 The set W of wrong entries is compared with sets S that have a simple description. The smallest S with the following
 properties is reported. S contains W but not all known entries, W is at least half of S, and the true gradient is zero
 at the other entries of S. No set is reported if the true gradient is zero everywhere outside W, as for a ReLU, or if
-the errors outside W are only moderately smaller than those in W.
+the errors outside W are more than a hundredth of those in W.
 """
 
 import numpy as np
@@ -17,7 +17,10 @@ def wrong_on_a_slice(evidence):
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
     zero = evidence.known & (np.abs(evidence.truth) <= EXACT * evidence.size)
-    if not wrong.any() or not np.any(right & ~zero) or not _stands_out(evidence, wrong, right):
+    error = np.abs(evidence.error)
+    if not wrong.any() or not np.any(right & ~zero):
+        return None
+    if np.max(error[right]) > 1e-2 * np.min(np.where(np.isfinite(error[wrong]), error[wrong], np.inf)):
         return None
     found = []
     for text, mask in (*_masks(evidence), *_indices(evidence), *_box(wrong), *_signs(evidence)):
@@ -34,12 +37,6 @@ def wrong_on_a_slice(evidence):
     elif np.max(np.abs(truth)) <= 10 * evidence.resolution * np.max(np.abs(evidence.given[evidence.known])):
         there = ", where the truth is zero"
     return Explanation(f"{evidence.label} differs only {min(found)[2]}{there}", "some entries wrong")
-
-
-def _stands_out(evidence, wrong, right):
-    """Return True if errors in W are at least 100 times as large as those outside."""
-    error = np.abs(evidence.error)
-    return np.max(error[right]) <= 1e-2 * np.min(np.where(np.isfinite(error[wrong]), error[wrong], np.inf))
 
 
 def _masks(evidence):

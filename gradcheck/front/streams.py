@@ -78,6 +78,12 @@ def counted(n, noun) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def joined(words, last_word="and") -> str:
+    """Join words with commas, and with `last_word` before the last: `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} {last_word} {last}" if first else last
+
+
 def make_streams_usable():
     """Open closed standard streams, and make the output streams accept any character, if necessary as "?"."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.contract import gradients_of
+from gradcheck.lines.instrument import close
 from gradcheck.lines.report import equation_in
 from gradcheck.mistakes.patterns import holes, parsed, same
 from gradcheck.mistakes.planter import codes_of, copy_with, key_of, tree_of, with_node
@@ -72,10 +73,10 @@ def typical(kind: str, wrong: str, sentence: str, *, where: str, rank: int = 1) 
 
 
 class _Names:
-    """The scope of a component's rows: a class of a hole lists the names that match, or is the name that fills it."""
+    """The scope of a component's rows: a class lists the names that match, with commas, or is the name that fills."""
 
     def admits(self, kind, code, place):
-        return getattr(code, "id", "") in kind.split()
+        return getattr(code, "id", "") in kind.split(",")
 
     def members(self, kind, bound, place):
         return [ast.Name(kind, ast.Load())]
@@ -94,7 +95,6 @@ class Source:
         self.known = frozenset(name for where, _ in self.statements for name in where.split(", "))
 
     def require_places(self, rows):
-        """Raise ValueError if the place of a row does not exist."""
         places = [where for where, _ in self.statements]
         for row in rows:
             if row.where and row.where not in places:
@@ -110,12 +110,12 @@ class Source:
                     edits = [edit for node in nodes for edit in row.mistakes(node, _Names(), None)]
                     if not all(same(edit.old, edit.new) for edit in edits):
                         equation = equation_in(self.text[value.end_lineno - self.first])
-                        yield Typical(row, where, equation, self.known), self.with_edits(edits)
-
-    def with_edits(self, edits):
-        tree = functools.reduce(lambda tree, edit: with_node(tree, edit.old, edit.new), edits, self.tree)
-        codes = codes_of(ast.fix_missing_locations(tree), "<a mistake>")
-        return copy_with(self.function, codes[key_of(self.function.__code__)])
+                        tree = self.tree
+                        for edit in edits:
+                            tree = with_node(tree, edit.old, edit.new)
+                        codes = codes_of(ast.fix_missing_locations(tree), "<a mistake>")
+                        wrong = copy_with(self.function, codes[key_of(self.function.__code__)])
+                        yield Typical(row, where, equation, self.known), wrong
 
 
 def _statements(backward):
@@ -172,9 +172,7 @@ class Trial:
         return changed if is_given else None
 
     def _is_near(self, a, b):
-        return a.shape == b.shape and np.max(np.abs(a - b), initial=0.0) <= max(
-            DIGITS * np.max(np.abs(b), initial=0.0), self.floor
-        )
+        return close(a, b, DIGITS, self.floor)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import numpy as np
 from gradcheck.lines.source import holders_of
 from gradcheck.mistakes.patterns import LIBRARIES
 from gradcheck.mistakes.planter import codes_of, key_of, planted
-from gradcheck.mistakes.sources import OWN_SCOPE, argument_names, bound_names, first_line
+from gradcheck.mistakes.sources import argument_names, bound_names, first_line
+from gradcheck.names import OWN_SCOPE
 
 PROBE = "__gradcheck_probe__"
 OUTPUT = "<output>"  # the site of the output of forward, if no name is bound to it

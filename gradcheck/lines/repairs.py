@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gradcheck.front.streams import joined
 from gradcheck.lines.instrument import Event, as_array, as_tensor, bound, is_real_array
 from gradcheck.lines.quantities import is_broadcast
-from gradcheck.lines.report import joined
 from gradcheck.lines.search import is_start
 from gradcheck.lines.source import closures, contents, is_gradient
 from gradcheck.lines.targets import is_array
 from gradcheck.mistakes.kinds import KINDS
 from gradcheck.mistakes.patterns import same
-from gradcheck.mistakes.planter import with_node
+from gradcheck.mistakes.planter import key_of, with_node
 from gradcheck.mistakes.repairing import BEFORE, Names, exchanges, loop_repairs, repairs
 from gradcheck.mistakes.row import Edit, Reader
 from gradcheck.names import names_read
@@ -70,8 +70,8 @@ class Bench:
         self.base = scene.backward(self.held)
         self.value = self.base.value(target)
         self.right = scene.right(scene.mended(), target.place)
-        key = scene.source.function.__code__.co_firstlineno, scene.source.function.__code__.co_name
-        own = [f for f in closures(self.base.function) if (f.__code__.co_firstlineno, f.__code__.co_name) == key]
+        key = key_of(scene.source.function.__code__)
+        own = [function for function in closures(self.base.function) if key_of(function.__code__) == key]
         self.closure = contents(own[0]) if own else {}
         by_site = {e.site: e for e in reversed(scene.doubtful(self.event)) if e.site != self.event.site}
         lines = [e for e in by_site.values() if not isinstance(scene.site(e).statement, ast.For)]
@@ -190,8 +190,11 @@ class Bench:
         In a loop, the dictionary has one key for each iteration, and a function in place of the value. The function
         runs the code with the variables of that iteration, appends the result to `values`, and returns the result.
         """
+        is_written = bound(code)[1] or isinstance(code, ast.For)
+        if isinstance(code, (ast.Return, ast.Lambda)):
+            code = ast.Assign([ast.Name(RESULT)], code.value if isinstance(code, ast.Return) else code.body)
         try:
-            run = _compiled(code)
+            run = compile(ast.unparse(ast.fix_missing_locations(code)), "<edit>", "exec"), is_written
         except SyntaxError:
             return None
         if isinstance(code, ast.For):
@@ -281,14 +284,6 @@ class Bench:
         return not all(scene.truth.is_gradient(g, e.key, e.value) for g, e in zip(returned, given, strict=True))
 
 
-def _compiled(code):
-    """Return (code object of a statement, True if it writes into existing values)."""
-    if isinstance(code, (ast.Return, ast.Lambda)):
-        code = ast.Assign([ast.Name(RESULT)], code.value if isinstance(code, ast.Return) else code.body)
-    text = ast.unparse(ast.fix_missing_locations(code))
-    return compile(text, "<edit>", "exec"), bound(code)[1] or isinstance(code, ast.For)
-
-
 def mistake_in(scenes, target):
     """Return the simplest Mistake that explains a Target on all Scenes, or None.
 
@@ -340,17 +335,13 @@ def _other_names(bench, others):
     helpers' lines, a missing factor in the Target's line is considered too, because it is equally simple.
     """
     scene, found, of_forward = bench.scene, _corrected(bench, others, ANOTHER), []
-    if any(_is_copy(scene, event) for event in (bench.event, *scene.reads(bench.event))):
+    read = [(scene.name(event), scene.site(event).value) for event in (bench.event, *scene.reads(bench.event))]
+    if any(is_gradient(name) and isinstance(value, ast.Name) for name, value in read):
         of_forward = [mistake for mistake in found if _is_in_forward(scene, mistake.event)]
         found = [mistake for mistake in found if mistake not in of_forward]
     if found and bench.event not in {mistake.event for mistake in found}:
         found += [mistake for mistake in _corrected(bench, others, FACTOR) if mistake.event is bench.event]
     return found, of_forward
-
-
-def _is_copy(scene, event):
-    """Return True for a line such as `d_exp = d_log`, which may lack a step."""
-    return is_gradient(scene.name(event)) and isinstance(scene.site(event).value, ast.Name)
 
 
 def _is_in_forward(scene, event):
@@ -382,8 +373,8 @@ def _corrected(bench, others, rank):
                     continue
                 old = getattr(edit.old, "id", "") if edit.row.kind in REPLACED else ""
                 also = f" (here, or in {old})" if old in helpers else ""
-                said = edit.sentence(Reader()) + also, edit.row.kind
-                found.append(Mistake(event, *said, code, edit, also, old in helpers))
+                sentence = edit.sentence(Reader()) + also
+                found.append(Mistake(event, sentence, edit.row.kind, code, edit, also, old in helpers))
                 break
         if found and rank in (FUNCTION, TERM):
             break
@@ -406,15 +397,15 @@ def _chosen(bench, found, of_forward=()):
 def _missing_path(benches):
     """Name the variable that must be held constant so that the value is the gradient on every draw, or return ""."""
     scene, at = benches[0].scene, benches[0].target.at
+
+    def is_without(bench, name):
+        held, target = bench.scene.names.get(name, ()), bench.target
+        if len(held) != 1 or not is_real_array(held[0].value) or target.at is None:
+            return False
+        return bench.scene.truth.is_gradient(bench.value, target.at, target.array, {held[0].key: held[0].value})
+
     of = scene.run.arguments[at].name if isinstance(at, int) else scene.sites[at[0]].name if at else ""
     for name, held in scene.names.items() if at is not None else ():
-        if name != of and held[0].live is not scene.output and all(_is_without(bench, name) for bench in benches):
+        if name != of and held[0].live is not scene.output and all(is_without(bench, name) for bench in benches):
             return f"the path from {of} to the output through {name} is missing"
     return ""
-
-
-def _is_without(bench, name):
-    held, target = bench.scene.names.get(name, ()), bench.target
-    if len(held) != 1 or not is_real_array(held[0].value) or target.at is None:
-        return False
-    return bench.scene.truth.is_gradient(bench.value, target.at, target.array, {held[0].key: held[0].value})

@@ -69,12 +69,6 @@ class StepsReport:
         return "\n".join([*lines, *remarks])
 
 
-def joined(words, last_word="and"):
-    """Join words with commas, and with `last_word` before the last: `a, b and c`."""
-    *first, last = words
-    return f"{', '.join(first)} {last_word} {last}" if first else last
-
-
 def equation_in(text):
     found = EQUATION.search(text)
     return found[1] if found else ""

@@ -2,8 +2,9 @@
 
 import ast
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
 
+from gradcheck.front.streams import joined
 from gradcheck.lines.component import typical_mistakes
 from gradcheck.lines.instrument import is_real_array
 from gradcheck.lines.repairs import WITHIN, Bench, Mistake, mistake_in, twins
@@ -16,7 +17,6 @@ from gradcheck.lines.report import (
     StepRow,
     StepsReport,
     equation_in,
-    joined,
 )
 from gradcheck.lines.search import find_mistakes, is_start
 from gradcheck.lines.source import is_gradient
@@ -27,15 +27,7 @@ PARTIAL = "it is not the whole gradient of that name, "
 UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 
-class _Verdict(NamedTuple):
-    """The verdict on a Target. `mistake` is the Mistake that the sentence describes, before the words in `also`."""
-
-    word: str
-    sentence: str = ""
-    kind: str = ""
-    origins: tuple = ()
-    mistake: Mistake | None = None
-    also: str = ""
+_Verdict = partial(StepRow, "", "", 0)  # a row of the report whose place is not yet known
 
 
 def report_on(scene, again, component=None):
@@ -45,14 +37,13 @@ def report_on(scene, again, component=None):
         scenes += again()
         find_mistakes([one for one in scenes if one is not None])
         pinned = _pinned(scenes, typical_mistakes(component, scenes) if component else [])
-    rows = []
-    right = scene.right(scene.mended())
+    rows, right = [], scene.right(scene.mended())
     for target in scene.targets:
         verdict = _verdict(scene, target, pinned, right)
         is_elsewhere = target.outside and target.place in scene.wrong and target.place not in right
         is_shown = not target.outside or scene.is_parameter(target) or is_elsewhere
-        if is_shown and (target.is_shown or verdict.word == WRONG):
-            rows.append((target.event, _row(scene, target, verdict)))
+        if is_shown and (target.is_shown or verdict.verdict == WRONG):
+            rows.append((target.event, _placed(scene, target, verdict)))
     order = [event.key for event in [*scene.forward, *scene.plain.events]]
     rows.sort(key=lambda pair: order.index(pair[0].key))
     finals = [target for target in scene.targets if target.argument is not None]
@@ -96,17 +87,16 @@ def _with_the_correct(first, scene, pinned):
     The correct value is the true value that the search found or, for example in a loop, the value of the corrected
     code.
     """
-    keys = [event.key for event in scene.plain.events if event.site == first.site]
-    beside = [event.site for event in scene.plain.events if scene.site(event).statement is scene.site(first).statement]
-    if all(key in scene.mistakes for key in keys) and len(set(beside)) == 1:
-        return scene.backward({key: scene.mistakes[key] for key in keys})
-    for target, mistake in pinned.items():
-        if mistake.event.key == first.key and mistake.code is not None:
-            for twin in twins(scene, target):
-                edited = Bench(scene, twin).edited(first, mistake.code, [])
-                return edited and scene.backward(edited)
-    is_known = all(key in scene.mistakes for key in keys)
-    return scene.backward({key: scene.mistakes[key] for key in keys}) if is_known else None
+    keys = {event.key for event in scene.plain.events if event.site == first.site}
+    true = {key: scene.mistakes[key] for key in keys & scene.mistakes.keys()}
+    beside = {event.site for event in scene.plain.events if scene.site(event).statement is scene.site(first).statement}
+    if len(true) < len(keys) or len(beside) > 1:
+        for target, mistake in pinned.items():
+            if mistake.event.key == first.key and mistake.code is not None:
+                for twin in twins(scene, target):
+                    edited = Bench(scene, twin).edited(first, mistake.code, [])
+                    return edited and scene.backward(edited)
+    return scene.backward(true) if len(true) == len(keys) else None
 
 
 def _pinned(scenes, typical):
@@ -118,8 +108,9 @@ def _pinned(scenes, typical):
     for target in scene.targets:
         if target.place in scene.mistakes and not scene.is_parameter(target):
             doubtful = {event.site for event in scene.doubtful(target.event)}
-            statements = [scene.site(event).statement for event in scene.reads(target.event)]
-            known = [m for m in pinned.values() if m.event.site in doubtful or _is_pair_in(scene, m, statements)]
+            read = [scene.site(event).statement for event in scene.reads(target.event)]
+            pairs = [m for m in pinned.values() if m.is_pair and scene.site(m.event).statement in read]
+            known = [m for m in pinned.values() if m.event.site in doubtful or m in pairs]
             mistake = known[0] if known else _named(scene, target, mistake_in(scenes, target), typical)
             pinned |= {} if mistake is None else {target: mistake}
     return pinned
@@ -152,13 +143,8 @@ def _named(scene, target, mistake, typical):
     return Mistake(event, sentence, chosen.row.kind, code)
 
 
-def _is_pair_in(scene, mistake, statements):
-    """Return True if two results of a call are exchanged, and one of the statements binds them."""
-    return mistake.is_pair and any(scene.site(mistake.event).statement is other for other in statements)
-
-
 def _verdict(scene, target, pinned, right):
-    """Return the _Verdict on a Target. `right` contains the places that are right once known mistakes are corrected."""
+    """Return the verdict on a Target. `right` contains the places that are right once known mistakes are corrected."""
     pairs = [m for m in pinned.values() if m.event.key == target.event.key and m.is_sure and m.is_pair]
     if pairs:  # each value is right, but has the other's name
         return _is_wrong(pairs[0])
@@ -174,11 +160,16 @@ def _verdict(scene, target, pinned, right):
 
 
 def _is_wrong(mistake, also=""):
-    return _Verdict(WRONG, mistake.sentence + also, mistake.kind, mistake=mistake, also=also)
+    verdict = _Verdict(WRONG, mistake.sentence + also, mistake.kind)
+    if mistake.code is None:
+        return verdict
+    repair = ast.unparse(mistake.code)
+    repair = "" if BEFORE in repair else repair  # the earlier value has no name
+    return replace(verdict, repair=repair, edit=mistake.edit, also=mistake.also + also)
 
 
 def _blamed(scene, target, pinned):
-    """Return the _Verdict on a Target whose line contains a known mistake, or None."""
+    """Return the verdict on a Target whose line contains a known mistake, or None."""
     here = [(t, m) for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure]
     blamed = [m for t, m in here if t is target or t.event.key != target.event.key]
     if not blamed or scene.is_parameter(target):
@@ -189,7 +180,7 @@ def _blamed(scene, target, pinned):
 
 
 def _not_compared(target, right):
-    """Return the _Verdict on a Target that has no true value, or that other code computes, or None."""
+    """Return the verdict on a Target that has no true value, or that other code computes, or None."""
     if target.reason:
         return _Verdict(NOT_FOLLOWED, target.reason)
     if target.outside and target.place not in right:
@@ -200,7 +191,7 @@ def _not_compared(target, right):
 
 
 def _of_a_parameter(scene, target):
-    """Return the _Verdict on a parameter with a wrong gradient that no known mistake explains, or None."""
+    """Return the verdict on a parameter with a wrong gradient that no known mistake explains, or None."""
     if not scene.is_parameter(target) or target.place not in scene.mistakes:
         return None
     if scene.run.missing[target.argument]:
@@ -217,7 +208,7 @@ def _of_a_parameter(scene, target):
 
 
 def _of_a_mistake(scene, target, mistake):
-    """Return the _Verdict on a Target whose mistake is in another line, or not certainly in its own, or None."""
+    """Return the verdict on a Target whose mistake is in another line, or not certainly in its own, or None."""
     if mistake is not None and mistake.event.key != target.event.key:
         if mistake.event not in scene.reads(target.event) and not mistake.is_pair:
             return _Verdict(NOT_FOLLOWED, UNDECIDED)
@@ -227,10 +218,12 @@ def _of_a_mistake(scene, target, mistake):
 
 
 def _behind_mistakes(scene, target, right):
-    """Return the _Verdict on a wrong Target that contains no mistake itself."""
-    origins = _origins(scene, target) if target.place in right else []
-    if origins:
-        return _follows(origins)
+    """Return the verdict on a wrong Target that contains no mistake itself."""
+    wrong = {t.key: t.name for t in scene.targets if t.place in scene.wrong and t is not target}
+    read = scene.reads(target.event, wrong) if target.place in right else ()
+    nearest = {wrong[event.key] for event in read if event.key in wrong}
+    if nearest:
+        return _follows(sorted(nearest))
     if target.place not in right and (target.key in scene.vouched or not scene.mistakes):
         return _Verdict(NOT_FOLLOWED, f"{PARTIAL}nor need it be: the values computed from it are right")
     return _Verdict(NOT_FOLLOWED, UNDECIDED)
@@ -241,9 +234,9 @@ def _follows(names, label=""):
 
 
 def _unsure(scene, target, mistake):
-    """Return the _Verdict on a Target whose mistake is in its own line or in a value that the line reads."""
+    """Return the verdict on a Target whose mistake is in its own line or in a value that the line reads."""
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
-    others += [scene.rivals[key] for key in {target.event.key} & scene.rivals.keys()]
+    others += filter(None, [scene.rivals.get(target.event.key)])
     helpers = joined(list(dict.fromkeys(map(scene.name, others))), "or") if others else ""
     if mistake is not None:
         found = _is_wrong(mistake, f" (here, or in {helpers})" if helpers else "")
@@ -255,7 +248,7 @@ def _unsure(scene, target, mistake):
     is_handed_on = site.kind == "return" and isinstance(site.value, ast.Name)
     is_many = len({scene.site(e).statement for e in others}) > MOST_NAMED
     is_in_loop = any(e.nth or (e.site, 1) in scene.plain.values for e in gradients)
-    return found._replace(word=NOT_FOLLOWED) if is_many or is_in_loop or is_handed_on else found
+    return replace(found, verdict=NOT_FOLLOWED) if is_many or is_in_loop or is_handed_on else found
 
 
 def _is_of_the_line(scene, event, own):
@@ -264,24 +257,13 @@ def _is_of_the_line(scene, event, own):
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 
 
-def _origins(scene, target):
-    """Return the names of the nearest wrong gradients from which a Target is computed."""
-    wrong = {t.key: t.name for t in scene.targets if t.place in scene.wrong and t is not target}
-    wrong = {key: name for key, name in wrong.items() if key is not None}
-    return sorted({wrong[e.key] for e in scene.reads(target.event, wrong) if e.key in wrong})
-
-
-def _row(scene, target, verdict):
-    site, mistake = scene.site(target.event), verdict.mistake
+def _placed(scene, target, verdict):
+    site = scene.site(target.event)
     text = scene.source.lines[site.statement.lineno - 1 : getattr(site.statement, "end_lineno", None)]
-    row = StepRow(
-        *(target.name, equation_in("\n".join(reversed(text))), site.line, verdict.word, verdict.sentence),
-        kind=verdict.kind,
-        origins=verdict.origins,
-        is_compared=verdict.word != NOT_FOLLOWED or not target.reason,
+    return replace(
+        verdict,
+        name=target.name,
+        equation=equation_in("\n".join(reversed(text))),
+        line=site.line,
+        is_compared=verdict.verdict != NOT_FOLLOWED or not target.reason,
     )
-    if mistake is None or mistake.code is None:
-        return row
-    repair = ast.unparse(mistake.code)
-    repair = "" if BEFORE in repair else repair  # the earlier value has no name
-    return replace(row, repair=repair, edit=mistake.edit, also=mistake.also + verdict.also)

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcheck.call import clear_gradients
 from gradcheck.contract import run_under_watch
-from gradcheck.lines.report import joined
+from gradcheck.front.streams import joined
 from gradcheck.lines.source import NOT_WITHIN
 from gradcheck.lines.targets import is_array, targets_of
 from gradcheck.lines.truth import Truth
@@ -54,20 +54,17 @@ class Scene:
         # Keys of values that are known to be right; {key of a mistake: Event that may be the mistake instead}
         self.vouched, self.rivals = set(), {}
         for target in self.targets:
-            self._compare(target, verdicts)
-
-    def _compare(self, target, verdicts):
-        verdict = verdicts[target.argument] if verdicts and target.argument is not None else ""
-        if verdict == "CANNOT TELL" and not target.reason:
-            target.reason = "a check cannot tell whether it is right"
-        if target.reason:
-            return
-        value = self.plain.value(target)
-        if verdict != "WRONG" if verdict else self.truth.is_gradient(value, target.at, target.array):
-            self.truths[target.place] = value
-        else:
-            self.truths[target.place] = self.truth.entries(target.at, target.array)
-            self.wrong.add(target.place)
+            verdict = verdicts[target.argument] if verdicts and target.argument is not None else ""
+            if verdict == "CANNOT TELL":
+                target.reason = target.reason or "a check cannot tell whether it is right"
+            if target.reason:
+                continue
+            value = self.plain.value(target)
+            if verdict != "WRONG" if verdict else self.truth.is_gradient(value, target.at, target.array):
+                self.truths[target.place] = value
+            else:
+                self.truths[target.place] = self.truth.entries(target.at, target.array)
+                self.wrong.add(target.place)
 
     def site(self, event):
         return self.sites[event.site]
@@ -161,15 +158,16 @@ class Scene:
 
         return put
 
-    def names_of(self, event):
+    def _names_of(self, event):
+        """Return the names that a line reads, directly or in a function that backward defines."""
         site = self.site(event)
-        read = names_read(site.value if site.value is not None else site.statement)
-        if site.is_written:
-            read = [site.name, *names_read(site.statement)]
         if isinstance(site.statement, ast.For):
             read = names_read(site.statement.iter)
-        body = getattr(self.source.inner, "body", ())
-        helpers = {s.name: s for s in body if isinstance(s, FUNCTION)} if isinstance(body, list) else {}
+        elif site.is_written:
+            read = [site.name, *names_read(site.statement)]
+        else:
+            read = names_read(site.value or site.statement)
+        helpers = {s.name: s for s in ast.iter_child_nodes(self.source.inner) if isinstance(s, FUNCTION)}
         return [*read, *(n for name in read if name in helpers for n in names_read(helpers[name]))]
 
     @functools.cached_property
@@ -178,7 +176,7 @@ class Scene:
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:
-            found[event.key] = [latest[name] for name in self.names_of(event) if name in latest]
+            found[event.key] = [latest[name] for name in self._names_of(event) if name in latest]
             if event not in returned:
                 latest[self.name(event)] = event
         return found

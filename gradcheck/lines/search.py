@@ -174,8 +174,8 @@ class _Search:
 
     def _is_accumulated(self, target):
         """Return True if several lines compute a variable, so that its value may be a part of the gradient."""
-        is_computed = isinstance(self.scene.site(target.event).statement, ast.AugAssign)
-        is_computed |= _changes(self.scene, target.event)
+        is_sum = isinstance(self.scene.site(target.event).statement, ast.AugAssign)
+        is_computed = is_sum or _changes(self.scene, target.event)
         return is_computed and len({t.event.site for t in self.local if t.name == target.name}) > 1
 
     @functools.cache  # noqa: B019 (a search ends with its report)

@@ -73,9 +73,8 @@ def _found(call, error):
     if operands:
         reason = _shapes(operands, frame) + _mistake(call, error.backward, statement, frame)
     else:
-        shapes = (
-            _shapes([ast.Name(name, ast.Load()) for name in sorted(names_read(statement))], frame) if statement else ""
-        )
+        read = sorted(names_read(statement)) if statement else ()
+        shapes = _shapes([ast.Name(name, ast.Load()) for name in read], frame)
         reason = _message(error) + (f" ({shapes})" if shapes else "")
     return statement, line, linecache.getline(frame.f_code.co_filename, line).strip(), reason
 

@@ -13,8 +13,8 @@ import types
 from dataclasses import dataclass
 
 from gradcheck.mistakes.planter import codes_of, key_of
-from gradcheck.mistakes.sources import FUNCTION, first_line, within
-from gradcheck.names import names_bound, names_read
+from gradcheck.mistakes.sources import FUNCTION, first_line
+from gradcheck.names import names_bound, names_read, nodes_of
 
 NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
 PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of the names of gradients
@@ -61,9 +61,11 @@ def source_of(backward, target, name, only=""):
     for function in functions:
         if str(function.__module__).startswith("gradcheck.adapters."):  # exec may define functions without a module
             continue
-        file, lines = function.__code__.co_filename, _lines_of(function)
+        file = function.__code__.co_filename
         if only not in ("", file):
             continue
+        linecache.checkcache(file)
+        lines = linecache.getlines(file)
         if not lines:
             reason = f"{name}: the source of its backward cannot be read: there is no file {file}"
             continue
@@ -154,22 +156,17 @@ def gradient_of(name, prefixes=PREFIXES):
 def _names_a_gradient(source):
     if isinstance(source.inner, ast.Lambda):
         return any(map(is_gradient, names_read(source.inner.body)))
-    returned = [node for node in within(source.inner) if isinstance(node, ast.Return)]
+    returned = [node for node in nodes_of(*source.inner.body, enters_scopes=False) if isinstance(node, ast.Return)]
     return any(map(is_gradient, [*names_bound(*source.inner.body), *names_read(*returned)]))
 
 
 def _computes(source):
-    """Return True if a backward pass has arithmetic or passes dy to a method or library function."""
+    """Return True if a backward pass has arithmetic, or passes dy to a method or library function."""
     return any(
         isinstance(node, (ast.BinOp, ast.UnaryOp))
         or (isinstance(node, ast.Call) and hasattr(node.func, "attr") and source.parameter in names_read(node))
         for node in ast.walk(source.inner)
     )
-
-
-def _lines_of(function):
-    linecache.checkcache(function.__code__.co_filename)
-    return linecache.getlines(function.__code__.co_filename)
 
 
 @functools.lru_cache(maxsize=32)

@@ -39,9 +39,10 @@ def varied(run, rng, is_larger, is_signed, with_integers=False):
             for axis, n in enumerate(value.shape):
                 if n > 1:
                     value = np.take(value, rng.permutation([*range(n), rng.integers(n)]), axis)
-        if is_a_mask(value):
+        is_float = value.dtype.kind == "f"
+        if is_float and value.size > 1 and np.min(value) == 0 and len(np.unique(value)) == 2:  # a mask
             value = rng.permutation(value.ravel()).reshape(value.shape) if is_signed else value
-        elif value.dtype.kind == "f":
+        elif is_float:
             value = value * rng.uniform(0.7, 1.3, value.shape)
             if is_signed and np.min(value, initial=0.0) < 0 < np.max(value, initial=0.0):
                 value = value * rng.choice([-1.0, 1.0], value.shape)
@@ -57,8 +58,3 @@ def varied(run, rng, is_larger, is_signed, with_integers=False):
     moved = {id(a.array): vary(a.array) for a in run.arguments if a.parameter is None}
     inputs = [moved[id(value)] if id(value) in moved else vary(value) for value in run.call.inputs]
     return run.call.on(inputs, {name: vary(value) for name, value in run.call.options.items()})
-
-
-def is_a_mask(array):
-    """Return True for a float array with exactly two values, 0 and a positive one."""
-    return array.dtype.kind == "f" and array.size > 1 and np.min(array) == 0 and len(np.unique(array)) == 2

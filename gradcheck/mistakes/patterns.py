@@ -20,16 +20,11 @@ LIBRARIES = ("np", "numpy", "math", "scipy", "xp", "torch")
 
 @dataclass(frozen=True)
 class Rest:
-    """The arguments of a call that match `*R` in a pattern.
-
-    args      the positional arguments
-    keywords  the keyword arguments
-    places    dictionary from each keyword in the pattern to its index among the keyword arguments of the call
-    """
+    """The arguments of a call that match `*R` in a pattern."""
 
     args: tuple
     keywords: tuple
-    places: dict
+    places: dict  # {keyword in the pattern: its index among the keyword arguments of the call}
 
     def __str__(self):
         return ast.unparse(ast.Call(ast.Name(""), list(self.args), list(self.keywords)))[1:-1]

@@ -19,6 +19,7 @@ NOT_ARITHMETIC = (
     *(ast.Tuple, ast.List, ast.Dict, ast.Set, ast.ListComp, ast.GeneratorExp, ast.Lambda, ast.JoinedStr, ast.Starred),
 )
 BY_PLACE = {at: [row for row in ROWS if row.at == at] for at in {row.at for row in ROWS}}
+ONLY_REPAIRED = ("unplanted", "positive", "called", "callables", "kept_axes")  # classes of holes
 UNTOUCHED = (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
 
 
@@ -51,19 +52,13 @@ class Scope:
         self.dy = arguments[0] if arguments else None
         self.unfit = {"self", "cls", closure.node.name, *(function.name for function in closure.around)}
         self.tests = {
-            "unplanted": lambda code, place: False,
-            "positive": lambda code, place: False,
-            "called": lambda code, place: False,
-            "callables": lambda code, place: False,
-            "kept_axes": lambda code, place: False,
-            "reduction": lambda code, place: isinstance(code, (str, ast.Name)),
-            "named": lambda code, place: isinstance(code, (str, ast.Name)),
+            **dict.fromkeys(ONLY_REPAIRED, lambda code, place: False),
+            **dict.fromkeys(("reduction", "named"), lambda code, place: isinstance(code, (str, ast.Name))),
+            **dict.fromkeys(("array", "operand"), lambda code, place: isinstance(code, ast.Name)),
             "names": lambda code, place: isinstance(code, ast.Name) and code.id not in ("self", "cls"),
-            "array": lambda code, place: isinstance(code, ast.Name),
-            "operand": lambda code, place: isinstance(code, ast.Name),
             "numbers": lambda code, place: is_number(code),
             "expression": lambda code, place: not isinstance(code, ast.Constant),
-            "arithmetic": lambda code, place: not isinstance(code, NOT_ARITHMETIC) and _is_no_text(code),
+            "arithmetic": lambda code, place: not isinstance(code, NOT_ARITHMETIC) and not _is_text(code),
             "unturned": lambda code, place: _last_name(code) not in TURNED and not self._is_module(code),
             "entries": lambda code, place: getattr(code, "attr", "") not in ABOUT_AN_ARRAY,
             "value": lambda code, place: not self._is_module(code),
@@ -71,8 +66,7 @@ class Scope:
             "transpose": lambda code, place: code in TRANSPOSES,
             "keywords": lambda code, place: not code.args,
             "einsum": lambda code, place: _last_name(code) == "einsum",
-            "backward": lambda code, place: "backward" in _last_name(code),
-            "backwards": lambda code, place: "backward" in _last_name(code),
+            **dict.fromkeys(("backward", "backwards"), lambda code, place: "backward" in _last_name(code)),
             "function": lambda code, place: not _is_special(_last_name(code)) and self._is_of_a_module(code),
             "method": lambda code, place: "backward" not in code and code not in TRANSPOSES,
             "sum": lambda code, place: isinstance(code, ast.Name) and "sum" in code.id.split("_"),
@@ -104,11 +98,10 @@ class Scope:
 
     def _is_rebound(self, target):
         """Return True if the names in a target are bound before this assignment."""
-        outer = set().union(self.names, *self.around)
-        is_bound = all(
-            self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names_in(target)
-        )
-        return is_bound or not isinstance(target, (ast.Name, ast.Tuple))
+        if not isinstance(target, (ast.Name, ast.Tuple)):
+            return True
+        outer, line = set().union(self.names, *self.around), target.lineno
+        return all(self.locals.get(name, line) < line or name in outer for name in names_in(target))
 
     def _other_names(self, node, parent):
         """Return the other names of the same scope, which may replace a name."""
@@ -128,8 +121,8 @@ def _last_name(function):
     return function if isinstance(function, str) else getattr(function, "attr", getattr(function, "id", ""))
 
 
-def _is_no_text(code):
-    return not isinstance(code, ast.Constant) or is_number(code)
+def _is_text(code):
+    return isinstance(code, ast.Constant) and not is_number(code)
 
 
 def _is_special(name):
@@ -175,7 +168,12 @@ def possible_mistakes(closure, others=(), rows=BY_PLACE):
                 for edit in row.mistakes(node, scope, place):
                     if place.is_stored and not isinstance(edit.new, ast.Subscript):
                         continue  # only another entry can be assigned to
-                    yield _of_the_tuple(edit, place) if place.elements else edit, place
+                    if place.elements:
+                        whole, i, j = place.elements
+                        elements = list(whole.elts)
+                        elements[i], elements[j] = edit.new.elts
+                        edit = replace(edit, old=whole, new=ast.Tuple(elements))
+                    yield edit, place
 
 
 def _places(statement, others):
@@ -244,10 +242,3 @@ def _pairs(node, here):
     elements = node.elts if isinstance(node, ast.Tuple) else []
     for i, j in itertools.combinations(range(len(elements)), 2):
         yield "pair", ast.Tuple([elements[i], elements[j]]), replace(here, elements=(node, i, j))
-
-
-def _of_the_tuple(edit, place):
-    whole, i, j = place.elements
-    elements = list(whole.elts)
-    elements[i], elements[j] = edit.new.elts
-    return replace(edit, old=whole, new=ast.Tuple(elements))

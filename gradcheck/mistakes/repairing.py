@@ -59,19 +59,16 @@ class Names:
         self.tests = {
             "names": lambda code: _id(code) in (*self.arrays, *self.backwards) and not is_gradient(code.id),
             "gradients": lambda code: _id(code) in self.arrays and is_gradient(code.id),
-            "array": lambda code: _id(code) in self.arrays,
+            **dict.fromkeys(("array", "positive"), lambda code: _id(code) in self.arrays),
             "operand": lambda code: _id(code) in self.arrays or isinstance(code, ast.Subscript),
-            "positive": lambda code: _id(code) in self.arrays,
             "gradient": is_gradient_code,
             "mask": lambda code: _id(code) in masks,
             "expression": lambda code: not isinstance(code, ast.Constant),
-            "numbers": lambda code: is_number(code) and not isinstance(number_of(code), complex),
-            "number": lambda code: is_number(code) and not isinstance(number_of(code), complex),
+            **dict.fromkeys(("numbers", "number"), lambda code: isinstance(number_of(code), (int, float))),
             "computed": lambda code: isinstance(code, (ast.BinOp, ast.Call)) and len(ast.unparse(code)) <= LONGEST,
             "value": lambda code: _id(code) not in LIBRARIES,
             "reduction": lambda code: (code if isinstance(code, str) else _id(code)) in REDUCTIONS,
-            "all_axes": is_over_all,
-            "kept_axes": is_over_all,
+            **dict.fromkeys(("all_axes", "kept_axes"), is_over_all),
             "called": lambda code: _id(code) in self.called,
             "overwritten": lambda code: f"{_id(code)}{BEFORE}" in values,
             "named": lambda code: isinstance(code, (str, ast.Name)),
@@ -101,9 +98,11 @@ class Names:
                 *map(_code, lengths),
             ],
             "lengths": lambda bound: map(_code, lengths),
-            "functions": self._functions,
-            "forms": lambda bound: _forms(_bound_name(bound)),
-            "terms": self._terms,
+            "functions": lambda bound: [
+                _code(form.format(n)) for n in self.arrays for form in ((*TOTALS, *FORMS) if is_gradient(n) else FORMS)
+            ],
+            "forms": lambda bound: [_code(form.format(_bound_name(bound))) for form in (*FORMS[:9], *TOTALS)],
+            "terms": lambda bound: [*map(_name, self.arrays), *_products(self.arrays)],
         }
 
     def admits(self, kind, code, place):
@@ -120,13 +119,10 @@ class Names:
         others = [other for other in self.arrays if other != name]
         return map(_name, sorted(others, key=lambda n: self.values[n].shape != self.values[name].shape))
 
-    def _functions(self, bound):
-        forms = [(n, f) for n in self.arrays for f in ((*TOTALS, *FORMS) if self.is_gradient(n) else FORMS)]
-        return [_code(form.format(name)) for name, form in forms]
 
-    def _terms(self, bound):
-        pairs = itertools.combinations_with_replacement(self.arrays, 2)
-        return [*map(_name, self.arrays), *(ast.BinOp(_name(a), ast.Mult(), _name(b)) for a, b in pairs)]
+def _products(names):
+    pairs = itertools.combinations_with_replacement(names, 2)
+    return [ast.BinOp(_name(a), ast.Mult(), _name(b)) for a, b in pairs]
 
 
 def _other_axes(axes, bound):
@@ -140,10 +136,6 @@ def _other_numbers(n):
     if _is_plain(n):
         return plain
     return [*plain, *(_code(form.format(n)) for form in ("-{}", "2 * {}", "{} / 2", "3 * {}", "{} / 3"))]
-
-
-def _forms(name):
-    return [_code(form.format(name)) for form in (*FORMS[:9], *TOTALS)]
 
 
 def repairs(code, names, rank):
@@ -167,8 +159,7 @@ def repairs(code, names, rank):
 
 def loop_repairs(iterable, names):
     """Yield an Edit for each repair of the iterable of a loop."""
-    for row in LOOPS:
-        yield from row.repairs(iterable, names, True)
+    return (edit for row in LOOPS for edit in row.repairs(iterable, names, True))
 
 
 def exchanges(node):
@@ -201,20 +192,14 @@ def _nodes(expression):
             hidden |= {id(n) for keyword in node.keywords for n in ast.walk(keyword)}
         elif isinstance(node, ast.Subscript):
             hidden |= {id(n) for n in ast.walk(node.slice)}
-    return [n for n in inner if _is_readable(n) and (id(n) not in hidden or isinstance(n, ast.Name))]
-
-
-def _is_readable(node):
-    return _id(node) not in LIBRARIES and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+    read = [n for n in inner if _id(n) not in LIBRARIES and isinstance(getattr(n, "ctx", ast.Load()), ast.Load)]
+    return [n for n in read if id(n) not in hidden or isinstance(n, ast.Name)]
 
 
 def _is_arithmetic(node):
-    is_constant = isinstance(node, ast.Attribute) and _id(node.value) in LIBRARIES
-    is_short = (
-        isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Call, ast.Subscript))
-        and len(ast.unparse(node)) <= LONGEST
-    )
-    return is_constant or is_short
+    if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Call, ast.Subscript)):
+        return len(ast.unparse(node)) <= LONGEST
+    return isinstance(node, ast.Attribute) and _id(node.value) in LIBRARIES  # a constant such as np.pi
 
 
 def _is_number(value, types=(int, float, np.number)):

@@ -166,3 +166,20 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, where="", 
     if at == "statement" or any(isinstance(side, ast.stmt) for side in (right, wrong)):
         at, right = "statement", ast.Expr(right) if isinstance(right, ast.expr) else right
     return Row(kind, right, wrong, sentence, at, rank, classes, answer, where)
+
+
+def rows_of(table: str) -> list[Row]:
+    """Parse lines `kind: sentence | right → wrong; rank=2 B=factors | …` of a table, and return a list of Rows.
+
+    The options of a pair are the keyword arguments of `mistake`. A line that ends with | continues in the next one.
+    """
+    found = []
+    for line in table.replace(" |\n    ", " | ").strip().split("\n"):
+        if not line.startswith("#"):
+            named, *pairs = line.split(" | ")
+            kind, sentence = named.split(": ", 1)
+            for code, _, given in (pair.partition("; ") for pair in pairs):
+                options = dict(option.split("=") for option in given.split())
+                rank = int(options.pop("rank", "1"))
+                found.append(mistake(kind, *code.split(" → "), sentence, rank=rank, **options))
+    return found

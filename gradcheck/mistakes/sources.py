@@ -6,7 +6,7 @@ import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradcheck.names import FUNCTION, OWN_SCOPE, names_bound
+from gradcheck.names import FUNCTION, names_bound, nodes_of
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,6 @@ def first_line(function):
     return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 
-def within(node):
-    """Yield the nodes inside a function or module, without the contents of nested functions and classes."""
-    for child in ast.iter_child_nodes(node):
-        yield child
-        if not isinstance(child, OWN_SCOPE):
-            yield from within(child)
-
-
 def bound_names(function):
     """Return {name: line of its first binding} for the arguments and local names of a function."""
     arguments = dict.fromkeys(argument_names(function), function.lineno)
@@ -82,5 +74,5 @@ def called_names(node):
 
 def module_names(module):
     """Return (all names, names bound by `import`) at the top level of a module."""
-    imports = [node for node in within(module) if isinstance(node, ast.Import)]
+    imports = [node for node in nodes_of(*module.body, enters_scopes=False) if isinstance(node, ast.Import)]
     return {*names_bound(module)}, {*names_bound(*imports)}

@@ -1,305 +1,232 @@
-"""The rows of the table of mistakes: right code, wrong code, and a sentence.
+"""The rows of the table of mistakes.
 
-Capital letters are holes (patterns.py). The classes of holes are defined in planting.py and repairing.py. The audit
-replaces right code with wrong code, and a repair does the reverse. If two rows produce the same wrong code, the mistake
-has the kind of the first row.
+A line is `kind: sentence | right code → wrong code`, with further pairs that have the same sentence, and after a pair
+its options, such as `; at=value rank=2 B=factors` (see `Row`). Capital letters are holes (patterns.py). The classes of
+holes are defined in planting.py and repairing.py. The audit replaces right code with wrong code, and a repair does the
+reverse. If two pairs give the same wrong code, the mistake has the kind of the first one.
 """
 
-import itertools
+from gradcheck.mistakes.row import rows_of
 
-from gradcheck.mistakes.row import mistake
+TABLE = """
+# Statements
+term dropped: {B:a term} is not added to {A:the sum} | A += B → pass
+term dropped: {B:a term} is not subtracted from {A:the sum} | A -= B → pass
+factor dropped: {A:a value} is not multiplied by {B:a factor} | A *= B → pass
+division dropped: {A:a value} is not divided by {B:a factor} | A /= B → pass
+term added: the term {B} is too much | pass → A += B
+term added: {B} is subtracted and should not be | pass → A -= B
+factor added: the factor {B} is too much | pass → A *= B
+factor added: the division by {B} is too much | pass → A /= B
+accumulation lost: {A:an array} is overwritten where it should be updated | A += B → A = B | A -= B → A = B |
+    A *= B → A = B | A /= B → A = B
+sum and difference exchanged: -= stands where += belongs, before {B:a value} | A += B → A -= B
+operator exchanged: *= stands where += belongs, before {B:a value} | A += B → A *= B
+operator exchanged: /= stands where += belongs, before {B:a value} | A += B → A /= B
+sum and difference exchanged: += stands where -= belongs, before {B:a value} | A -= B → A += B
+operator exchanged: *= stands where -= belongs, before {B:a value} | A -= B → A *= B
+operator exchanged: /= stands where -= belongs, before {B:a value} | A -= B → A /= B
+operator exchanged: += stands where *= belongs, before {B:a value} | A *= B → A += B
+operator exchanged: -= stands where *= belongs, before {B:a value} | A *= B → A -= B
+product and quotient exchanged: /= stands where *= belongs, before {B:a value} | A *= B → A /= B
+operator exchanged: += stands where /= belongs, before {B:a value} | A /= B → A += B
+operator exchanged: -= stands where /= belongs, before {B:a value} | A /= B → A -= B
+product and quotient exchanged: *= stands where /= belongs, before {B:a value} | A /= B → A *= B
+statement dropped: an assignment to {A:a name} is missing | A = B → pass; A=rebound
+statement dropped: a statement is missing | A → pass
+term added: {A} is updated where it should be overwritten | A = B → A += B; A=unplanted
+accumulation lost: places of {A:the array} that come twice get one of their gradients, not the sum |
+    np.add.at(A, I, B) → A[I] += B; I=gathered | np.add.at(A, I, B) → A[I] = B; A=unplanted I=gathered
+statement dropped: a loop is missing | for A in B: ... → pass | while A: ... → pass
+statement dropped: a condition, and what it guards, is missing | if A: ... → pass
+# Sums
+term dropped: {B:term} is missing[ beside {A}] | A + B → A; rank=4 B=terms
+term dropped: {A:term} is missing[ beside {B}] | A + B → B
+term dropped: {B:a term} is not subtracted[ from {A}] | A - B → A; rank=4 B=terms
+term dropped: {A:a term}, from which {B} is subtracted, is missing | A - B → -B
+term dropped: mean({A}) over {K:axis} is not subtracted |
+    A - A.mean(axis=K, keepdims=True) → A; rank=4 A=summable B=arrays K=axes
+term dropped: {B:an array} * mean({A}) over {K:axis} is not subtracted |
+    A - B * A.mean(axis=K, keepdims=True) → A; rank=4 A=summable B=arrays K=axes
+term dropped: sum({A}) over {K:axis} is not subtracted |
+    A - A.sum(axis=K, keepdims=True) → A; rank=4 A=summable B=arrays K=axes
+term dropped: {B:an array} * sum({A}) over {K:axis} is not subtracted |
+    A - B * A.sum(axis=K, keepdims=True) → A; rank=4 A=summable B=arrays K=axes
+term added: the term {B} is too much | A → A + B | A → B + A
+term added: {B} is subtracted and should not be | A → A - B
+difference reversed: {B} and {A} are subtracted in the wrong order | A - B → B - A
+sum and difference exchanged: {B} is subtracted where it should be added | A + B → A - B
+sum and difference exchanged: {B} is added where it should be subtracted | A - B → A + B
+sign flipped: the sign is wrong | -A → A; at=value A=expression
+sign flipped: the sign of {A} is wrong | -A → A; A=expression
+# Products and quotients
+power changed: {A} is not squared | A ** 2 → A; rank=2 A=operand
+factor dropped: {B:factor} is missing[ from {A}] | A * B → A; rank=2 B=factors | A * B → A; rank=3 B=functions |
+    A * B[..., None] → A; at=value rank=2 B=arrays
+factor dropped: {A:factor} is missing[ from {B}] | A * B → B
+division dropped: a division[ of {A}] by {B:a factor} is missing | A / B → A; rank=2 B=factors |
+    A / B → A; rank=3 B=totals
+matrix dropped: the product[ of {A}] with {B:a matrix} is missing | A @ B → A
+matrix dropped: the product[ of {B}] with {A:a matrix} is missing | A @ B → B
+factor added: the factor {B} is too much | A → A * B | A → B * A
+factor added: the division by {B} is too much | A → A / B
+quotient inverted: {B} is divided by {A} where {A} should be divided by {B} | A / B → B / A
+product and quotient exchanged: {B} divides where it should multiply | A * B → A / B
+product and quotient exchanged: {B} multiplies where it should divide | A / B → A * B
+operator exchanged: * stands where + belongs, before {B} | A + B → A * B
+operator exchanged: / stands where + belongs, before {B} | A + B → A / B
+operator exchanged: * stands where - belongs, before {B} | A - B → A * B
+operator exchanged: / stands where - belongs, before {B} | A - B → A / B
+operator exchanged: + stands where * belongs, before {B} | A * B → A + B
+operator exchanged: - stands where * belongs, before {B} | A * B → A - B
+operator exchanged: + stands where / belongs, before {B} | A / B → A + B
+operator exchanged: - stands where / belongs, before {B} | A / B → A - B
+power changed: {wrong} stands where {A} belongs | A → A ** M
+power changed: the power in {wrong} should be {N:another number} | A ** N → A ** M; N=powers
+brackets misplaced: brackets are missing or misplaced in {wrong} | C - A ** N → (C - A) ** N; C=unplanted |
+    A * (B + C) → A * B + C; C=unplanted | A * (B - C) → A * B - C; C=unplanted | A / (B + C) → A / B + C; C=unplanted |
+    A / (B - C) → A / B - C; C=unplanted
+# Matrix products and transposes
+transpose lost: {A} is not transposed | A.T → A | A.mT → A | A.M(*R) → A; A=value M=transpose |
+    np.M(A, *R) → A; M=transpose | A.swapaxes(-1, -2) @ B → A @ B
+transpose lost: {B} is not transposed | A @ B.swapaxes(-1, -2) → A @ B
+transpose lost: the product of {A} and {B} is not transposed | (A @ B).swapaxes(-1, -2) → A @ B
+transpose added: {A} is transposed and should not be | A @ B → A.swapaxes(-1, -2) @ B; A=unturned
+transpose added: {B} is transposed and should not be | A @ B → A @ B.swapaxes(-1, -2); B=unturned
+transpose added: the product of {A} and {B} is transposed and should not be | A @ B → (A @ B).swapaxes(-1, -2)
+transpose added: {A} is transposed and should not be | A → A.T; A=unplanted | A → A.swapaxes(*R); A=unplanted |
+    A → A.transpose(*R); A=unplanted
+operands exchanged: {B} and {A} are in the wrong order | A @ B → B @ A
+# Masks, indices, constants
+mask forgotten: {A} stands where ~{A} belongs | ~A → A; A=mask
+mask forgotten: {wrong} stands where {A} belongs | A → ~A; A=unplanted
+index dropped: {A} is taken whole where a part of it belongs | A[I] → A; A=entries
+index shifted: {wrong} stands where the entry before it belongs | A[I] → A[I + 1]; I=unplanted
+index shifted: {wrong} stands where the entry after it belongs | A[I] → A[I - 1]; I=unplanted |
+    A[I + 1] → A[I]; I=unplanted
+index shifted: {wrong} stands where the entry before it belongs | A[I - 1] → A[I]; I=unplanted
+mask forgotten: {A} is not limited to {C:a mask} | np.where(C, A, B) → A
+mask forgotten: {B} is not limited to {C:a mask} | np.where(C, A, B) → B
+mask forgotten: the values where {C} holds and where not are exchanged | np.where(C, A, B) → np.where(C, B, A)
+mask forgotten: {A} should be 0 where {B:a mask} is False | np.where(B, A, 0.0) → A; rank=2 B=masks
+mask forgotten: {A} should be 0 where {B:a mask} is True | np.where(B, 0.0, A) → A; rank=2 B=masks
+mask forgotten: {A} should be 0 where {B:an array} is not positive | np.where(B > 0, A, 0.0) → A; rank=2 B=arrays
+mask forgotten: {A} stands where the mask {A} > 0 belongs | A > 0 → A; A=positive
+mask forgotten: `where` is missing | F(*R, where=K) → F(*R)
+constant changed: {M} stands where {N:another number} belongs | N → M; N=numbers M=numbers
+constant changed: {N} stands where {A:a length} belongs | A → N; rank=2 A=lengths N=number
+constant changed: {N} stands where {A:another value} belongs | A → N; rank=2 A=scalars N=number
+constant changed: it starts from {A}, not from zeros | np.zeros_like(A) → A.copy(); A=unplanted
+constant changed: False stands where True belongs | True → False
+constant changed: True stands where False belongs | False → True
+# Conditions
+condition changed: {A} stands where `not {A}` belongs | not A → A
+condition changed: <= stands where < belongs, before {B} | A < B → A <= B
+condition changed: > stands where < belongs, before {B} | A < B → A > B
+condition changed: < stands where <= belongs, before {B} | A <= B → A < B
+condition changed: >= stands where <= belongs, before {B} | A <= B → A >= B
+condition changed: >= stands where > belongs, before {B} | A > B → A >= B
+condition changed: < stands where > belongs, before {B} | A > B → A < B
+condition changed: > stands where >= belongs, before {B} | A >= B → A > B
+condition changed: <= stands where >= belongs, before {B} | A >= B → A <= B
+condition changed: != stands where == belongs, before {B} | A == B → A != B
+condition changed: == stands where != belongs, before {B} | A != B → A == B
+condition changed: is not stands where is belongs, before {B} | A is B → A is not B
+condition changed: is stands where is not belongs, before {B} | A is not B → A is B
+condition changed: not in stands where in belongs, before {B} | A in B → A not in B
+condition changed: in stands where not in belongs, before {B} | A not in B → A in B
+condition changed: `or` stands where `and` belongs | A and B → A or B
+condition changed: `and` stands where `or` belongs | A or B → A and B
+condition changed: {A} is used whether or not {C:a condition} holds | A if C else B → A
+condition changed: {B} is used whether or not {C:a condition} holds | A if C else B → B
+# Sums and means, and their axes
+sum and mean exchanged: a mean stands where a sum belongs | F.sum(*R) → F.mean(*R)
+sum and mean exchanged: a sum stands where a mean belongs | F.mean(*R) → F.sum(*R)
+sum and mean exchanged: a mean stands where a sum belongs | F(A, *R) → F(A, *R) / len(A); F=sum
+sum and mean exchanged: a sum stands where a mean belongs | F(A, *R) → F(A, *R) * len(A); F=mean
+keepdims lost: the axis that is summed over is not kept | F(*R, keepdims=K) → F(*R)
+axis changed: the {M} runs over all axes where it should over {K:axis} |
+    A.M(*R, axis=K) → A.M(*R); K=axes M=reduction R=all_axes
+axis changed: the {M} runs over axis {L} where it should over {K:another} |
+    A.M(*R, axis=K) → A.M(*R, axis=L); K=axes M=named L=axes
+axis changed: the {F} runs over all axes where it should over {K:axis} |
+    F(*R, axis=K) → F(*R); K=axes F=reduction R=all_axes
+axis changed: the {F} runs over axis {L} where it should over {K:another} |
+    F(*R, axis=K) → F(*R, axis=L); K=axes F=named L=axes
+axis changed: the {M} runs over all axes where it should over {K:axis} |
+    A.M(*R, axes=K) → A.M(*R); K=axes M=reduction R=all_axes
+axis changed: the {M} runs over axis {L} where it should over {K:another} |
+    A.M(*R, axes=K) → A.M(*R, axes=L); K=axes M=named L=axes
+axis changed: the {F} runs over all axes where it should over {K:axis} |
+    F(*R, axes=K) → F(*R); K=axes F=reduction R=all_axes
+axis changed: the {F} runs over axis {L} where it should over {K:another} |
+    F(*R, axes=K) → F(*R, axes=L); K=axes F=named L=axes
+axis changed: the {M} runs over all axes where it should over {K:axis} |
+    A.M(*R, dim=K) → A.M(*R); K=axes M=reduction R=all_axes
+axis changed: the {M} runs over axis {L} where it should over {K:another} |
+    A.M(*R, dim=K) → A.M(*R, dim=L); K=axes M=named L=axes
+axis changed: the {F} runs over all axes where it should over {K:axis} |
+    F(*R, dim=K) → F(*R); K=axes F=reduction R=all_axes
+axis changed: the {F} runs over axis {L} where it should over {K:another} |
+    F(*R, dim=K) → F(*R, dim=L); K=axes F=named L=axes
+axis changed: the {M} runs over all axes where it should over {K:axis} |
+    A.M(*R, axis=K, keepdims=True) → A.M(*R); K=axes M=reduction R=kept_axes
+axis changed: the {F} runs over all axes where it should over {K:axis} |
+    F(*R, axis=K, keepdims=True) → F(*R); K=axes F=reduction R=kept_axes
+call added: the sum over {C} is too much | A → sum((A for B in C))
+call added: the {M} is too much | A → A.M(*R); M=reduction
+sum dropped: the sum over {K:axis} is missing | A.sum(axis=K, keepdims=True) → A; at=value rank=2 K=axes |
+    A.sum(axis=K) → A; at=value rank=2 K=axes
+sum dropped: the mean over {K:axis} is missing | A.mean(axis=K, keepdims=True) → A; at=value rank=2 K=axes |
+    A.mean(axis=K) → A; at=value rank=2 K=axes
+# Calls
+transpose added: two letters of {L} are exchanged | F(S, *R) → F(L, *R); F=einsum L=letters
+operands exchanged: {B} and {A} are in the wrong order | F(A, B, *R) → F(B, A, *R); A=value R=keywords F=product
+transpose added: {A} is transposed and should not be |
+    F(A, B, *R) → F(A.swapaxes(-1, -2), B, *R); A=unturned R=keywords F=product
+transpose added: {B} is transposed and should not be |
+    F(A, B, *R) → F(A, B.swapaxes(-1, -2), *R); A=value B=unturned R=keywords F=product
+operands exchanged: {B} and {A} are in the wrong order | A.M(B, *R) → B.M(A, *R); A=value R=keywords M=product
+transpose added: {A} is transposed and should not be |
+    A.M(B, *R) → A.swapaxes(-1, -2).M(B, *R); A=unturned R=keywords M=product
+transpose added: {B} is transposed and should not be |
+    A.M(B, *R) → A.M(B.swapaxes(-1, -2), *R); A=value B=unturned R=keywords M=product
+operands exchanged: {B} and {A} are in the wrong order | F(A, B, *R) → F(B, A, *R); A=unplanted
+order reversed: {A} is taken forwards where it should be backwards | reversed(A) → A | reversed(A) → A; at=loop |
+    A[::-1] → A; at=loop
+order reversed: {A} is taken backwards where it should be forwards | A → reversed(A); at=loop | A → A[::-1]; at=loop
+range changed: the loop begins too late | A → A[N:]; at=loop | range(A) → range(N, A); at=loop
+range changed: the loop ends too early | A → A[:N]; at=loop | A[::-1] → A[:N:-1]; at=loop |
+    range(A) → range(A - N); at=loop
+backward call dropped: {F:a backward pass} is not applied to {A} | F(A, *R) → A; F=backward |
+    F(A) → A; A=gradient F=backwards
+call dropped: {F:a function} is not applied to {A} | F(A, *R) → A; F=function
+call dropped: {M:a method} is not applied to {A} | A.M(*R) → A; A=value M=method
+call dropped: {F:a function} is not applied to {A} | F(A) → A; F=callables
+slope replaced: tanh stands where its slope belongs | 1 - np.tanh(A) ** 2 → np.tanh(A); A=unplanted
+order reversed: {G} and {F} are applied in the wrong order | F(G(A)) → G(F(A)); F=called G=called
+calls added: {F} and {G} are added, not applied one after the other | F(G(A)) → F(A) + G(A); F=called G=called |
+    G(F(A)) → F(A) + G(A); F=called G=called
+slope replaced: {A} stands where {B:a function of it} belongs | B → A; rank=2 A=array B=forms
+call added: {M} is too much | A → np.M(A); A=unplanted
+call added: {F} is too much | A → F(A); A=unplanted
+name replaced: {L} stands where {M:another function} belongs | np.M(A) → np.L(A); M=elementary L=elementary
+# Names
+name overwritten: {B} is overwritten before this line reads it | A → B; A=earlier B=overwritten
+dy ignored: {A} is taken for ones | A → 0 * A + 1; A=dy
+gradient replaced: {B} stands where {A:another name} belongs | A → B; A=names B=gradients
+name replaced: {B} stands where {A:another name} belongs | A → B; A=names B=names
+name replaced: {B} stands where {A:an array} belongs | A → B; A=arrays B=computed
+name replaced: {B} stands where {A:a mask} belongs | A → B; A=masks B=array
+name replaced: {B} stands where another array belongs | F(A) → B; rank=3 F=callables A=arrays B=array
+names exchanged: {A} and {B} are in each other's place | (A, B) → (B, A); at=names
+# Whole values
+sign flipped: the sign is wrong | A → -A; at=value A=arithmetic
+gradient replaced by zeros: it is zero | A → 0 * A; at=value A=arithmetic
+gradient replaced by dy: it is {B} itself | A → B; at=gradient B=dy
+gradients exchanged: {B} and {A} are in each other's place | (A, B) → (B, A); at=pair
+condition changed: {A:a condition} is taken to hold always | A → True; at=test
+condition changed: {A:a condition} is taken to hold never | A → False; at=test
+"""
 
-OPERATORS = ("+", "-", "*", "/")
-COMPARISONS = {
-    "<": ("<=", ">"),
-    "<=": ("<", ">="),
-    ">": (">=", "<"),
-    ">=": (">", "<="),
-    "==": ("!=",),
-    "!=": ("==",),
-    "is": ("is not",),
-    "is not": ("is",),
-    "in": ("not in",),
-    "not in": ("in",),
-}
-EXCHANGED = {
-    frozenset("+-"): "sum and difference exchanged",
-    frozenset("*/"): "product and quotient exchanged",
-}
-TURN = "swapaxes(-1, -2)"
-WAYS = (("forwards", "backwards"), ("backwards", "forwards"))
-CALLS = {"F": "called", "G": "called"}
-NOT_TURNED, TURNED = "{{{}}} is not transposed", "{{{}}} is transposed and should not be"
-MEAN_FOR_SUM, SUM_FOR_MEAN = "a mean stands where a sum belongs", "a sum stands where a mean belongs"
-NO_AXIS = "the {{{}}} runs over all axes where it should over {{K:axis}}"
-AXIS = "the {{{}}} runs over axis {{L}} where it should over {{K:another}}"
-TWICE = "places of {A:the array} that come twice get one of their gradients, not the sum"
-
-FACTOR = "{B:factor} is missing[ from {A}]"
-UNMASKED, MASK = "{A} should be 0 where ", {"rank": 2, "B": "masks"}
-OTHER_POWER = "the power in {wrong} should be {N:another number}"
-OTHER_FUNCTION = "{L} stands where {M:another function} belongs"
-BRANCHES = "the values where {C} holds and where not are exchanged"
-FORWARDS, BACKWARDS = (f"{{A}} is taken {one} where it should be {other}" for one, other in WAYS)
-ORDER, BRACKETS = "{B} and {A} are in the wrong order", "brackets are missing or misplaced in {wrong}"
-MINUS_TOTAL, NO_TOTAL = "A - A.{}(axis=K, keepdims=True)", "{}({{A}}) over {{K:axis}} is not subtracted"
-MINUS_MULTIPLE = "A - B * A.{}(axis=K, keepdims=True)"
-NO_MULTIPLE = "{{B:an array}} * {}({{A}}) over {{K:axis}} is not subtracted"
-
-SUBTRACTED = {"rank": 4, "A": "summable", "B": "arrays", "K": "axes"}
-NO_SUM, OVER = "the {} over {{K:axis}} is missing", {"rank": 2, "K": "axes"}
-INDEX = {"I": "unplanted"}
-NEXT_TO = (("I", "I + 1", "before"), ("I", "I - 1", "after"), ("I + 1", "I", "after"), ("I - 1", "I", "before"))
-
-STATEMENTS = [
-    mistake("term dropped", "A += B", "pass", "{B:a term} is not added to {A:the sum}"),
-    mistake("term dropped", "A -= B", "pass", "{B:a term} is not subtracted from {A:the sum}"),
-    mistake("factor dropped", "A *= B", "pass", "{A:a value} is not multiplied by {B:a factor}"),
-    mistake("division dropped", "A /= B", "pass", "{A:a value} is not divided by {B:a factor}"),
-    mistake("term added", "pass", "A += B", "the term {B} is too much"),
-    mistake("term added", "pass", "A -= B", "{B} is subtracted and should not be"),
-    mistake("factor added", "pass", "A *= B", "the factor {B} is too much"),
-    mistake("factor added", "pass", "A /= B", "the division by {B} is too much"),
-    *(
-        mistake("accumulation lost", f"A {op}= B", "A = B", "{A:an array} is overwritten where it should be updated")
-        for op in OPERATORS
-    ),
-    *(
-        mistake(
-            EXCHANGED.get(frozenset((op, other)), "operator exchanged"),
-            *(f"A {op}= B", f"A {other}= B", f"{other}= stands where {op}= belongs, before {{B:a value}}"),
-        )
-        for op, other in itertools.permutations(OPERATORS, 2)
-    ),
-    mistake("statement dropped", "A = B", "pass", "an assignment to {A:a name} is missing", A="rebound"),
-    mistake("statement dropped", "A", "pass", "a statement is missing", at="statement"),
-    mistake("term added", "A = B", "A += B", "{A} is updated where it should be overwritten", A="unplanted"),
-    mistake("accumulation lost", "np.add.at(A, I, B)", "A[I] += B", TWICE, I="gathered"),
-    mistake("accumulation lost", "np.add.at(A, I, B)", "A[I] = B", TWICE, A="unplanted", I="gathered"),
-    mistake("statement dropped", "for A in B: ...", "pass", "a loop is missing"),
-    mistake("statement dropped", "while A: ...", "pass", "a loop is missing"),
-    mistake("statement dropped", "if A: ...", "pass", "a condition, and what it guards, is missing"),
-]
-
-EXPRESSIONS = [
-    # Sums
-    mistake("term dropped", "A + B", "A", "{B:term} is missing[ beside {A}]", rank=4, B="terms"),
-    mistake("term dropped", "A + B", "B", "{A:term} is missing[ beside {B}]"),
-    mistake("term dropped", "A - B", "A", "{B:a term} is not subtracted[ from {A}]", rank=4, B="terms"),
-    mistake("term dropped", "A - B", "-B", "{A:a term}, from which {B} is subtracted, is missing"),
-    *(
-        mistake("term dropped", right.format(total), "A", sentence.format(total), **SUBTRACTED)
-        for total in ("mean", "sum")
-        for right, sentence in ((MINUS_TOTAL, NO_TOTAL), (MINUS_MULTIPLE, NO_MULTIPLE))
-    ),
-    mistake("term added", "A", "A + B", "the term {B} is too much"),
-    mistake("term added", "A", "B + A", "the term {B} is too much"),
-    mistake("term added", "A", "A - B", "{B} is subtracted and should not be"),
-    mistake("difference reversed", "A - B", "B - A", "{B} and {A} are subtracted in the wrong order"),
-    mistake("sum and difference exchanged", "A + B", "A - B", "{B} is subtracted where it should be added"),
-    mistake("sum and difference exchanged", "A - B", "A + B", "{B} is added where it should be subtracted"),
-    mistake("sign flipped", "-A", "A", "the sign is wrong", at="value", A="expression"),
-    mistake("sign flipped", "-A", "A", "the sign of {A} is wrong", A="expression"),
-    # Products and quotients
-    mistake("power changed", "A ** 2", "A", "{A} is not squared", rank=2, A="operand"),
-    mistake("factor dropped", "A * B", "A", FACTOR, rank=2, B="factors"),
-    mistake("factor dropped", "A * B", "A", FACTOR, rank=3, B="functions"),
-    mistake("factor dropped", "A * B[..., None]", "A", FACTOR, at="value", rank=2, B="arrays"),
-    mistake("factor dropped", "A * B", "B", "{A:factor} is missing[ from {B}]"),
-    mistake("division dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=2, B="factors"),
-    mistake("division dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=3, B="totals"),
-    mistake("matrix dropped", "A @ B", "A", "the product[ of {A}] with {B:a matrix} is missing"),
-    mistake("matrix dropped", "A @ B", "B", "the product[ of {B}] with {A:a matrix} is missing"),
-    mistake("factor added", "A", "A * B", "the factor {B} is too much"),
-    mistake("factor added", "A", "B * A", "the factor {B} is too much"),
-    mistake("factor added", "A", "A / B", "the division by {B} is too much"),
-    mistake("quotient inverted", "A / B", "B / A", "{B} is divided by {A} where {A} should be divided by {B}"),
-    mistake("product and quotient exchanged", "A * B", "A / B", "{B} divides where it should multiply"),
-    mistake("product and quotient exchanged", "A / B", "A * B", "{B} multiplies where it should divide"),
-    *(
-        mistake("operator exchanged", f"A {op} B", f"A {other} B", f"{other} stands where {op} belongs, before {{B}}")
-        for op, other in itertools.permutations(OPERATORS, 2)
-        if frozenset((op, other)) not in EXCHANGED
-    ),
-    mistake("power changed", "A", "A ** M", "{wrong} stands where {A} belongs"),
-    mistake("power changed", "A ** N", "A ** M", OTHER_POWER, N="powers"),
-    mistake("brackets misplaced", "C - A ** N", "(C - A) ** N", BRACKETS, C="unplanted"),
-    *(
-        mistake("brackets misplaced", f"A {op} (B {sign} C)", f"A {op} B {sign} C", BRACKETS, C="unplanted")
-        for op in "*/"
-        for sign in "+-"
-    ),
-    # Matrix products and transposes
-    mistake("transpose lost", "A.T", "A", NOT_TURNED.format("A")),
-    mistake("transpose lost", "A.mT", "A", NOT_TURNED.format("A")),
-    mistake("transpose lost", "A.M(*R)", "A", NOT_TURNED.format("A"), A="value", M="transpose"),
-    mistake("transpose lost", "np.M(A, *R)", "A", NOT_TURNED.format("A"), M="transpose"),
-    mistake("transpose lost", f"A.{TURN} @ B", "A @ B", NOT_TURNED.format("A")),
-    mistake("transpose lost", f"A @ B.{TURN}", "A @ B", NOT_TURNED.format("B")),
-    mistake("transpose lost", f"(A @ B).{TURN}", "A @ B", "the product of {A} and {B} is not transposed"),
-    mistake("transpose added", "A @ B", f"A.{TURN} @ B", TURNED.format("A"), A="unturned"),
-    mistake("transpose added", "A @ B", f"A @ B.{TURN}", TURNED.format("B"), B="unturned"),
-    mistake(
-        "transpose added", "A @ B", f"(A @ B).{TURN}", "the product of {A} and {B} is transposed and should not be"
-    ),
-    mistake("transpose added", "A", "A.T", TURNED.format("A"), A="unplanted"),
-    mistake("transpose added", "A", "A.swapaxes(*R)", TURNED.format("A"), A="unplanted"),
-    mistake("transpose added", "A", "A.transpose(*R)", TURNED.format("A"), A="unplanted"),
-    mistake("operands exchanged", "A @ B", "B @ A", "{B} and {A} are in the wrong order"),
-    # Masks, indices, constants
-    mistake("mask forgotten", "~A", "A", "{A} stands where ~{A} belongs", A="mask"),
-    mistake("mask forgotten", "A", "~A", "{wrong} stands where {A} belongs", A="unplanted"),
-    mistake("index dropped", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
-    *(
-        mistake(
-            "index shifted",
-            f"A[{right}]",
-            f"A[{wrong}]",
-            f"{{wrong}} stands where the entry {side} it belongs",
-            **INDEX,
-        )
-        for right, wrong, side in NEXT_TO
-    ),
-    mistake("mask forgotten", "np.where(C, A, B)", "A", "{A} is not limited to {C:a mask}"),
-    mistake("mask forgotten", "np.where(C, A, B)", "B", "{B} is not limited to {C:a mask}"),
-    mistake("mask forgotten", "np.where(C, A, B)", "np.where(C, B, A)", BRANCHES),
-    mistake("mask forgotten", "np.where(B, A, 0.0)", "A", UNMASKED + "{B:a mask} is False", **MASK),
-    mistake("mask forgotten", "np.where(B, 0.0, A)", "A", UNMASKED + "{B:a mask} is True", **MASK),
-    mistake(
-        "mask forgotten", "np.where(B > 0, A, 0.0)", "A", UNMASKED + "{B:an array} is not positive", rank=2, B="arrays"
-    ),
-    mistake("mask forgotten", "A > 0", "A", "{A} stands where the mask {A} > 0 belongs", A="positive"),
-    mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
-    mistake("constant changed", "N", "M", "{M} stands where {N:another number} belongs", N="numbers", M="numbers"),
-    mistake("constant changed", "A", "N", "{N} stands where {A:a length} belongs", rank=2, A="lengths", N="number"),
-    mistake(
-        "constant changed", "A", "N", "{N} stands where {A:another value} belongs", rank=2, A="scalars", N="number"
-    ),
-    mistake("constant changed", "np.zeros_like(A)", "A.copy()", "it starts from {A}, not from zeros", A="unplanted"),
-    mistake("constant changed", "True", "False", "False stands where True belongs"),
-    mistake("constant changed", "False", "True", "True stands where False belongs"),
-    # Conditions
-    mistake("condition changed", "not A", "A", "{A} stands where `not {A}` belongs"),
-    *(
-        mistake("condition changed", f"A {op} B", f"A {other} B", f"{other} stands where {op} belongs, before {{B}}")
-        for op, others in COMPARISONS.items()
-        for other in others
-    ),
-    mistake("condition changed", "A and B", "A or B", "`or` stands where `and` belongs"),
-    mistake("condition changed", "A or B", "A and B", "`and` stands where `or` belongs"),
-    mistake("condition changed", "A if C else B", "A", "{A} is used whether or not {C:a condition} holds"),
-    mistake("condition changed", "A if C else B", "B", "{B} is used whether or not {C:a condition} holds"),
-    # Sums and means, and their axes
-    mistake("sum and mean exchanged", "F.sum(*R)", "F.mean(*R)", MEAN_FOR_SUM),
-    mistake("sum and mean exchanged", "F.mean(*R)", "F.sum(*R)", SUM_FOR_MEAN),
-    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) / len(A)", MEAN_FOR_SUM, F="sum"),
-    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) * len(A)", SUM_FOR_MEAN, F="mean"),
-    mistake("keepdims lost", "F(*R, keepdims=K)", "F(*R)", "the axis that is summed over is not kept"),
-    *(
-        mistake("axis changed", f"{call}, {axis}=K)", wrong, sentence.format(name), K="axes", **classes)
-        for axis in ("axis", "axes", "dim")
-        for call, name in (("A.M(*R", "M"), ("F(*R", "F"))
-        for wrong, sentence, classes in (
-            (f"{call})", NO_AXIS, {name: "reduction", "R": "all_axes"}),
-            (f"{call}, {axis}=L)", AXIS, {name: "named", "L": "axes"}),
-        )
-    ),
-    *(
-        mistake(
-            "axis changed", f"{call}, axis=K, keepdims=True)", f"{call})", NO_AXIS.format(name), K="axes", **classes
-        )
-        for call, name in (("A.M(*R", "M"), ("F(*R", "F"))
-        for classes in ({name: "reduction", "R": "kept_axes"},)
-    ),
-    mistake("call added", "A", "sum(A for B in C)", "the sum over {C} is too much"),
-    mistake("call added", "A", "A.M(*R)", "the {M} is too much", M="reduction"),
-    *(
-        mistake("sum dropped", f"A.{total}(axis=K{keeps})", "A", NO_SUM.format(total), at="value", **OVER)
-        for total in ("sum", "mean")
-        for keeps in (", keepdims=True", "")
-    ),
-    # Calls
-    mistake("transpose added", "F(S, *R)", "F(L, *R)", "two letters of {L} are exchanged", F="einsum", L="letters"),
-    *(
-        row
-        for call, turned, other, swapped, classes in (
-            ("F(A, B, *R)", f"F(A.{TURN}, B, *R)", f"F(A, B.{TURN}, *R)", "F(B, A, *R)", {"F": "product"}),
-            ("A.M(B, *R)", f"A.{TURN}.M(B, *R)", f"A.M(B.{TURN}, *R)", "B.M(A, *R)", {"M": "product"}),
-        )
-        for row in (
-            mistake("operands exchanged", call, swapped, ORDER, A="value", R="keywords", **classes),
-            mistake("transpose added", call, turned, TURNED.format("A"), A="unturned", R="keywords", **classes),
-            mistake(
-                "transpose added", call, other, TURNED.format("B"), A="value", B="unturned", R="keywords", **classes
-            ),
-        )
-    ),
-    mistake("operands exchanged", "F(A, B, *R)", "F(B, A, *R)", "{B} and {A} are in the wrong order", A="unplanted"),
-    mistake("order reversed", "reversed(A)", "A", FORWARDS),
-    *(
-        mistake(kind, right, wrong, sentence, at="loop")
-        for right, wrong, kind, sentence in (
-            ("reversed(A)", "A", "order reversed", FORWARDS),
-            ("A[::-1]", "A", "order reversed", FORWARDS),
-            ("A", "reversed(A)", "order reversed", BACKWARDS),
-            ("A", "A[::-1]", "order reversed", BACKWARDS),
-            ("A", "A[N:]", "range changed", "the loop begins too late"),
-            ("range(A)", "range(N, A)", "range changed", "the loop begins too late"),
-            ("A", "A[:N]", "range changed", "the loop ends too early"),
-            ("A[::-1]", "A[:N:-1]", "range changed", "the loop ends too early"),
-            ("range(A)", "range(A - N)", "range changed", "the loop ends too early"),
-        )
-    ),
-    mistake("backward call dropped", "F(A, *R)", "A", "{F:a backward pass} is not applied to {A}", F="backward"),
-    mistake(
-        "backward call dropped", "F(A)", "A", "{F:a backward pass} is not applied to {A}", A="gradient", F="backwards"
-    ),
-    mistake("call dropped", "F(A, *R)", "A", "{F:a function} is not applied to {A}", F="function"),
-    mistake("call dropped", "A.M(*R)", "A", "{M:a method} is not applied to {A}", A="value", M="method"),
-    mistake("call dropped", "F(A)", "A", "{F:a function} is not applied to {A}", F="callables"),
-    mistake(
-        "slope replaced", "1 - np.tanh(A) ** 2", "np.tanh(A)", "tanh stands where its slope belongs", A="unplanted"
-    ),
-    mistake("order reversed", "F(G(A))", "G(F(A))", "{G} and {F} are applied in the wrong order", **CALLS),
-    *(
-        mistake(
-            "calls added",
-            right,
-            "F(A) + G(A)",
-            "{F} and {G} are added, not applied one after the other",
-            **CALLS,
-        )
-        for right in ("F(G(A))", "G(F(A))")
-    ),
-    mistake("slope replaced", "B", "A", "{A} stands where {B:a function of it} belongs", rank=2, A="array", B="forms"),
-    mistake("call added", "A", "np.M(A)", "{M} is too much", A="unplanted"),
-    mistake("call added", "A", "F(A)", "{F} is too much", A="unplanted"),
-    mistake("name replaced", "np.M(A)", "np.L(A)", OTHER_FUNCTION, M="elementary", L="elementary"),
-    # Names
-    mistake("name overwritten", "A", "B", "{B} is overwritten before this line reads it", A="earlier", B="overwritten"),
-    mistake("dy ignored", "A", "0 * A + 1", "{A} is taken for ones", A="dy"),
-    mistake("gradient replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="gradients"),
-    mistake("name replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="names"),
-    mistake("name replaced", "A", "B", "{B} stands where {A:an array} belongs", A="arrays", B="computed"),
-    mistake("name replaced", "A", "B", "{B} stands where {A:a mask} belongs", A="masks", B="array"),
-    mistake(
-        "name replaced",
-        "F(A)",
-        "B",
-        "{B} stands where another array belongs",
-        rank=3,
-        F="callables",
-        A="arrays",
-        B="array",
-    ),
-    mistake("names exchanged", "A, B", "B, A", "{A} and {B} are in each other's place", at="names"),
-    # Whole values
-    mistake("sign flipped", "A", "-A", "the sign is wrong", at="value", A="arithmetic"),
-    mistake("gradient replaced by zeros", "A", "0 * A", "it is zero", at="value", A="arithmetic"),
-    mistake("gradient replaced by dy", "A", "B", "it is {B} itself", at="gradient", B="dy"),
-    mistake("gradients exchanged", "A, B", "B, A", "{B} and {A} are in each other's place", at="pair"),
-    mistake("condition changed", "A", "True", "{A:a condition} is taken to hold always", at="test"),
-    mistake("condition changed", "A", "False", "{A:a condition} is taken to hold never", at="test"),
-]
-
-ROWS = (*STATEMENTS, *EXPRESSIONS)
+ROWS = tuple(rows_of(TABLE))

@@ -37,7 +37,7 @@ def _identity_holds(finding):
             return False  # the entries are compared next
         both, tolerance = _with_tolerance(finding, both, kinks)
         if not both.gap <= tolerance < np.inf:  # a gap may be NaN
-            atol = min(terms.atol, terms.rtol * _norm(finding, both)) if terms.strict else terms.atol
+            atol = min(terms.atol, terms.rtol * norm(finding.gradient * both.v)) if terms.strict else terms.atol
             judgement = judge(both.exact, along_direction(finding, both.v), terms.rtol, atol, is_one_entry=False)
             if judgement.verdict == WRONG:
                 raise NotComplexSafe(_contradiction(finding, "along a random direction", both.exact, judgement))
@@ -62,13 +62,13 @@ def _with_tolerance(finding, both, kinks):
     terms = finding.terms
     if terms.oracles == ("adjoint",):
         return both, both.rounding
-    tolerance = both.rounding + terms.rtol * _norm(finding, both)
+    tolerance = both.rounding + terms.rtol * norm(finding.gradient * both.v)
     if not terms.strict:
         return both, tolerance + terms.atol * norm(both.v)
     if both.gap > tolerance:
         return both, tolerance
     many = [both, *(sides(finding, zero_at=kinks) for _ in range(DIRECTIONS - 1))]
-    norms, gaps = [_norm(finding, s) for s in many], [s.gap for s in many]
+    norms, gaps = [norm(finding.gradient * s.v) for s in many], [s.gap for s in many]
     if norm(gaps) <= terms.rtol * norm(norms) + both.rounding * DIRECTIONS**0.5:
         return both, tolerance
     return many[int(np.argmax(np.divide(gaps, norms)))], both.rounding
@@ -98,10 +98,6 @@ def _is_worst_wrong(finding, both):
     if judgement.verdict == WRONG:
         finding.add(low, analytic, scale, judgement)
     return judgement.verdict == WRONG
-
-
-def _norm(finding, both):
-    return norm(finding.gradient * both.v)
 
 
 def _by_entries(finding):

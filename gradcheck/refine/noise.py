@@ -38,8 +38,6 @@ TIMES = 100  # relative to the jump: largest error that it explains
 
 
 class _Noise(NamedTuple):
-    """The errors within a forward pass."""
-
     error: float  # of the loss
     reason: str  # a sentence for the report
     is_everywhere: bool = False  # True if no entry can be judged by short steps, also if it seemed right

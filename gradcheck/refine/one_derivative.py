@@ -116,11 +116,9 @@ def _unless_contradicted(verdict, analytic, estimate, seen):
 
 def _is_denied(best, seen):
     """Return True if both one-sided derivatives of a finer estimate contradict `best`."""
-    for finer in seen[seen.index(best) + 1 :]:
-        change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby changes only one
-        if change > max(4 * best.spread, _hidden(finer)):
-            return True
-    return False
+    # A jump nearby changes only one of them.
+    finer = [(min(abs(e.left - best.left), abs(e.right - best.right)), e) for e in seen[seen.index(best) + 1 :]]
+    return any(change > max(4 * best.spread, _hidden(estimate)) for change, estimate in finer)
 
 
 def _hidden(estimate):
@@ -169,8 +167,7 @@ def estimates(line, y, dy, scale):
 
 
 def steps(scale):
-    for k in range(ESTIMATES):
-        yield step_of(scale, REFINEMENT**k)
+    return [step_of(scale, REFINEMENT**k) for k in range(ESTIMATES)]
 
 
 def along_entry(finding, k):

@@ -16,15 +16,7 @@ import numpy as np
 
 from gradcheck.call import describe
 from gradcheck.report import GradientError
-from gradcheck.updates.calling import (
-    Code,
-    OfFunction,
-    from_config,
-    from_object,
-    from_optimizer,
-    from_steps,
-    options_of,
-)
+from gradcheck.updates.calling import Code, OfFunction, from_config, from_object, from_optimizer, from_steps, options_of
 from gradcheck.updates.course import ANOTHER, RANGES, SHAPES, compare, draw_course, read_formula, walk
 from gradcheck.updates.formulas import FORMULAS
 from gradcheck.updates.report import UpdateReport
@@ -59,8 +51,7 @@ def check_update(
     Raises TypeError or ValueError if the check is not possible because the formula is unknown, the code does not accept
     a required setting whose value is not given, or the update returns the wrong number or kind of values.
     """
-    rule, code = _formula(formula), _code(update)
-    _refuse(settings, rule)
+    rule, code = read_formula(formula), _code(update)
     arguments = _arguments(code, rule, settings)
     names = [name for name in (*rule.settings, "max_norm") if name in arguments or name in settings]
     unheard = {name: default for name, default in rule.settings.items() if name not in names}
@@ -94,16 +85,6 @@ def check_update(
     return report
 
 
-def _formula(formula):
-    if isinstance(formula, str):
-        if formula not in FORMULAS:
-            raise ValueError(f"there is no formula {formula!r}; known are {', '.join(FORMULAS)}")
-        return read_formula(FORMULAS[formula], takes_arrays=True)
-    if not callable(formula):
-        raise TypeError(f"the formula is {describe(formula)}; it must be a name or a function of scalars")
-    return read_formula(formula, takes_arrays=formula in FORMULAS.values())
-
-
 def _code(update):
     if inspect.isclass(update) or hasattr(update, "step"):
         given = update if inspect.isclass(update) else describe(update)
@@ -112,15 +93,12 @@ def _code(update):
     return update if isinstance(update, Code) else OfFunction(update)
 
 
-def _refuse(settings, rule):
+def _arguments(code, rule, settings):
     for name, value in settings.items():
         if name not in (*rule.settings, "max_norm"):
             raise TypeError(f"{name} is not a setting of {rule.name}; its settings are {', '.join(rule.settings)}")
         if not isinstance(value, numbers.Real) or not np.isfinite(value):
             raise ValueError(f"{name} must be a finite number, not {value!r}")
-
-
-def _arguments(code, rule, settings):
     arguments = code.arguments(rule)
     for name, default in rule.settings.items():
         needed = default is inspect.Parameter.empty

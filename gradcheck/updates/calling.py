@@ -44,10 +44,9 @@ def options_of(values, arguments):
 class Code:
     """Code that can be run for a course of steps.
 
-    function    the function or class under test
-    take        take(course, options) runs the code, and yields a list of all parameters after each step
-    before      the number of leading arguments of `function` that are not settings
-    jointly     True if the code receives the gradients of all parameters at once, and may clip their common norm
+    `take(course, options)` runs the code, and yields a list of all parameters after each step. `before` is the number
+    of leading arguments of `function` that are not settings. `jointly` is True if the code receives the gradients of
+    all parameters at once, and may clip their common norm.
     """
 
     state: tuple[str, ...] = ()  # the names of the arguments that contain the state

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gradcheck.call import describe
+from gradcheck.updates.formulas import FORMULAS
 from gradcheck.updates.report import StepReport
 
 SHAPES = ((2, 3), (2, 3)), ((4,), (3, 2))  # of the two parameters, in the first and in the second course
@@ -45,8 +47,14 @@ class Formula:
     counts: bool  # True if there is a keyword-only argument t
 
 
-def read_formula(function, takes_arrays):
-    """Return the Formula of a function of scalars, which is called for each entry unless it also takes arrays."""
+def read_formula(function):
+    """Return the Formula with a name, or of a function of scalars, which is called for each entry unless built in."""
+    if isinstance(function, str):
+        if function not in FORMULAS:
+            raise ValueError(f"there is no formula {function!r}; known are {', '.join(FORMULAS)}")
+        function = FORMULAS[function]
+    if not callable(function):
+        raise TypeError(f"the formula is {describe(function)}; it must be a name or a function of scalars")
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -61,7 +69,8 @@ def read_formula(function, takes_arrays):
             raise TypeError(f"{name} returned {count} values; expected {1 + len(state)}: {expected}")
         return returned
 
-    of_arrays = function if takes_arrays else np.vectorize(checked, otypes="d" * (1 + len(state)))
+    is_built_in = function in FORMULAS.values()
+    of_arrays = function if is_built_in else np.vectorize(checked, otypes="d" * (1 + len(state)))
     return Formula(of_arrays, name, state, settings, counts)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcheck.mistakes import KINDS, ROWS, Reader, Student, mistake, with_node
+from gradcheck.mistakes import KINDS, ROWS, Reader, Student, rows_of, with_node
 from gradcheck.mistakes.patterns import parsed
 from gradcheck.mistakes.planter import codes_of, copy_with, key_of, tree_of
 from gradcheck.mistakes.planting import possible_mistakes
@@ -27,7 +27,7 @@ SMALL = 1e-5  # relative error of a step: larger than rounding in float32, small
 DECAY, L2 = "theta = theta - lr * weight_decay * theta", "g = g + weight_decay * theta"
 L2_TIMES_LR, UNSCALED = L2.replace("+ ", "+ lr * "), DECAY.replace("lr * ", "")
 
-# Mistakes in one line of a formula: kind: sentence | right code → wrong code | …
+# Mistakes in one line of a formula, in the notation of gradcheck/mistakes/table.py
 TABLE = f"""
 sign flipped: the step has the wrong sign | theta - step → theta + step
 term dropped: the weight decay is missing | {DECAY} → pass | {L2} → pass
@@ -68,12 +68,7 @@ factor added: lr multiplies twice | lr * A → lr * lr * A
 factor changed: it is twice as large | A * B → 2 * A * B
 factor changed: it is half as large | A * B → A * B / 2
 """
-OF_UPDATES = [
-    mistake(kind, *pair.split(" → "), sentence)
-    for named, *pairs in (line.split(" | ") for line in TABLE.strip().split("\n"))
-    for kind, sentence in [named.split(": ")]
-    for pair in pairs
-]
+OF_UPDATES = rows_of(TABLE)
 # Two mistakes of these kinds may occur together.
 USUAL = ("factor dropped", "division dropped", "term dropped", "sign flipped", "power changed")
 TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the differences between m and v
@@ -225,7 +220,6 @@ def around(formula, course):
 
 
 def _still(course):
-    """Return a sentence if a parameter never changes, or an empty string."""
     moved = [any(np.any(theta[i] != start) for theta in course.thetas) for i, start in enumerate(course.starts)]
     if not any(moved):
         return "no parameter ever moves: the new θ is neither returned nor stored in place"

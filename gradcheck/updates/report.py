@@ -42,17 +42,16 @@ class UpdateReport:
 
     def failures(self) -> list[str]:
         """Return one line for each problem, and one for the first wrong step."""
-        wrong = [step for step in self.steps if step.disagree][:1]
-        return [*self.problems, *map(self._explain, wrong)]
-
-    def _explain(self, wrong):
-        parameter, index, given, expected = wrong.worst
-        given, expected = told_apart(given, expected)
+        wrong = next((step for step in self.steps if step.disagree), None)
+        if wrong is None:
+            return [*self.problems]
+        parameter, index, *moves = wrong.worst
+        given, expected = told_apart(*moves)
         found = (
             f"step {wrong.step}: {wrong.disagree} of {wrong.entries} entries disagree; worst at {list(index)} of "
             f"parameter {parameter}, which moves by {given}, and by {expected} with {self.formula}"
         )
-        return f"{found}. {self.diagnosis}" if self.diagnosis else found
+        return [*self.problems, f"{found}. {self.diagnosis}" if self.diagnosis else found]
 
     def _repr_html_(self) -> str:
         from gradcheck.html import table_html

@@ -8,8 +8,7 @@ import numpy as np
 
 from gradcheck import GradientError, check_case, report_html
 from gradcheck.certify import certify_call
-from gradcheck.front.streams import counted
-from gradcheck.lines.report import joined
+from gradcheck.front.streams import counted, joined
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of

@@ -13,7 +13,7 @@ import textwrap
 from collections import namedtuple
 from functools import cache
 
-from gradcheck.lines.report import joined
+from gradcheck.front.streams import joined
 from gradcheck.names import names_bound, names_in
 from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, NOTHING, PACKAGE, SLOPES, Exercise
 from minitransformer.learn.variants import said, varied

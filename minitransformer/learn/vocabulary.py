@@ -10,7 +10,7 @@ gradcheck.mistakes.KINDS. Kind and sentence may follow on the next line, with a 
 from functools import partial, wraps
 
 from gradcheck.lines import Component, typical
-from gradcheck.mistakes import Row, mistake
+from gradcheck.mistakes import Row, rows_of
 from minitransformer.learn.variants import of_result
 
 # Noun phrases for the names of each backward pass. They describe code to a student without quoting it.
@@ -73,26 +73,24 @@ attention_backward: attention's backward; feed_forward_backward: feed_forward's 
 dropout1_backward: the dropout after attention; dropout2_backward: the dropout after feed_forward;
 residual_mid_backward: the residual's backward""",
 }
-# Mistakes in any line: kind: names | wrong code, in which {} stands for the name | sentence
+# Mistakes in any line of backward, in the notation of gradcheck/mistakes/table.py. Other formulas may give the same
+# numbers as those of rank 2, and a correction of the learner's line is more certain than these.
 IN_ANY_LINE = """
-entries dropped: dy x x_hat ids weights dloss | {}[:1] | only the first of the batch is counted
-entries dropped: dy x x_hat ids weights dloss | {}[-1:] | only the last of the batch is counted
-entries dropped: dy x x_hat weights | {}[..., :1, :] | only the first position of each sequence is counted
-entries dropped: dy x x_hat weights | {}[..., -1:, :] | only the last position of each sequence is counted
-dy ignored: dy dz dp dL dloss | abs({}) | the modulus of the upstream gradient stands in place of it
-dy ignored: dy dz dp dL dloss | np.ones_like({}) | the upstream gradient is forgotten
-name replaced: x_hat | y | y stands in place of x̂
-name replaced: x_hat | x | x stands in place of x̂
-power changed: x_hat | x_hat ** 2 | x̂ is squared
-backward call dropped: dscores | dweights |
-    the gradient of the weights stands in place of that of the scores: softmax is skipped
-axis changed: A.sum(*R) | A.sum() | the sum runs over all entries, not over one axis
-axis changed: A.mean(*R) | A.mean() | the mean runs over all entries, not over one axis
-"""
-# Other formulas may give the same numbers, and a correction of the learner's line is more certain than these.
-LESS_CERTAIN = """
-division dropped: x_hat | x - mu | x − μ stands in place of x̂: it is not divided by σ
-term dropped: x_hat | x * r | μ is not subtracted in its x̂
+entries dropped: only the first of the batch is counted | N → N[:1]; N=dy,x,x_hat,ids,weights,dloss
+entries dropped: only the last of the batch is counted | N → N[-1:]; N=dy,x,x_hat,ids,weights,dloss
+entries dropped: only the first position of each sequence is counted | N → N[..., :1, :]; N=dy,x,x_hat,weights
+entries dropped: only the last position of each sequence is counted | N → N[..., -1:, :]; N=dy,x,x_hat,weights
+dy ignored: the modulus of the upstream gradient stands in place of it | N → abs(N); N=dy,dz,dp,dL,dloss
+dy ignored: the upstream gradient is forgotten | N → np.ones_like(N); N=dy,dz,dp,dL,dloss
+name replaced: y stands in place of x̂ | N → y; N=x_hat
+name replaced: x stands in place of x̂ | N → x; N=x_hat
+power changed: x̂ is squared | N → N ** 2; N=x_hat
+backward call dropped: the gradient of the weights stands in place of that of the scores: softmax is skipped |
+    N → dweights; N=dscores
+axis changed: the sum runs over all entries, not over one axis | A.sum(*R) → A.sum()
+axis changed: the mean runs over all entries, not over one axis | A.mean(*R) → A.mean()
+division dropped: x − μ stands in place of x̂: it is not divided by σ | N → x - mu; rank=2 N=x_hat
+term dropped: μ is not subtracted in its x̂ | N → x * r; rank=2 N=x_hat
 """
 
 # Abbreviations of code in the table below.
@@ -359,16 +357,6 @@ block: dx
 """
 
 
-def rows_in_any_line(table: str, rank: int) -> list[Row]:
-    found = []
-    for line in table.replace(" |\n    ", " | ").strip().split("\n"):
-        kind, _, rest = line.partition(": ")
-        right, wrong, sentence = rest.split(" | ")
-        names = {} if "(" in right else {"N": right}
-        found.append(mistake(kind, "N" if names else right, wrong.replace("{}", "N"), sentence, rank=rank, **names))
-    return found
-
-
 def rows_of_exercises(table: str) -> dict[str, list[Row]]:
     """Parse a table into {exercise: rows}."""
     for name, code in LONGER.items():
@@ -388,7 +376,7 @@ def rows_of_exercises(table: str) -> dict[str, list[Row]]:
 
 
 OF_EXERCISES = rows_of_exercises(TABLE)
-OF_ANY_LINE = rows_in_any_line(IN_ANY_LINE, 1) + rows_in_any_line(LESS_CERTAIN, 2)
+OF_ANY_LINE = rows_of(IN_ANY_LINE)
 
 
 def component_of(exercise) -> Component | None:

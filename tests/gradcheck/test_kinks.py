@@ -122,9 +122,9 @@ def test_the_relus_of_the_catalogue_are_right_at_zeros_too(case):
     assert check_call(zeros).is_right
 
 
-def sorted_values(x, *, order=None, factor=1.0):
-    """y = sort(x), whose backward assigns ranks by `order`; among equals any order is right."""
-    ranks = np.argsort(x, kind="stable") if order is None else np.array(order)
+def sorted_values(x, *, assigned=None, factor=1.0):
+    """y = sort(x), whose backward assigns the ranks `assigned`; among equals any order is right."""
+    ranks = np.argsort(x, kind="stable") if assigned is None else np.array(assigned)
 
     def backward(dy):
         dx = np.zeros_like(x)
@@ -138,9 +138,9 @@ def sorted_values(x, *, order=None, factor=1.0):
 def test_a_sort_of_three_equals_may_rank_them_in_any_order_but_not_with_others(order):
     x = np.array([1.0, 1.0, 1.0, 2.0])
     for seed in range(5):
-        assert verdict(sorted_values, x, seed=seed, order=order) == "right, 3 at a kink"
-        assert verdict(sorted_values, x, seed=seed, order=order, factor=1.5) == "WRONG"
-        assert verdict(sorted_values, x, seed=seed, order=(order[0], order[1], 3, order[2])) == "WRONG"
+        assert verdict(sorted_values, x, seed=seed, assigned=order) == "right, 3 at a kink"
+        assert verdict(sorted_values, x, seed=seed, assigned=order, factor=1.5) == "WRONG"
+        assert verdict(sorted_values, x, seed=seed, assigned=(order[0], order[1], 3, order[2])) == "WRONG"
 
 
 def test_a_median_of_equals_is_one_of_them_and_cannot_be_told():
