@@ -81,17 +81,21 @@ Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to ce
 """
 
 
-ONLY = "only cases whose name contains SUBSTRING, ignoring case"
+TARGET = "MODULE or MODULE:NAME, the module by name or as a .py file"
+
+
+def _with_cases(parser, target, **options):
+    parser.add_argument("target", help=target, **options)
+    parser.add_seed()
+    words = "only cases whose name contains SUBSTRING, ignoring case"
+    parser.add_argument("-k", metavar="SUBSTRING", default="", help=words)
+    return parser
 
 
 def check_parser():
     about = "Check hand-written gradients: every case that a module lists, against central differences."
     parser = Parser("python -m gradcheck", about, CHECK_HELP)
-    target = "MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)"
-    parser.add_argument("target", metavar="TARGET", nargs="?", help=target)
-    parser.add_seed()
-    parser.add_argument("-k", metavar="SUBSTRING", default="", help=ONLY)
-    return parser
+    return _with_cases(parser, f"{TARGET} (default: the configured modules)", metavar="TARGET", nargs="?")
 
 
 def check(arguments):
@@ -140,9 +144,8 @@ def check(arguments):
 
 
 def steps_parser():
-    parser = Parser(
-        "python -m gradcheck steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP
-    )
+    about = "Examine each line of a backward pass, and find the first wrong one."
+    parser = Parser("python -m gradcheck steps", about, STEPS_HELP)
     parser.add_argument("target", metavar="MODULE", help="a module by name or as a .py file")
     parser.add_argument("--only", metavar="NAME", help="examine only the case of that name")
     parser.add_seed()
@@ -172,10 +175,7 @@ def steps(arguments):
 def certify_parser():
     about = "Decide whether the gradients of a module's cases are right as identities."
     parser = Parser("python -m gradcheck certify", about, CERTIFY_HELP)
-    parser.add_argument("target", metavar="MODULE", help="MODULE or MODULE:NAME, the module by name or as a .py file")
-    parser.add_seed()
-    parser.add_argument("-k", metavar="SUBSTRING", default="", help=ONLY)
-    return parser
+    return _with_cases(parser, TARGET, metavar="MODULE")
 
 
 def certify(arguments):

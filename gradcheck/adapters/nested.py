@@ -96,7 +96,7 @@ def _gradients(name, names, inputs, returned):
     for (label, value), gradient in zip(wanted.items(), returned, strict=True):
         places = [place for place, leaf in leaves(value) if is_floating(leaf)]
         given = dict(leaves(gradient))
-        found = [_at(place, given) for place in places]
+        found = [next((at for at in given if _is_like(at, place)), None) for place in places]
         if None in found and isinstance(value, (list, tuple)) and isinstance(gradient, (list, tuple)):
             found = list(given) if len(given) == len(places) else found  # without the constants
         missing = [place for place, at in zip(places, found, strict=True) if at is None]
@@ -109,14 +109,9 @@ def _gradients(name, names, inputs, returned):
         yield from (given[place] for place in found)
 
 
-def _at(place, given):
-    """Return the place of the gradient of the array at `place`: keys may begin with d."""
-    alike = (other for other in given if len(other) == len(place) and all(map(_is_key_of, other, place)))
-    return next(alike, None)
-
-
-def _is_key_of(key, name):
-    return key == name or key == f"d{name}"
+def _is_like(at, place):
+    """Return True if `at` may be the place of the gradient of the array at `place`: its keys may begin with d."""
+    return len(at) == len(place) and all(key in (name, f"d{name}") for key, name in zip(at, place, strict=True))
 
 
 def _kind(value):

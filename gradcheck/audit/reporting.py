@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING
 from gradcheck.front.streams import counted, say
+from gradcheck.front.tables import table
 
 EVERY = 10.0  # seconds between lines of progress
 
@@ -33,13 +34,11 @@ def summary(tried, judge, seconds):
     whole = sum(counts.values(), Counter())
     if len(counts) > 1:
         counts["all"] = whole
-    width = max(map(len, ["file", *counts]))
-    lines = [f"{'file':<{width}}  mutants  killed  equivalent  surviving    score"]
+    statuses = (KILLED, EQUIVALENT, SURVIVING)
+    rows = [("file", "mutants", *statuses, "score")]
     for name, count in counts.items():
-        lines.append(
-            f"{name:<{width}}  {count.total():>7,}  {count[KILLED]:>6,}  {count[EQUIVALENT]:>10,}  "
-            f"{count[SURVIVING]:>9,}  {score(count):>7}"
-        )
+        rows.append((name, f"{count.total():,}", *(f"{count[status]:,}" for status in statuses), score(count)))
+    lines = table(rows, "<>", indent=0)
     by = Counter(outcome.by for _, outcome in tried)
     causes = [f"{cause}: {n:,}" for cause, n in by.most_common() if cause not in ("", BY_CERTIFICATE)]
     lines += ["", f"Killed by {', '.join(causes)}."] if causes else []

@@ -92,34 +92,19 @@ _one_at_a_time = threading.Lock()  # threads may start processes, but the enviro
 @contextlib.contextmanager
 def starting(variables, unheard, needs_program):
     """Start a process within the `with` block (see `start`)."""
-    with _one_at_a_time, program(needs_program), environment(variables), birth(*unheard):
-        yield
-
-
-@contextlib.contextmanager
-def program(is_needed: bool):
-    """Start processes in a `with` block which import the main program only if it is needed."""
-    main = sys.modules["__main__"]
-    try:
-        if not is_needed:
+    with _one_at_a_time, birth(*unheard):
+        main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        if not needs_program:
             sys.modules["__main__"] = ModuleType("__main__")
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def environment(variables: dict):
-    """Set environment variables within a `with` block, for processes that start there."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            for name, value in before.items():
+                del os.environ[name]
+                if value is not None:
+                    os.environ[name] = value
 
 
 @contextlib.contextmanager
