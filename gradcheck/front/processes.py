@@ -1,18 +1,13 @@
-"""Processes: start one, ask it, limit it, end it with all that it has started, and say how it ended.
+"""Processes: start one, limit it, and end it with all that it has started.
 
-All processes of both packages start here, except those of `subprocess.run` and of MPI:
-
-    Process     an object in a process, whose methods are called, such as a replica of a model
     Workers     a concurrent.futures executor for tasks that do not depend on each other
     Command     another program, with a limit of time
-    Bounded     other people's code, with limits of time, memory and the number of processes (bounded.py)
 
 Processes of Python are spawned, not forked. A fork inherits locks that other threads hold, those of JAX and PyTorch
 among them, and the libraries of macOS do not support it. Only the parent handles Ctrl-C, and a process ends when its
 parent ends.
 """
 
-import atexit
 import contextlib
 import multiprocessing
 import os
@@ -22,10 +17,8 @@ import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from types import ModuleType
-from typing import Any
 
 from gradcheck.front.signals import SIGNALS, handled
-from gradcheck.front.streams import error_in_words
 
 SPAWN = multiprocessing.get_context("spawn")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -33,65 +26,15 @@ ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 MOST_ON_WINDOWS = 61  # processes that a ProcessPoolExecutor can wait for on Windows
 GRACE = 5  # seconds within which a process must end when it is told to
 
-
-class Lost(ChildProcessError):  # noqa: N818
-    """A process has ended before it answered. The message says how."""
-
-
-def ending(status: int) -> str:
-    """Describe how a process with this exit status ended."""
-    if status >= 0:
-        return f"ended with status {status}"
-    names = {number.value: number.name for number in signal.Signals}
-    return f"was ended by {names.get(-status, f'signal {-status}')}"
-
-
-# The start and the end of a process.
-
-
-def start(target, *arguments, variables=None, unheard=tuple(SIGNALS), daemon=False, needs_program=False):
-    """Spawn a process that calls target(pipe, *arguments). Return (process, the other end of the pipe).
-
-    variables       environment variables of the process
-    unheard         signals that the process does not receive
-    daemon          True if it starts no processes of its own with multiprocessing
-    needs_program   True if the arguments contain objects of the main program, which is then imported in the process;
-                    it needs the usual guard, `if __name__ == "__main__":`
-    """
-    pipe, other_end = SPAWN.Pipe()
-    process = SPAWN.Process(target=target, args=(other_end, *arguments), daemon=daemon)
-    with starting(variables or {}, unheard, needs_program):
-        process.start()
-    other_end.close()
-    _running[process] = os.getpid()
-    return process, pipe
-
-
-def stop(process, pipe, patience=0.0) -> None:
-    """Close the pipe, and kill the process if it still runs after `patience` seconds."""
-    pipe.close()
-    process.join(patience)
-    process.kill()
-    process.join()
-    _running.pop(process, None)
-
-
-_running: dict[Any, int] = {}  # {process: the id of the process that called `start`}
-
-
-@atexit.register  # after `multiprocessing` has registered its handler, which would wait for them, and so before that
-def _kill_running():
-    for process, owner in _running.items():
-        if owner == os.getpid():  # and not a fork of it
-            process.kill()
-
-
 _one_at_a_time = threading.Lock()  # threads may start processes, but the environment belongs to all of them
 
 
 @contextlib.contextmanager
 def starting(variables, unheard, needs_program):
-    """Start a process within the `with` block (see `start`)."""
+    """Start a process within the `with` block, with environment variables, and without the signals `unheard`.
+
+    It imports the main program if it needs that, which then has the usual guard, `if __name__ == "__main__":`.
+    """
     with _one_at_a_time, birth(*unheard):
         main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
@@ -140,68 +83,6 @@ def begin() -> None:
 def _end_with_parent():
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-# An object in a process.
-
-
-class Process:
-    """A process with the object make(*arguments). `ask` calls a method of the object. Use it in a `with` block."""
-
-    def __init__(self, make, *arguments, patience=0.0, **how):
-        """`patience` is the time in seconds for the process to end by itself; `how` are the arguments of `start`."""
-        self.patience = patience
-        self.process, self.pipe = start(_answer_calls, make, *arguments, **how)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *exception):
-        self.stop(self.patience if kind is None else 0)
-
-    def ask(self, method: str, *arguments, **options):
-        """Return the result of object.method(*arguments, **options), or raise its exception. Raises Lost."""
-        self.send(method, *arguments, **options)
-        return self.receive()
-
-    def send(self, method: str, *arguments, **options) -> None:
-        try:
-            self.pipe.send((method, arguments, options))
-        except OSError:
-            raise self.lost() from None
-
-    def receive(self):
-        """Wait for the answer to the oldest call that was sent."""
-        try:
-            error, answer = self.pipe.recv()
-        except (EOFError, OSError):
-            raise self.lost() from None
-        if error is not None:
-            raise error
-        return answer
-
-    def lost(self) -> Lost:
-        self.process.join()
-        return Lost(ending(self.process.exitcode))
-
-    def stop(self, patience=0.0) -> None:
-        stop(self.process, self.pipe, patience)
-
-
-def _answer_calls(pipe, make, *arguments):
-    begin()
-    target = make(*arguments)
-    with contextlib.suppress(EOFError):
-        while True:
-            method, arguments, options = pipe.recv()
-            try:
-                answer = None, getattr(target, method)(*arguments, **options)
-            except Exception as error:
-                answer = error, None
-            try:
-                pipe.send(answer)
-            except (TypeError, AttributeError, ValueError):  # an exception that cannot be pickled
-                pipe.send((RuntimeError(error_in_words(answer[0])), None))
 
 
 # Many processes for many tasks.

@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 
-from gradcheck.front.processes import THREAD_VARIABLES, Lost, Process
+from gradcheck.front.processes import THREAD_VARIABLES
 from gradcheck.front.streams import error_in_words
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
 from minitransformer.bench.timing import machine_limits, peak_above, seconds_of, token_times
 from minitransformer.system.extras import MissingExtra
+from minitransformer.system.processes import Lost, Process
 from minitransformer.system.tuning import tune_process
 from minitransformer.training.environment import environment
 

@@ -1,4 +1,4 @@
-"""Chat templates, rendered in a separate process with limits of time and memory (see bounded.py).
+"""Chat templates, rendered in a separate process with limits of time and memory (see system/bounded.py).
 
 A template is a program. Jinja's sandbox prevents access to files and to Python, but it does not limit time and memory,
 for example for 'a' * 10**10.
@@ -10,7 +10,7 @@ import json
 import os
 import threading
 
-from gradcheck.front.bounded import Bounded, Ended
+from minitransformer.system.bounded import Bounded, Ended
 
 SECONDS = 10  # limit for a text; real templates take less than a thousandth of it
 MEBIBYTES = 1024

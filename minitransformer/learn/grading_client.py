@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from gradcheck.front.bounded import Bounded, Ended
 from minitransformer.learn.verdict import FAILED, Verdict
 from minitransformer.learn.workspace import exercise_in, found_folder
+from minitransformer.system.bounded import Bounded, Ended
 
 SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 

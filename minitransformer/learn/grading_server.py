@@ -2,7 +2,7 @@
 
 The derivatives are computed from the forward pass in the same file. The package's function is called only at the last
 level, at which the learner's y is compared with the package's y. Grading runs in a separate process with a time limit
-(bounded.py).
+(system/bounded.py).
 """
 
 import ast
@@ -143,7 +143,7 @@ def slopes(path, name: str) -> dict:
 
 
 def answers(request):
-    """Yield the answers to a request {"file": path, "name": exercise, "seconds": limit} (bounded.py)."""
+    """Yield the answers to a request {"file": path, "name": exercise, "seconds": limit} (see `Bounded`)."""
 
     def late(number, frame):
         raise TimeoutError(f"it did not end within {request['seconds']:g} seconds")

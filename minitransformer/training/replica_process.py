@@ -14,10 +14,11 @@ from copy import deepcopy
 
 import numpy as np
 
-from gradcheck.front.processes import ONE_THREAD, Lost, Process
+from gradcheck.front.processes import ONE_THREAD
 from minitransformer.module import EditedTextbook, is_plain, plain
 from minitransformer.system.cores import matrix_library
 from minitransformer.system.files import naming
+from minitransformer.system.processes import Lost, Process
 from minitransformer.system.tuning import tune_process
 
 ALIGNMENT = 64  # bytes

@@ -118,6 +118,7 @@ from gradcheck.front import processes
 from gradcheck.front.signals import SIGNALS
 from minitransformer import AdamW, TinyTransformer, tune_process
 from minitransformer.system import cores
+from minitransformer.system.processes import ending
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
@@ -125,7 +126,7 @@ loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
 with processes.birth(*SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 tune_process()
-assert processes.ending(3) == "ended with status 3" and processes.ending(-15) == "was ended by SIGTERM"
+assert ending(3) == "ended with status 3" and ending(-15) == "was ended by SIGTERM"
 print(f"{loss:.2f}")
 """
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gradcheck.front import bounded
-from gradcheck.front.bounded import TOO_MANY, Bounded, Ended
+from minitransformer.system import bounded
+from minitransformer.system.bounded import TOO_MANY, Bounded, Ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has left its session is found on Linux alone")
 
@@ -184,7 +184,7 @@ def test_a_file_that_grows_without_end_is_an_error_before_the_disk_is_full(proce
 
 
 def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatch):
-    without = "import os\nfrom gradcheck.front import bounded\nbounded.FORKS = False\ndel os.fork\n"
+    without = "import os\nfrom minitransformer.system import bounded\nbounded.FORKS = False\ndel os.fork\n"
     (tmp_path / "without_fork.py").write_text(without + MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(bounded, "FORKS", False)
@@ -198,7 +198,7 @@ def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatc
 @pytest.mark.parametrize("system, forks", [("linux", True), ("darwin", False), ("win32", False)])
 def test_only_linux_forks(system, forks):
     code = f"import sys\nimport multiprocessing.connection\nsys.platform = {system!r}\n"
-    code += f"from gradcheck.front import bounded\nassert bounded.FORKS is {forks}"
+    code += f"from minitransformer.system import bounded\nassert bounded.FORKS is {forks}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -28,7 +28,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gradcheck.front.processes import GRACE, ONE_THREAD, Lost, ending, start, stop
+from gradcheck.front.processes import GRACE, ONE_THREAD
+from minitransformer.system.processes import Lost, ending, start, stop
 
 try:
     import resource
