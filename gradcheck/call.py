@@ -313,10 +313,6 @@ def is_low(value):
     return isinstance(value, (np.ndarray, np.generic)) and value.dtype.newbyteorder("=") in (np.float32, np.float16)
 
 
-def is_real(value):
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
-
-
 def describe(value):
     """Describe a value's type, such as `a list of 2` or `an array of int64`."""
     if value is None:

@@ -192,19 +192,12 @@ def run_backward(call, backward, dy, arguments):
         problem = f"backward returned {given}, expected {expected}: one for {names}{hint}"
         count = len(returned) if isinstance(returned, tuple) else 1
         data = {"given": given, "names": names, "neither": names.replace(", ", " nor to ")}
-        raise fault(call.name, Problem.of(problem, _kind_of_number(returned, count, inputs), **data))
+        kind = "gradients added" if count > len(inputs) else "gradients dropped"
+        kind = "no gradients" if returned is None else "parts of a gradient" if len(inputs) == 1 else kind
+        raise fault(call.name, Problem.of(problem, kind, **data))
     supply = iter(returned)
     pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
     return [_valid(call, argument, gradient, pairs) for argument, gradient in pairs]
-
-
-def _kind_of_number(returned, count, inputs):
-    """Return the kind of mistake if backward returns a wrong number of gradients."""
-    if returned is None:
-        return "no gradients"
-    if len(inputs) == 1:
-        return "parts of a gradient"
-    return "gradients added" if count > len(inputs) else "gradients dropped"
 
 
 def _valid(call, argument, gradient, others):

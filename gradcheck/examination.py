@@ -34,7 +34,7 @@ def examine(call, dy, terms):
     run = run_under_watch(call, dy, stream(terms.seed, "dy"))
     findings, notes = find(run, terms)
     problems = (Problem.of(run.problem),) if run.problem else ()
-    return Examination(Report(call.name, tuple(map(_summary, findings)), problems, tuple(notes)), run, findings)
+    return Examination(Report(call.name, tuple(map(summary, findings)), problems, tuple(notes)), run, findings)
 
 
 def find(run, terms):
@@ -89,7 +89,8 @@ def _judged(findings, terms, step=None):
     return findings
 
 
-def _summary(finding):
+def summary(finding):
+    """Return the ArgumentReport of a Finding."""
     verdicts, direction = finding.verdicts, finding.direction
     found = {} if direction is None else {"direction": direction[:2], "direction_oracle": direction.oracle}
     return ArgumentReport(

@@ -22,8 +22,9 @@ import numpy as np
 from gradcheck.call import Call, is_floating, parameters_of, prepared, stream
 from gradcheck.central_differences import line_along, scales_of
 from gradcheck.contract import arguments_of, run_backward, run_under_watch, with_zeros
-from gradcheck.judgement import SAMPLE
-from gradcheck.report import ArgumentReport, GradientError, Report
+from gradcheck.examination import summary
+from gradcheck.judgement import CANNOT_TELL, RIGHT, SAMPLE, WRONG, Direction, Finding, Terms
+from gradcheck.report import GradientError, Report
 
 TIMES = 256  # units of rounding
 COARSE = 0.05
@@ -144,38 +145,21 @@ def _by_differences(call, dtype, dy, seed, randomize):
 
 def _measured(run, i, epsilon, rng):
     """Compare one gradient with central differences of outputs that are rounded to `epsilon`."""
-    argument, gradient = run.arguments[i], run.gradients[i]
-    array, scales, entries = argument.array, scales_of(argument.array).ravel(), np.arange(argument.array.size)
-    found = {"name": argument.name, "label": argument.label, "shape": array.shape, "missing": run.missing[i]}
-    if array.size > SAMPLE:
-        entries = np.sort(rng.choice(array.size, SAMPLE, replace=False))
-        v = np.min(scales) * rng.standard_normal(array.shape)
-        numeric, error = _derivative(line_along(run.call, array, v), run, epsilon)
-        found["direction"] = analytic, _ = float(np.sum(gradient * v)), numeric
-        rounding = TIMES * epsilon * float(np.sum(np.abs(gradient * v)))
-        found["direction_disagrees"] = bool(abs(analytic - numeric) > 10 * error + rounding)
-    if not array.size:
-        return ArgumentReport(**found, entries=0)
-    lines = [line_along(run.call, array, scales[e], np.unravel_index(e, array.shape)) for e in entries]
-    measured = np.array([_derivative(line, run, epsilon) for line in lines]) / scales[entries, None]
-    (numeric, uncertainty), analytic = measured.T, gradient.ravel()[entries]
-    size, gap = np.max(np.abs(numeric)), np.abs(analytic - numeric)
-    tolerance = 10 * uncertainty + TIMES * epsilon * size
-    is_wrong, is_fine = gap > tolerance, tolerance <= COARSE * max(size, np.max(np.abs(analytic)))
-    worst = int(np.argmax(gap / np.maximum(tolerance, np.finfo(float).tiny)))
-    return ArgumentReport(
-        **found,
-        entries=len(entries),
-        disagree=int(np.sum(is_wrong)),
-        cannot_tell=int(np.sum(~is_wrong & ~is_fine)),
-        worst_index=tuple(int(k) for k in np.unravel_index(entries[worst], array.shape)),
-        analytic=float(analytic[worst]),
-        numeric=float(numeric[worst]),
-        worst_absolute=float(np.max(gap)),
-        worst_relative=float(np.max(gap) / (size + 1e-2)),
-        uncertainty=float(np.max(tolerance)),
-        worst_uncertainty=float(tolerance[worst]),
-    )
+    finding = Finding(run, i, Terms(max_entries=SAMPLE), rng)
+    array, scales = finding.array, finding.scales
+    if not finding.is_complete:
+        v = np.min(scales_of(array)) * rng.standard_normal(array.shape)
+        terms, (numeric, error) = finding.gradient * v, _derivative(line_along(run.call, array, v), run, epsilon)
+        is_wrong = abs(np.sum(terms) - numeric) > 10 * error + TIMES * epsilon * np.sum(np.abs(terms))
+        finding.direction = Direction(float(np.sum(terms)), numeric, verdict=WRONG if is_wrong else RIGHT)
+    lines = [line_along(run.call, array, scale, finding.index(k)) for k, scale in enumerate(scales)]
+    measured = np.array([_derivative(line, run, epsilon) for line in lines]).reshape(-1, 2) / scales[:, None]
+    finding.numeric, uncertainty = measured.T
+    size, largest = (np.max(np.abs(values), initial=0) for values in (finding.numeric, finding.analytic))
+    finding.uncertainty = tolerance = 10 * uncertainty + TIMES * epsilon * size
+    is_fine = tolerance <= COARSE * max(size, largest)
+    finding.verdicts = np.where(finding.gap > tolerance, WRONG, np.where(is_fine, RIGHT, CANNOT_TELL))
+    return summary(finding)
 
 
 def _derivative(line, run, epsilon):

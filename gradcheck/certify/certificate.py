@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, is_real, prepared, state_kept
+from gradcheck.call import Call, Differentiable, is_floating, prepared, state_kept
 from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, standing_in
 from gradcheck.certify.relations import Run
@@ -212,7 +212,8 @@ def values(calls):
     def pairs(run):
         results = []
         for call in calls:
-            inputs = [variables(run, i, x) if is_real(x) else x for i, x in enumerate(call.inputs)]
+            is_real = [is_floating(x) and x.dtype.kind == "f" for x in call.inputs]
+            inputs = [variables(run, i, x) if is_real[i] else x for i, x in enumerate(call.inputs)]
             result = call.on(inputs).evaluate()
             is_pair = isinstance(result, tuple) and len(result) == 2 and callable(result[1])
             results.append(result[:1] if is_pair else result if isinstance(result, tuple) else (result,))
