@@ -12,9 +12,11 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import io
 import os
 import sys
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -63,6 +65,15 @@ def ends_nothing():
         raise
     except BaseException as error:
         raise RuntimeError(f"{error!r} was raised, which would end the program") from error
+
+
+@contextlib.contextmanager
+def quiet():
+    """Discard the output and the warnings of user code within the `with` block."""
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def selected_cases(target):

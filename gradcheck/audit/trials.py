@@ -9,7 +9,6 @@ certificate is refused. A certificate (gradcheck/certify) proves the gradients r
 
 import contextlib
 import gc
-import io
 import itertools
 import os
 import signal
@@ -17,7 +16,6 @@ import sys
 import threading
 import time
 import types
-import warnings
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,7 +23,7 @@ from importlib import import_module
 import numpy as np
 
 from gradcheck.audit.observing import is_same, lines_run, observe, real_path
-from gradcheck.cases import check_case, ends_nothing, load_cases
+from gradcheck.cases import check_case, ends_nothing, load_cases, quiet
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
 from gradcheck.front.processes import Workers
@@ -230,15 +228,6 @@ def _begin(trials, target, modules, mutants, command):
 
 def _tried(i):
     return _tries(i)
-
-
-@contextlib.contextmanager
-def quiet():
-    """Discard the output and the warnings of user code within the `with` block."""
-    nowhere = io.StringIO()
-    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextlib.contextmanager

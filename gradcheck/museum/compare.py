@@ -7,12 +7,11 @@ f(*inputs) returns (y, backward). A checker that raises an exception does not ac
 import contextlib
 import functools
 import importlib.util
-import io
 import time
-import warnings
 
 import numpy as np
 
+from gradcheck.cases import quiet
 from gradcheck.checking import check
 from gradcheck.front.exits import OK, Parser
 from gradcheck.front.streams import show
@@ -120,13 +119,9 @@ def cases():
 def is_accepted(adapter, function, inputs):
     """Return True if a checker accepts a gradient. Its output is discarded and its random numbers are fixed."""
     np.random.seed(0)  # noqa: NPY002 (autograd draws from it)
-    nowhere = io.StringIO()
-    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return bool(adapter(function, [x.copy() for x in inputs]))
-        except Exception:
-            return False
+    with quiet(), contextlib.suppress(Exception):
+        return bool(adapter(function, [x.copy() for x in inputs]))
+    return False
 
 
 def compare_parser():
