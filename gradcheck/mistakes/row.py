@@ -179,7 +179,8 @@ def rows_of(table: str) -> list[Row]:
             named, *pairs = line.split(" | ")
             kind, sentence = named.split(": ", 1)
             for code, _, given in (pair.partition("; ") for pair in pairs):
+                right, wrong = code.split(" → ")
                 options = dict(option.split("=") for option in given.split())
                 rank = int(options.pop("rank", "1"))
-                found.append(mistake(kind, *code.split(" → "), sentence, rank=rank, **options))
+                found.append(mistake(kind, right, wrong, sentence, rank=rank, **options))
     return found
