@@ -76,30 +76,22 @@ def random_sequences_twice(rng, longest: int, rows: int) -> list:
 
 
 def previous_token_score(weights):
-    """Return the mean attention (...) to the previous position.
-
-    `weights` is (..., T, T). Raises ValueError if T < 2.
-    """
+    """Return the mean attention (...) to the previous position, for weights (..., T, T) with T ≥ 2."""
     check_int("the number of positions", weights.shape[-1], minimum=2)
     return np.diagonal(weights, offset=-1, axis1=-2, axis2=-1).mean(axis=-1)
 
 
 def duplicate_token_score(weights, ids):
-    """Return the mean attention (...) to earlier occurrences of the query's token.
+    """Return the mean attention (...) of weights (..., T, T) to earlier occurrences of the query's token in ids (T,).
 
-    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
-    if there are no such queries.
+    Only queries whose token has occurred before are counted. Raises ValueError if there are no such queries.
     """
     ids = np.asarray(ids)
     return mean_weight_on(np.tril(ids[:, None] == ids[None, :], k=-1), weights)
 
 
 def induction_score(weights, ids):
-    """Return the mean attention (...) to tokens that followed the same token before.
-
-    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
-    if there are no such queries.
-    """
+    """Return the mean attention (...) to tokens that followed the query's token before. See duplicate_token_score."""
     return mean_weight_on(induction_targets(ids), weights)
 
 

@@ -71,9 +71,7 @@ def site(name: str, position=None, head=None):
 
 
 def patch_effects(model, clean, corrupted, patches, metric):
-    """Return the effects (1) of P patches as an array (P,).
-
-    The model is run once for each patch.
+    """Return the effects (1) of P patches as an array (P,). The model is run once for each patch.
 
     clean, corrupted   ids (T,)
     patches            P dictionaries {name of an activation: index}, with indices as from `site`, or ... for the whole
@@ -101,10 +99,7 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric (P,) of ids (T,) under each patch.
-
-    `values` is {name: clean activation}.
-    """
+    """Return the metric (P,) of ids (T,) under each patch. `values` is {name: clean activation}."""
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):

@@ -128,13 +128,9 @@ def answer_ids(lm, clean, corrupted, answers) -> list[int]:
 
 def map_lines(maps: PatchingMaps):
     yield f"logit of {shown(maps.answer)!r} minus logit of {shown(maps.other)!r}"
-    prompts = (
-        ("clean", maps.clean_metric, maps.clean_tokens),
-        ("corrupted", maps.corrupted_metric, maps.corrupted_tokens),
-    )
-    yield from table(
-        [(name, f"{metric:+.3f}", " ".join(map(shown, tokens))) for name, metric, tokens in prompts], "<><"
-    )
+    clean, corrupted = (" ".join(map(shown, tokens)) for tokens in (maps.clean_tokens, maps.corrupted_tokens))
+    metrics = f"{maps.clean_metric:+.3f}", f"{maps.corrupted_metric:+.3f}"
+    yield from table([("clean", metrics[0], clean), ("corrupted", metrics[1], corrupted)], "<><")
     yield ""
     rows: list[tuple] = [("fraction of the difference restored by one clean activation", "effect", "estimate")]
     for name, effects in maps.effects.items():

@@ -89,10 +89,7 @@ def logit_weights(model, token, against, dtype):
 
 
 def residual_parts(model, ids):
-    """Return the names and the values (N, C) of the parts of the stream.
-
-    The parts add up to the stream before the final norm, at the last position.
-    """
+    """Return the names and the values (N, C) of the parts that add up to the stream at the last position."""
     tables = {"token": "embedding"}
     if model.positional_embedding is not None:
         tables["position"] = "positional_embedding"
@@ -108,10 +105,7 @@ def residual_parts(model, ids):
 
 
 def head_output(attention, heads, head: int):
-    """Map the output of one head through w_o, without the bias, to an array (T, C).
-
-    `heads` (H, T, D) contains the outputs of all heads.
-    """
+    """Map one of the outputs of all heads (H, T, D) through w_o, without the bias, to an array (T, C)."""
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
     return attention.w_o(merge(alone))[0] - output_bias(attention, heads)
@@ -126,8 +120,4 @@ def frozen_norm(norm, x):
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias
     growth = (y @ y) / (backward_at_zero(y) @ x) if y.any() else 1.0  # r(x) / r(0)
-
-    def transposed(d):
-        return growth * backward_at_zero(d)
-
-    return transposed, bias
+    return lambda d: growth * backward_at_zero(d), bias

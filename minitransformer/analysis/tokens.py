@@ -2,10 +2,7 @@
 
 
 def token_strings(tokenizer, ids) -> list[str]:
-    """Return the text of each id.
-
-    Incomplete UTF-8 is written with escapes such as \\xe2, and an id outside the tokenizer's vocabulary as "<id>".
-    """
+    """Return the text of each id, with escapes for incomplete UTF-8, and "<id>" for an id that has no text."""
 
     def string_of(i):
         if i >= tokenizer.vocab_size:

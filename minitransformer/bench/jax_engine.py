@@ -23,9 +23,7 @@ class JaxEngine:
 
     def __init__(self, config, seed: int = 0):
         self.config = config
-        self.parameters = {
-            name: jnp.asarray(parameter.data) for name, parameter in Transformer(config, seed).named_parameters()
-        }
+        self.parameters = {name: jnp.asarray(p.data) for name, p in Transformer(config, seed).named_parameters()}
         zeros = {name: jnp.zeros_like(array) for name, array in self.parameters.items()}
         self.moments, self.steps = (zeros, zeros), 0
         self.compiled_step = jax.jit(partial(training_step, config))
@@ -33,9 +31,8 @@ class JaxEngine:
 
     def training_step(self, ids, targets) -> float:
         self.steps += 1
-        loss, self.parameters, self.moments = self.compiled_step(
-            self.parameters, self.moments, self.steps, ids, targets
-        )
+        results = self.compiled_step(self.parameters, self.moments, self.steps, ids, targets)
+        loss, self.parameters, self.moments = results
         return float(loss)
 
     def stream(self, ids, n: int):

@@ -40,9 +40,9 @@ def machine_line(results: dict) -> str:
     return f"{results['processor']}; {threads}; Python {results['python']}, {versions}; float32"
 
 
-def ruled(header: str, rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table with a rule below its header of names joined by "|". Leave out empty columns."""
-    columns = [column for column in zip(header.split("|"), *rows, strict=True) if any(column[1:])]
+def ruled(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Return the lines of a table with a rule below its header. Leave out columns in which every cell is empty."""
+    columns = [column for column in zip(header, *rows, strict=True) if any(column[1:])]
     columns = [(name, "─" * max(map(len, (name, *cells))), *cells) for name, *cells in columns]
     return table(zip(*columns, strict=True), "<<>", indent=0)
 
@@ -97,7 +97,7 @@ def comparison_lines(results: dict) -> list[str]:
             if key in measured
         ]
         if rows:
-            header = "|".join(["size", "runs on", "ms", "quartiles", *columns, "ratio", "95 %"])
+            header = ["size", "runs on", "ms", "quartiles", *columns, "ratio", "95 %"]
             lines += [title, "", *ruled(header, rows), "", *notes.format(**limits).splitlines()]
             lines += ratio_lines(results) if key == "step" else []
             lines += [""]

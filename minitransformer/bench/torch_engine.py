@@ -17,7 +17,6 @@ class TorchEngine:
 
     def __init__(self, config, seed: int = 0, *, fused: bool = False, compiled: bool = False):
         self.model = TorchTransformer(Transformer(config, seed))
-        self.is_compiled = compiled
         self.mean_loss = torch.compile(self.model) if compiled else self.model
         settings = {"fused": True} if fused else {}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, **settings)
@@ -35,9 +34,9 @@ class TorchEngine:
         caches = self.model.new_caches()
         new, start = torch.from_numpy(ids)[None], 0
         for _ in range(n):
-            logits = self.model.last_logits(new, caches, start)
+            hidden = self.model.hidden(new, caches, start)
             start += new.shape[-1]
-            new = logits.argmax()[None, None]
+            new = self.model.head(hidden[0, -1]).argmax()[None, None]
             yield int(new)
 
     def restart_replicas(self):

@@ -89,10 +89,6 @@ class TorchTransformer(nn.Module):
         logits = self.head(self.hidden(ids))
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
-    def last_logits(self, ids, caches, start):
-        """Return the logits (V,) after the last of ids (1, T). The first id has the position `start`."""
-        return self.head(self.hidden(ids, caches, start)[0, -1])
-
     def new_caches(self):
         """Return empty buffers (keys, values) for each block, for one sequence."""
         shape = 1, self.config.kv_heads, self.config.context, self.config.head_width

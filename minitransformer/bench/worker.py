@@ -24,9 +24,8 @@ PATIENCE = 10.0  # seconds to wait for the end of a process
 OURS, ENGINE = "minitransformer", "engine"
 # {engine of this package without replicas: environment variables of its process}
 BARE = {ENGINE: {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
-TORCH = {"torch": {}, "torch-fused": {"fused": True}, "torch-compile": {"fused": True, "compiled": True}}
 JAX = "jax"
-FRAMEWORKS = (*TORCH, JAX)
+FRAMEWORKS = ("torch", "torch-fused", "torch-compile", JAX)
 ABOUT = {
     OURS: "this package, with replicas in several processes, as in train",
     ENGINE: "this package in one process",
@@ -43,11 +42,7 @@ class EngineError(ChildProcessError):
 
 
 class EngineProcess(Process):
-    """An engine in a separate process, which runs during a `with` block:
-
-    with EngineProcess("torch", threads=2) as engine:
-        answer = engine.ask("steps", seconds=1.0)
-    """
+    """An engine in a separate process, which runs during a `with` block."""
 
     def __init__(self, engine: str, threads: int):
         self.engine = engine
@@ -56,11 +51,7 @@ class EngineProcess(Process):
         super().__init__(Worker, engine, variables=variables, patience=PATIENCE)
 
     def ask(self, question: str, **arguments):
-        """Call the Worker method `question` in the engine's process and return its result.
-
-        Raises EngineError if the method raises an exception or the process ends, and MissingExtra if the engine's
-        library is not installed.
-        """
+        """Call the Worker method `question` in the engine's process. Raises EngineError or MissingExtra if it fails."""
         try:
             return super().ask(question, **arguments)
         except MissingExtra:
@@ -155,4 +146,4 @@ def build(name: str, config, seed: int):
         return JaxEngine(config, seed)
     from minitransformer.bench.torch_engine import TorchEngine
 
-    return TorchEngine(config, seed, **TORCH[name])
+    return TorchEngine(config, seed, fused=name != "torch", compiled=name == "torch-compile")

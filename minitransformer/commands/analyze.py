@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gradcheck.front.streams import show
 from minitransformer.commands.generate import prompt_of
-from minitransformer.commands.options import load_model, model_argument, option, switch
-from minitransformer.system.files import require_file_path
+from minitransformer.commands.options import load_model, model_argument, option, refuse_without, switch
+from minitransformer.system.files import require_file_path, write_atomically
 from minitransformer.system.narrator import Narrator
 
 HELP = "write a page that shows how a model predicts a text: attention, logit lens, contributions, ablations"
@@ -47,26 +47,20 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     from minitransformer.analysis import patch_prompts
-    from minitransformer.analysis.page import page_findings, write_page
+    from minitransformer.analysis.page import page_findings, render_page
 
-    if arguments.answers is not None and arguments.against is None:
-        raise ValueError("--answers can only be used together with --against")
+    refuse_without(arguments.against is not None, "--against", answers=arguments.answers)
     if not arguments.json:
         require_file_path(arguments.out)
     lm = load_model(arguments.model)
     text = prompt_of(arguments.text)
-    patching = None
-    if arguments.against is not None:
-        answers = None if arguments.answers is None else tuple(arguments.answers)
-        patching = patch_prompts(lm, text, arguments.against, answers)
-    options = {"last": arguments.last, "patching": patching}
+    patching = None if arguments.against is None else patch_prompts(lm, text, arguments.against, arguments.answers)
     with Narrator(arguments.quiet).progress("explaining", "tokens") as progress:
-        if arguments.json:
-            findings = page_findings(lm, text, progress=progress, **options)
-        else:
-            write_page(lm, text, arguments.out, progress=progress, **options)
+        findings = page_findings(lm, text, last=arguments.last, patching=patching, progress=progress)
     if arguments.json:
         show(json.dumps(findings))
     else:
+        page = render_page(findings, text).encode("utf-8")
+        write_atomically(arguments.out, lambda file: file.write(page))
         Narrator().say(f"{arguments.out}: open it in a browser")
     return 0

@@ -38,9 +38,8 @@ the equation or the gradient.
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="Python file with your functions (default: the textbook)"
-    )
+    words = "Python file with your functions (default: the textbook)"
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help=words)
     out_option(parser, "book", "folder for the pages")
     switch(parser, "--pdf", "also print each page to a PDF with Chromium or Chrome")
     switch(parser, "--quiet", "print only the path of the page, and errors")

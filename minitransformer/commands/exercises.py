@@ -81,11 +81,11 @@ def where(arguments) -> int:
     verdicts = verdicts_of(folder)
     todo = [verdict for verdict in verdicts if not verdict.is_solved]
     show(f"{len(verdicts) - len(todo)} of {len(verdicts)} solved in {folder}")
-    if not todo:
-        show(f"All of them. `{learn('run')}` trains a model with your functions in it.")
-    else:
+    if todo:
         name = todo[0].name
         show(f"next: {folder / name}.py ({todo[0].status}), then: {checking(name, folder)}")
+    else:
+        show(f"All of them. `{learn('run')}` trains a model with your functions in it.")
     return 0
 
 
@@ -155,10 +155,7 @@ def run(arguments) -> int:
 
 
 def collect(arguments) -> int:
-    """Grade submissions, and write or print the marks.
-
-    After Ctrl-C, the marks of the submissions graded so far are written.
-    """
+    """Grade submissions, and write or print the marks, after Ctrl-C those of the submissions graded so far."""
     from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
 
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
@@ -193,7 +190,6 @@ def collect(arguments) -> int:
 
 
 def derive(arguments) -> int:
-    """Write the file of a derivation, or judge one. Return 1 if a judged file is incomplete or wrong, otherwise 0."""
     if arguments.check is not None:
         return judge(arguments.check, as_json=arguments.json)
     if arguments.json:
@@ -264,10 +260,7 @@ def show_verdict(grader, folder, name) -> bool:
 
 
 def folded(text) -> str:
-    """Wrap lines to the width of the terminal. Return the text unchanged if there is no terminal.
-
-    Continuation lines are indented to the column in which the text of the first line begins.
-    """
+    """Wrap lines to the width of the terminal, if there is one, and indent what follows to the text of the first."""
     if not sys.stdout.isatty():
         return text
     width, lines = max(shutil.get_terminal_size().columns, 40), []

@@ -82,9 +82,8 @@ def add_arguments(parser) -> None:
     which = group.add_mutually_exclusive_group()
     option(which, "--last-blocks", "number of last blocks to train (default: 2)", metavar="N", type=int)
     option(which, "--lora", "rank of low-rank adapters, merged at the end", metavar="RANK", type=int)
-    option(
-        group, "--alpha", f"with --lora: scale of the adapters (default: {LowRank.alpha:g})", metavar="X", type=float
-    )
+    words = f"with --lora: scale of the adapters (default: {LowRank.alpha:g})"
+    option(group, "--alpha", words, metavar="X", type=float)
     words = f"with --lora: names of the linear layers to adapt (default: {' '.join(LowRank.targets)})"
     several(group, "--adapt", words, "NAME")
 
@@ -176,10 +175,8 @@ def on_pairs(lm, about, settings, arguments, narrator):
             held_out = float(held_out)
         except ValueError:  # a file
             narrator.say(f"evaluating on {held_out}")
-    keywords = run_keywords(arguments, about) | vars(settings)
-    return fine_tune_for_safety(
-        lm, about["data"], held_out=held_out, general_text=general, prompts=about["prompts"], **keywords
-    )
+    keywords = {"held_out": held_out, "general_text": general, "prompts": about["prompts"]}
+    return fine_tune_for_safety(lm, about["data"], **keywords, **run_keywords(arguments, about), **vars(settings))
 
 
 def on_text(lm, about, settings, arguments, narrator) -> str:

@@ -1,5 +1,6 @@
 """`minitransformer generate`: the continuation of a prompt."""
 
+import io
 import sys
 import time
 import warnings
@@ -10,6 +11,7 @@ import numpy as np
 from gradcheck.front.streams import say, show, show_to_the_letter
 from minitransformer.commands.options import MODEL, load_model, option, seed_option, switch
 from minitransformer.system.cores import decoding
+from minitransformer.text.corpora import decode_utf8
 
 HELP = "write text with a model"
 
@@ -31,10 +33,9 @@ LONGEST_PROMPT = 1 << 24  # bytes
 
 def add_arguments(parser) -> None:
     option(parser, "--model", MODEL, metavar="MODEL", required=True)
-    words = (
-        "text to continue, or - for standard input without its last line break (default: a line break, or the first "
-    )
-    option(parser, "--prompt", words + "token of a vocabulary without it)", metavar="TEXT")
+    default = "a line break, or the first token of a vocabulary without it"
+    words = f"text to continue, or - for standard input without its last line break (default: {default})"
+    option(parser, "--prompt", words, metavar="TEXT")
     option(parser, "--max-new-tokens", "largest number of new tokens", 200, "N")
     option(parser, "--samples", "number of texts", 1, "N", limits={"minimum": 1})
     seed_option(parser, "the random choices")
@@ -54,10 +55,8 @@ def run(arguments) -> int:
     prompt = default_prompt(lm) if arguments.prompt is None else prompt_of(arguments.prompt)
     tokens, context = len(lm.encode(prompt)), lm.model.config.context
     if tokens > context:
-        warnings.warn(
-            f"the prompt has {tokens} tokens, of which the model sees only the last {context}, its context",
-            stacklevel=2,
-        )
+        seen = f"of which the model sees only the last {context}, its context"
+        warnings.warn(f"the prompt has {tokens} tokens, {seen}", stacklevel=2)
     settings = {
         "temperature": 0 if arguments.greedy else arguments.temperature,
         "top_k": arguments.top_k,
@@ -111,13 +110,7 @@ def decoded(data: bytes, longest: int, where: str = "standard input") -> str:
     """Decode at most `longest` bytes of UTF-8 from standard input, without the last line break."""
     if len(data) > longest:
         raise ValueError(f"{where}: must have at most {longest:,} bytes, but has more")
-    try:
-        return data.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        byte = data[error.start]
-        raise ValueError(
-            f"{where}: expected UTF-8 text, found the byte 0x{byte:02x} at position {error.start}"
-        ) from None
+    return "".join(decode_utf8(io.BytesIO(data), where)).removesuffix("\n")
 
 
 def say_rate(tokens: int, seconds: float) -> None:

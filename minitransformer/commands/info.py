@@ -40,7 +40,6 @@ def run(arguments) -> int:
 
 
 def installation_facts() -> dict:
-    """Return the versions, the threads, and for each function with a twin the form in use, "twin" or "textbook"."""
     forms = {f"{function.__module__}.{function.__name__}": form for function, form in forms_in_use().items()}
     return {"minitransformer": __version__, **environment(), "twins": forms}
 

@@ -1,6 +1,7 @@
 """`minitransformer learn`: exercises in writing backward passes, graded line by line. exercises.py has the verbs."""
 
 from argparse import SUPPRESS
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -118,14 +119,8 @@ def start_options(parser) -> None:
     out_option(parser, "learn", "directory of the exercises")
 
 
-def check_options(parser) -> None:
-    words = "name of an exercise (default: all begun exercises)"
-    parser.add_argument("name", nargs="?", metavar="NAME", help=words)
-    folder_option(parser)
-
-
-def hint_options(parser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="name of an exercise (default: the next)")
+def name_and_folder(parser, default: str) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help=f"name of an exercise (default: {default})")
     folder_option(parser)
 
 
@@ -167,8 +162,11 @@ def derive_options(parser) -> None:
 # {verb: (summary, options)}
 VERBS = {
     "start": ("write the exercises, and keep existing files", start_options),
-    "check": ("grade the exercises, and name the wrong lines", check_options),
-    "hint": ("print a hint that becomes more detailed each time, but not the answer", hint_options),
+    "check": ("grade the exercises, and name the wrong lines", partial(name_and_folder, default="all begun exercises")),
+    "hint": (
+        "print a hint that becomes more detailed each time, but not the answer",
+        partial(name_and_folder, default="the next"),
+    ),
     "watch": ("grade each saved file, until Ctrl-C", folder_option),
     "progress": ("print a map of the model and a table of the exercises", folder_option),
     "run": ("train a small model with your functions, and print its text", run_options),
@@ -179,12 +177,8 @@ VERBS = {
 
 
 def run(arguments) -> int:
-    """Run the verb. Without a verb, show the progress.
-
-    The verbs are imported here, because importing the exercises takes a noticeable time.
-    """
     if arguments.folder is not None and arguments.verb in ("start", "collect", "handout", "derive"):
         raise ValueError(f"{arguments.verb} has no option --in: see learn {arguments.verb} --help")
-    verbs = import_module("minitransformer.commands.exercises")
+    verbs = import_module("minitransformer.commands.exercises")  # here, because it takes a noticeable time
     with plain():  # the textbook itself, which the exercises are cut from
         return getattr(verbs, arguments.verb or "where")(arguments)

@@ -7,7 +7,7 @@ from pathlib import Path
 from gradcheck.front.program import started_as
 from gradcheck.front.streams import show, show_to_the_letter
 from gradcheck.front.tables import table
-from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
+from minitransformer.commands.options import PROCESSES, option, out_option, refuse_without, seed_option, switch
 from minitransformer.commands.resuming import when_interrupted
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
 from minitransformer.system.files import write_json
@@ -62,9 +62,7 @@ def run(arguments) -> int:
 
     if arguments.all and arguments.name is not None:
         raise ValueError(f"--all and {arguments.name} cannot be used together")
-    for name, given in (("--predict", arguments.predict), ("--from", arguments.folder)):
-        if given is not None and arguments.name is None:
-            raise ValueError(f"{name} can only be used together with NAME")
+    refuse_without(arguments.name is not None, "NAME", **{"predict": arguments.predict, "from": arguments.folder})
     if arguments.name is None and not arguments.all:
         rows = [("name", "the belief", "about")]
         rows += [(one.name, one.belief, f"{one.seconds} s") for one in experiments()]

@@ -9,14 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gradcheck.front.streams import show_to_the_letter
-from minitransformer.commands.options import (
-    add_fields,
-    given_fields,
-    option,
-    refuse_without,
-    run_options,
-    several,
-)
+from minitransformer.commands.options import add_fields, given_fields, option, refuse_without, run_options, several
 from minitransformer.commands.resuming import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel, described_model, model_file
@@ -33,7 +26,6 @@ from minitransformer.text import (
     chunks_of,
     default_corpus,
     kept_corpus,
-    load_tokenizer,
     reported,
 )
 from minitransformer.training import MODEL_FILE, Settings, pretrain
@@ -108,9 +100,8 @@ def add_arguments(parser) -> None:
     add_fields(model, Config, ("d_ff", "n_kv_heads", "d_head", "norm", "feed_forward", "positions"))
     no = {"action": "store_false", "default": argparse.SUPPRESS}
     model.add_argument("--no-bias", dest="bias", help="use linear layers without biases", **no)
-    model.add_argument(
-        "--untied", dest="tie_embeddings", help="use an unembedding that is separate from the embedding", **no
-    )
+    words = "use an unembedding that is separate from the embedding"
+    model.add_argument("--untied", dest="tie_embeddings", help=words, **no)
     add_fields(model, Config, ("dropout", "dtype"))
 
     training = parser.add_argument_group("training")
@@ -219,7 +210,7 @@ def tokenizer_in(path) -> Tokenizer:
 
     path = Path(path)
     if path.suffix == ".json":
-        return load_tokenizer(path)
+        return Tokenizer.load(path)
     if path.is_dir() and not (path / MODEL_FILE).exists():
         if (tokenizer := tokenizer_from_folder(path)) is None:
             raise ArchiveError(f"{path}: the folder contains neither {MODEL_FILE} nor a tokenizer")

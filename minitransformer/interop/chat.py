@@ -23,7 +23,6 @@ from minitransformer.language_model import LanguageModel
 from minitransformer.system.cores import decoding
 from minitransformer.system.extras import require
 from minitransformer.text.byte import without_surrogates
-from minitransformer.text.tokenizer import concatenate
 
 PRIVATE_USE = range(0xF0000, 0xFFFFE)  # code points to which Unicode assigns no meaning
 
@@ -65,19 +64,17 @@ def encode_chat(tokenizer, messages, add_generation_prompt=True):
     character that no message contains.
     """
     check_messages(tokenizer, messages)
-    contents = ["".join(without_surrogates([message["content"]])) for message in messages]
-    pieces = [tokenizer.split_at_special_tokens(content) for content in contents]  # every second one is a special token
-    taken = set("".join(contents))
-    free = (chr(point) for point in PRIVATE_USE if chr(point) not in taken)
-    stand_in = dict(zip(sorted({special for some in pieces for special in some[1::2]}), free, strict=False))
+    taken = set().union(*(message["content"] for message in messages))
+    free = [chr(point) for point in PRIVATE_USE if chr(point) not in taken]
+    stand_in = dict(zip(tokenizer.special_tokens, free, strict=False))
     shown = str.maketrans({character: text for text, character in stand_in.items()})
-    hidden = ["".join(stand_in[p] if i % 2 else p for i, p in enumerate(some)) for some in pieces]
-    harmless = [{**message, "content": content} for message, content in zip(messages, hidden, strict=True)]
+    harmless = []
+    for message in messages:
+        pieces = tokenizer.split_at_special_tokens("".join(without_surrogates([message["content"]])))
+        content = "".join(stand_in[piece] if i % 2 else piece for i, piece in enumerate(pieces))  # odd: special tokens
+        harmless.append({**message, "content": content})
     written = tokenizer.split_at_special_tokens(render_chat(tokenizer, harmless, add_generation_prompt))
-    return concatenate(
-        np.array([tokenizer.special_tokens[piece]]) if i % 2 else tokenizer.encode(piece.translate(shown))
-        for i, piece in enumerate(written)
-    )
+    return tokenizer.joined_ids(written, lambda piece: tokenizer.encode(piece.translate(shown)))
 
 
 class Conversation:
@@ -144,27 +141,15 @@ class Conversation:
     def answer_ids(self, ids, max_new_tokens):
         """Yield the ids of the answer, except the id that ends the turn."""
         tokenizer, context = self.lm.tokenizer, self.lm.model.config.context
-        self.cache.truncate(common_length(self.read, ids[:-1]))
+        common = min(len(self.read), len(ids) - 1)
+        differs = np.asarray(self.read[:common]) != np.asarray(ids[:common])
+        self.cache.truncate(int(differs.argmax()) if differs.any() else common)
         self.read = self.read[: self.cache.length]
-        following = stream(
-            self.lm.model,
-            ids,
-            min(max_new_tokens, context - len(ids)),
-            stop=tokenizer.end_ids,
-            vocab_size=tokenizer.vocab_size,
-            cache=self.cache,
-            **self.settings,
-        )
-        new = []
-        for i in following:
+        new, most = [], min(max_new_tokens, context - len(ids))
+        settings = {"stop": tokenizer.end_ids, "vocab_size": tokenizer.vocab_size, "cache": self.cache, **self.settings}
+        for i in stream(self.lm.model, ids, most, **settings):
             self.read = [*ids, *new]
             new.append(int(i))
             self.generated += 1
             if i not in tokenizer.end_ids:
                 yield i
-
-
-def common_length(one, other) -> int:
-    length = min(len(one), len(other))
-    same = np.asarray(one[:length]) == np.asarray(other[:length])
-    return length if same.all() else int(same.argmin())

@@ -51,11 +51,7 @@ END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|
 
 
 def tokenizer_from_folder(path):
-    """Return the tokenizer in a folder of the Hugging Face layout, or None. Raises OSError or ArchiveError.
-
-    The tokenizer is read from tokenizer.json if that exists, otherwise from GPT-2's two files vocab.json and
-    merges.txt.
-    """
+    """Return the tokenizer in a folder of the Hugging Face layout, or None. Raises OSError or ArchiveError."""
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
     if (folder / TOKENIZER_FILE).exists():

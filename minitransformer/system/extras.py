@@ -32,10 +32,7 @@ def require(package: str, *, otherwise: str = "", extra: str = "app", load: bool
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs the packages of an extra.
-
-    It installs from the clone of the repository, because no package index has this package, or names the packages.
-    """
+    """Return the command that installs an extra from the clone, or its packages: no index has this package."""
     if (CLONE / "setup.cfg").is_file():
         folder = "." if Path(os.path.realpath(".")) == CLONE else str(CLONE)
         return f"{started_as('pip')} install -e {shlex.quote(f'{folder}[{extra}]')}"

@@ -12,12 +12,11 @@ from minitransformer.text.patterns import (
     Pattern,
     PatternTokenizer,
     accuracy,
-    pattern_batch,
     right_rows,
     spell,
 )
 from minitransformer.text.pretrained import PretrainedTokenizer
-from minitransformer.text.tokenizer import NoTokenizer, Tokenizer, load_tokenizer, tokenizer_from_dict
+from minitransformer.text.tokenizer import NoTokenizer, Tokenizer, tokenizer_from_dict
 
 __all__ = [
     "chunks_of",
@@ -28,7 +27,6 @@ __all__ = [
     "PretrainedTokenizer",
     "NoTokenizer",
     "PatternTokenizer",
-    "load_tokenizer",
     "tokenizer_from_dict",
     "DEFAULT_CORPUS",
     "Corpus",
@@ -44,7 +42,6 @@ __all__ = [
     "PATTERNS",
     "Pattern",
     "accuracy",
-    "pattern_batch",
     "right_rows",
     "spell",
 ]

@@ -30,7 +30,7 @@ from minitransformer.text.chunks import chunks_of
 from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, read_merges, spell, token_bytes, unspell
 from minitransformer.text.merging import WordCache
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
-from minitransformer.text.tokenizer import ROLES, concatenate, read_json, stored
+from minitransformer.text.tokenizer import ROLES, read_json, stored
 
 
 class BPETokenizer(ByteLevelTokenizer):
@@ -133,9 +133,7 @@ class BPETokenizer(ByteLevelTokenizer):
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, not {type(text).__name__}")
         pieces = self.split_at_special_tokens("".join(without_surrogates([text])))
-        return concatenate(
-            np.array([self.special_tokens[piece]]) if i % 2 else self.encode(piece) for i, piece in enumerate(pieces)
-        )
+        return self.joined_ids(pieces, self.encode)
 
     def _encode_escaped(self, chunks):
         return super()._encode_escaped(whole_words(chunks, self.splitting))

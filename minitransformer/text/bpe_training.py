@@ -58,13 +58,9 @@ def count_words(pieces, splitting):
 
 
 def learn_merges(words, vocab_size, progress=None):
-    """Learn merges until there are `vocab_size` tokens, or no pair is left.
+    """Return (tokens, merges) with `vocab_size` tokens, or fewer if no pair is left. See BPETokenizer.train.
 
-    words      pairs (word, count), one for each different word: the word as bytes, and its frequency
-    progress   called as progress(tokens so far, vocab_size) after each merge
-
-    Returns (tokens, merges). tokens is a list of bytes in which token i has id i and the first 256 are the single bytes
-    in order. merges is a list of pairs of bytes, in the order in which they were learned.
+    `words` are pairs (word, count), one for each different word: the word as bytes, and its frequency.
     """
     tokens = [bytes([byte]) for byte in range(256)]
     merges = []

@@ -13,7 +13,7 @@ of bytes: it may contain half of a UTF-16 pair, a *lone surrogate* such as "\\ud
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,6 +83,11 @@ class ByteLevelTokenizer(Tokenizer):
         """Split a text into a list in which ordinary text (possibly empty) and special tokens alternate."""
         longest_first = sorted(self.special_tokens, key=len, reverse=True)
         return re.split(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})", text)
+
+    def joined_ids(self, pieces: list[str], encode: Callable[[str], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return the ids of the pieces of split_at_special_tokens. `encode` encodes ordinary text."""
+        ids = [np.array([self.special_tokens[piece]]) if i % 2 else encode(piece) for i, piece in enumerate(pieces)]
+        return concatenate(ids)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield the text of `ids` in pieces. Each character is yielded when its last byte has been read."""

@@ -21,7 +21,7 @@ A row consists of a task, a prompt and an answer. Targets that cannot be predict
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,27 +146,6 @@ _ALL = [
     Pattern("add", f"add two to four numbers modulo {MODULUS}", add_rows, 1, 3, shortest=2, longest=4),
 ]
 PATTERNS = {pattern.name: pattern for pattern in _ALL}
-
-
-def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(_ALL), longest=None):
-    """Draw a batch of tasks with random patterns and lengths as (inputs, targets), each (batch_size, context) int64.
-
-    Rows are padded on the right with PAD and IGNORE_INDEX. `longest` limits the length, but not below a pattern's
-    shortest one. Raises ValueError if a pattern does not fit in `context`.
-    """
-    patterns = list(patterns)
-    limits = [pattern.longest_within(context) for pattern in patterns]
-    if longest is not None:
-        limits = [max(pattern.shortest, min(longest, limit)) for pattern, limit in zip(patterns, limits, strict=True)]
-    inputs = np.full((batch_size, context), PAD)
-    targets = np.full((batch_size, context), IGNORE_INDEX)
-    for row in range(batch_size):
-        which = rng.integers(len(patterns))
-        length = rng.integers(patterns[which].shortest, limits[which] + 1)
-        x, y = patterns[which].sample(rng, 1, length)
-        inputs[row, : x.shape[1]] = x[0]
-        targets[row, : y.shape[1]] = y[0]
-    return inputs, targets
 
 
 def right_rows(predicted, targets):

@@ -6,6 +6,7 @@ did. bpe.py shows the algorithm in a readable form. Decoding needs only the byte
 """
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,10 @@ import numpy as np
 from minitransformer.system.extras import require
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.gpt2_files import in_order_of_id, token_bytes
+from minitransformer.text.splitting import EXPRESSIONS
 from minitransformer.text.tokenizer import ROLES
 
-LLAMA3_EXPRESSION = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+CLASSES = {"L": r"\p{L}", "N": r"\p{N}", "S": r"\s"}  # the classes in splitting.EXPRESSIONS
 
 
 class PretrainedTokenizer(ByteLevelTokenizer):
@@ -82,11 +81,8 @@ def library_of(content: dict[str, Any]):
 def byte_level_bpe(spelled, merges, special, splitting: str, ignore_merges: bool = False):
     """Return a `tokenizers.Tokenizer` for byte-pair encoding. Raises ValueError if its parts are inconsistent.
 
-    spelled         tokens in order of id, in GPT-2's alphabet
-    merges          pairs of tokens, each joined by a space
-    special         texts of the special tokens, which are among the tokens
-    splitting       rule of splitting.py
-    ignore_merges   see BPETokenizer
+    `spelled` are the tokens in order of id, `merges` are pairs of them joined by a space, and `special` are the texts
+    of the special ones. The rest is as in BPETokenizer.
     """
     require("tokenizers", extra="interop")
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers as steps
@@ -101,7 +97,7 @@ def byte_level_bpe(spelled, merges, special, splitting: str, ignore_merges: bool
     before: dict[str, list] = {
         "gpt2": [],
         "smollm2": [steps.Digits(True)],
-        "llama3": [steps.Split(Regex(LLAMA3_EXPRESSION), "isolated")],
+        "llama3": [steps.Split(Regex(re.sub("[LNS]", lambda m: CLASSES[m[0]], EXPRESSIONS["llama3"])), "isolated")],
     }
     to_bytes = steps.ByteLevel(add_prefix_space=False, use_regex=splitting != "llama3")
     library.pre_tokenizer = steps.Sequence([*before[splitting], to_bytes])

@@ -94,7 +94,7 @@ class Tokenizer(ABC):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Load a tokenizer of this kind from a file written by `save`. Raises OSError or ArchiveError."""
+        """Load a tokenizer of this class from a file written by `save`. Raises OSError or ArchiveError."""
         with errors_name(path):
             tokenizer = tokenizer_from_dict(read_json(path))
             if not isinstance(tokenizer, cls):
@@ -143,11 +143,6 @@ def tokenizer_from_dict(content):
     known = kinds(Tokenizer)
     kind = one_of("kind of tokenizer", dictionary("tokenizer", content).get("kind"), known=known)
     return known[kind].from_dict(content)
-
-
-def load_tokenizer(path):
-    """Load a tokenizer of any kind from a file written by `save`. Raises the exceptions of Tokenizer.load."""
-    return Tokenizer.load(path)
 
 
 def concatenate(pieces):

@@ -34,7 +34,7 @@ from small_chats import chat_tokenizer
 from minitransformer import BPETokenizer, ByteTokenizer, LanguageModel
 from minitransformer.interop import load_pretrained
 from minitransformer.interop.chat import encode_chat, render_chat
-from minitransformer.text import TextFiles, load_tokenizer, tokenize_corpus
+from minitransformer.text import TextFiles, Tokenizer, tokenize_corpus
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning.preferences import read_preferences
 
@@ -133,7 +133,7 @@ def read_text(path, same=None):
 
 def read_tokenizer(path, same=None):
     """Load a tokenizer."""
-    tokenizer, complaints = refused(lambda: load_tokenizer(path), path)
+    tokenizer, complaints = refused(lambda: Tokenizer.load(path), path)
     return complaints + (wrong_tokenizer(tokenizer) if tokenizer is not None else [])
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, pattern_batch, patterns as p, right_rows, spell
+from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, patterns as p, right_rows, spell
 
 seeds = st.integers(0, 2**32 - 1)
-names = st.sampled_from(list(PATTERNS))
 
 
 def parts(inputs, targets):
@@ -92,27 +91,6 @@ def test_addition_and_counting_reach_every_number():
     assert PATTERNS["count"].sample(rng, 1, 100)[1][0, -1] == 199
 
 
-@given(seed=seeds, chosen=st.lists(names, min_size=1, unique=True), context=st.integers(8, 70), batch=st.integers(1, 5))
-def test_a_mixed_batch_is_rows_of_its_patterns_filled_up_on_the_right(seed, chosen, context, batch):
-    inputs, targets = pattern_batch(np.random.default_rng(seed), batch, context, [PATTERNS[name] for name in chosen])
-    assert inputs.shape == targets.shape == (batch, context)
-    assert inputs.dtype == targets.dtype == np.int64
-    rules = {RULES[name][0]: RULES[name][1] for name in chosen}
-    for x, t in zip(inputs.tolist(), targets.tolist(), strict=True):
-        width = len(x) - x[::-1].index(next(i for i in x[::-1] if i != p.PAD))
-        assert all(i == IGNORE_INDEX for i in t[width:])
-        rules[x[0]](x[:width], t[:width])
-
-
-def test_a_mixed_batch_has_all_patterns_and_lengths_up_to_the_longest_that_fits():
-    inputs, _ = pattern_batch(np.random.default_rng(0), 2000, 32)
-    assert set(inputs[:, 0]) == {p.COPY, p.REPEAT, p.REVERSE, p.COUNT, p.INDUCTION, p.ADD}
-    copies = inputs[inputs[:, 0] == p.COPY]
-    assert set((copies != p.PAD).sum(axis=1)) == {2 * n + 2 for n in range(1, 16)}
-    inputs, _ = pattern_batch(np.random.default_rng(0), 500, 32, [PATTERNS["copy"]], longest=3)
-    assert set((inputs != p.PAD).sum(axis=1)) == {4, 6, 8}
-
-
 def test_the_longest_task_within_a_context_fits_and_the_next_does_not():
     for pattern in PATTERNS.values():
         for context in range(pattern.width(pattern.shortest), 80):
@@ -128,7 +106,7 @@ def test_lengths_and_contexts_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="count: length must be at least 2 and at most 100, not 101"):
         PATTERNS["count"].sample(rng, 2, 101)
     with pytest.raises(ValueError, match="repeat: the context must be at least 6, not 5"):
-        pattern_batch(rng, 2, 5)
+        PATTERNS["repeat"].longest_within(5)
 
 
 def test_accuracy_counts_answers_only():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, strategies as st
 
-from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer, load_tokenizer, tokenizer_from_dict
+from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer, tokenizer_from_dict
 
 TRAINING_TEXT = (
     "the cat sat on the mat, the rat sat on the cat. Überall naïve façades: 日本語 日本 🙂🙂 don't we'll 12 1234\n\n  x"
@@ -139,7 +139,7 @@ def test_a_saved_tokenizer_comes_back_the_same(tokenizer, tmp_path):
     path = tmp_path / "tokenizer.json"
     tokenizer.save(path)
     for again in (
-        load_tokenizer(path),
+        Tokenizer.load(path),
         type(tokenizer).load(path),
         tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict()))),
     ):
@@ -158,14 +158,14 @@ def test_a_file_from_before_there_were_special_tokens_is_read(tmp_path):
     assert tokenizer_from_dict(older).special_tokens == {"<|endoftext|>": BPE.vocab_size}
 
 
-@pytest.mark.parametrize("load", [load_tokenizer, BPETokenizer.load])
-def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
+@pytest.mark.parametrize("kind", [Tokenizer, BPETokenizer])
+def test_files_that_hold_no_tokenizer_are_refused_in_one_line(kind, tmp_path):
     path = tmp_path / "tokenizer.json"
 
     def words_for(content):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"tokenizer\.json: ") as caught:
-            load(path)
+            kind.load(path)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -178,7 +178,7 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
     assert "expected a JSON object, found None" in words_for(b"null")
     for content in (b"{}", b'{"kind": "word"}', b'{"kind": ["bpe"]}'):
         assert "unknown kind of tokenizer" in words_for(content)
-    if load is not load_tokenizer:
+    if kind is BPETokenizer:
         assert "expected a tokenizer of kind 'bpe', found kind 'byte'" in words_for(b'{"kind": "byte"}')
     assert "a tokenizer must have a valid entry 'merges', not None" in words_for(b'{"kind": "bpe", "tokens": []}')
     assert "its tokens and merges must be strings" in words_for(b'{"kind": "bpe", "tokens": [1], "merges": []}')
@@ -189,4 +189,4 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
         content = {"kind": "bpe", "tokens": ["a"], "merges": [], option: 0.5}
         assert f"must have a valid entry {option!r}" in words_for(json.dumps(content).encode())
     with pytest.raises(FileNotFoundError, match="No such file"):
-        load(tmp_path / "nothing.json")
+        kind.load(tmp_path / "nothing.json")

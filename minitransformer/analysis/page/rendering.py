@@ -4,11 +4,6 @@ import html
 import json
 import re
 from importlib import resources
-from pathlib import Path
-
-from minitransformer.analysis.page.findings import page_findings
-from minitransformer.language_model import LanguageModel
-from minitransformer.system.files import write_atomically
 
 
 def render_page(findings: dict, title: str) -> str:
@@ -25,10 +20,3 @@ def render_page(findings: dict, title: str) -> str:
 
 def asset(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
-
-
-def write_page(lm: LanguageModel, text: str, path, title: str | None = None, **options) -> None:
-    """Write the page of a text to `path`, atomically. Options and exceptions are those of page_findings."""
-    findings = page_findings(lm, text, **options)
-    page = render_page(findings, title or text)
-    write_atomically(Path(path), lambda file: file.write(page.encode("utf-8")))
