@@ -10,7 +10,7 @@ import numpy as np
 
 from minitransformer.layers.block import FEED_FORWARDS, NORMS
 from minitransformer.layers.checks import check_scaling
-from minitransformer.system.values import (
+from minitransformer.system.validation import (
     check_fields,
     check_int,
     documented,

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from minitransformer.layers.checks import check_ids
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply, faster
-from minitransformer.system.values import check_int, number
+from minitransformer.system.validation import check_int, number
 from minitransformer.transformer import KeyValueCache, Transformer
 
 

@@ -15,7 +15,7 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import Array, apply
 from minitransformer.system.archive import Archive, ArchiveError, errors_name, open_archive, save_archive
 from minitransformer.system.extensions import load_extension_of
-from minitransformer.system.values import dictionary
+from minitransformer.system.validation import dictionary
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
 from minitransformer.transformer import Transformer
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from minitransformer.layers.embedding import Embedding
 from minitransformer.module import Array, Arrays, Module, Parameter, faster
-from minitransformer.system.values import number
+from minitransformer.system.validation import number
 from minitransformer.transformer import Transformer
 
 PART = 262144  # entries

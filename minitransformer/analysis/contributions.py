@@ -37,7 +37,7 @@ from minitransformer.analysis.hooks import in_each_block, record_gradients, reco
 from minitransformer.analysis.residual import head_output
 from minitransformer.layers.softmax import log_softmax
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int, one_of
+from minitransformer.system.validation import check_int, one_of
 
 ABLATIONS = ("hide", "blank")
 TITLES = {  # headings of the measures and of the ablation

@@ -20,7 +20,7 @@ from minitransformer.analysis.residual import DirectContributions, direct_contri
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 
 LENS_TOKENS = 5
 MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # limits of the report; LONGEST_TEXT is in characters

@@ -29,7 +29,7 @@ import numpy as np
 
 from minitransformer.analysis.hooks import record_in_each_block
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 from minitransformer.text import PATTERNS
 
 

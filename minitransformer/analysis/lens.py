@@ -13,7 +13,7 @@ from minitransformer.analysis.hooks import in_each_block, record
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from gradcheck.front.tables import table
 from minitransformer.analysis.hooks import frozen, in_each_block, record
 from minitransformer.layers.multi_head_attention import merge
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, small_example, worksheet_page
 from minitransformer.system.files import write_atomically
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.values import looked_up
+from minitransformer.system.validation import looked_up
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 

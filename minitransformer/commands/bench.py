@@ -13,7 +13,7 @@ from minitransformer.system.extras import require
 from minitransformer.system.files import require_file_path, write_atomically, write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
-from minitransformer.system.values import positive
+from minitransformer.system.validation import positive
 
 HELP = "measure speed and memory, and compare them with PyTorch, JAX and the limits of the machine"
 

@@ -14,7 +14,7 @@ from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw, new_figure, save
-from minitransformer.system.values import check_int, dictionary, one_of
+from minitransformer.system.validation import check_int, dictionary, one_of
 
 HELP = "test beliefs about language models by experiments of at most two minutes"
 

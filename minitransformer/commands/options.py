@@ -1,7 +1,7 @@
 """Define the options that several commands share, and options for the fields of settings.
 
-`add_fields` declares an option for each field of a dataclass of settings (values.py). An option that is not given is
-absent from the arguments, so the default is that of the dataclass or of the resumed checkpoint.
+`add_fields` declares an option for each field of a dataclass of settings (system/validation.py). An option that is not
+given is absent from the arguments, so the default is that of the dataclass or of the resumed checkpoint.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.cores import MOST_PROCESSES
 from minitransformer.system.tuning import tune_for
-from minitransformer.system.values import check_int, number, one_of, statements, text, true_or_false
+from minitransformer.system.validation import check_int, number, one_of, statements, text, true_or_false
 
 MODEL = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
 PROCESSES = {"minimum": 1, "maximum": MOST_PROCESSES}  # the limits of an option

@@ -9,7 +9,7 @@ import warnings
 
 from minitransformer.config import Config, size
 from minitransformer.system.archive import errors_name
-from minitransformer.system.values import one_of, positive, true_or_false
+from minitransformer.system.validation import one_of, positive, true_or_false
 from minitransformer.text.tokenizer import read_json
 
 CONFIG_FILE = "config.json"

@@ -15,7 +15,7 @@ from minitransformer.interop.filling import load_model
 from minitransformer.interop.tokenizers import tokenizer_from_gguf
 from minitransformer.system.archive import ArchiveError, errors_name
 from minitransformer.system.extras import require
-from minitransformer.system.values import one_of
+from minitransformer.system.validation import one_of
 
 MAGIC = b"GGUF"
 # {field of Config: key of the metadata}

@@ -17,7 +17,7 @@ from minitransformer.interop.filling import load_model
 from minitransformer.interop.tokenizers import tokenizer_from_folder
 from minitransformer.system.archive import ArchiveError
 from minitransformer.system.extras import require
-from minitransformer.system.values import brief
+from minitransformer.system.validation import brief
 from minitransformer.text.tokenizer import read_json
 
 WEIGHTS_FILE = "model.safetensors"

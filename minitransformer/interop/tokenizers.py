@@ -18,7 +18,7 @@ from pathlib import Path
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
 from minitransformer.system.extras import require
 from minitransformer.system.files import write_json
-from minitransformer.system.values import brief, dictionary, one_of
+from minitransformer.system.validation import brief, dictionary, one_of
 from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer, NoTokenizer, PretrainedTokenizer
 from minitransformer.text.gpt2_files import in_order_of_id, spell
 from minitransformer.text.pretrained import byte_level_bpe, library_of

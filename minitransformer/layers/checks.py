@@ -7,7 +7,7 @@ and the argument, the value found, and the values allowed.
 import numpy as np
 
 from minitransformer.module import require_floating
-from minitransformer.system.values import positive
+from minitransformer.system.validation import positive
 
 LAYOUTS = ("half", "interleaved")
 SCALINGS = {

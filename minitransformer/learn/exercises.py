@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gradcheck import Case
-from minitransformer.system.values import looked_up
+from minitransformer.system.validation import looked_up
 
 PACKAGE = Path(__file__).parents[1]
 LEVELS = {  # for each level, the given part of backward and the task

@@ -15,7 +15,7 @@ from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, Exercise
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
 from minitransformer.learn.refusing import Refusal, is_untouched, of_header, source_of
 from minitransformer.system.files import write_atomically
-from minitransformer.system.values import looked_up
+from minitransformer.system.validation import looked_up
 
 FOLDER = Path("learn")
 PAUSE = 0.3  # seconds between two polls of the files

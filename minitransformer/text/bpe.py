@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minitransformer.system import values
+from minitransformer.system import validation
 from minitransformer.text.bpe_training import count_words, learn_merges
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.chunks import chunks_of
@@ -71,10 +71,12 @@ class BPETokenizer(ByteLevelTokenizer):
             tokens, without_merge(tokens, self.merges) if special_tokens is None else special_tokens, **roles
         )
         if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
-            raise ValueError(f"special_tokens must differ in ids and texts, not {values.brief(self.special_tokens)}")
-        named = [values.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
+            raise ValueError(
+                f"special_tokens must differ in ids and texts, not {validation.brief(self.special_tokens)}"
+            )
+        named = [validation.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
         "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
-        self.splitting = values.one_of("splitting", splitting, known=EXPRESSIONS)
+        self.splitting = validation.one_of("splitting", splitting, known=EXPRESSIONS)
         self.ignore_merges = ignore_merges
         ids = ids_of_text(self.tokens, self.special_tokens)
         for token in chain.from_iterable((left, right, left + right) for left, right in self.merges):

@@ -29,7 +29,7 @@ from functools import cached_property
 import numpy as np
 
 from minitransformer.system.files import naming
-from minitransformer.system.values import number
+from minitransformer.system.validation import number
 from minitransformer.text.batches import check_length
 from minitransformer.text.chunks import CHUNK, chunks_of, slice_characters
 

@@ -10,7 +10,7 @@ themselves, and the other 68, in order, as U+0100 and up. A space is written Ġ 
 """
 
 from minitransformer.system.archive import read_bounded
-from minitransformer.system.values import brief
+from minitransformer.system.validation import brief
 
 PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
 _OTHERS = sorted(set(range(256)) - set(PRINTABLE))

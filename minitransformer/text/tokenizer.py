@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
 from minitransformer.system.files import write_json
-from minitransformer.system.values import brief, check_int, dictionary, kinds, one_of
+from minitransformer.system.validation import brief, check_int, dictionary, kinds, one_of
 from minitransformer.text.chunks import chunks_of
 
 # {optional argument of a tokenizer's constructor, and entry of its file: type}; the class Tokenizer explains them

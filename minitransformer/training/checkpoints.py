@@ -31,7 +31,7 @@ from minitransformer.config import Config
 from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
 from minitransformer.system.archive import Archive, ArchiveError, open_archive
-from minitransformer.system.values import brief, check_int, dictionary, kinds, number, one_of, text, texts
+from minitransformer.system.validation import brief, check_int, dictionary, kinds, number, one_of, text, texts
 from minitransformer.text import Tokenizer
 from minitransformer.training.environment import environment
 from minitransformer.training.metrics import check_record

@@ -18,7 +18,7 @@ incomplete last line, which readers ignore, and records after the last checkpoin
 import json
 from pathlib import Path
 
-from minitransformer.system.values import check_int, dictionary, finite
+from minitransformer.system.validation import check_int, dictionary, finite
 
 METRICS_FILE = "metrics.jsonl"
 NUMBERS = ("loss", "lr", "grad_norm", "val_loss", "tokens", "seconds")

@@ -6,7 +6,7 @@ The loop over steps is the same for all kinds of runs (see run.py). This file de
 import numpy as np
 
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.values import brief
+from minitransformer.system.validation import brief
 from minitransformer.text import Corpus
 from minitransformer.text.batches import random_starts
 from minitransformer.training.observer import Observer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minitransformer.language_model import LanguageModel, is_pretrained, model_file
 from minitransformer.system.archive import ArchiveError, open_archive
-from minitransformer.system.values import brief, texts
+from minitransformer.system.validation import brief, texts
 from minitransformer.text import Corpus, TextFiles, default_corpus
 from minitransformer.training.checkpoints import Checkpoint, damaged
 

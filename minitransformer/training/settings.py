@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from minitransformer.optim import averaging_rates
 from minitransformer.system.cores import MOST_PROCESSES
-from minitransformer.system.values import (
+from minitransformer.system.validation import (
     check_fields,
     check_int,
     documented,

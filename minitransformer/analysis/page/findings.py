@@ -15,7 +15,7 @@ from minitransformer.analysis.patching_maps import PatchingMaps
 from minitransformer.analysis.residual import direct_contributions
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 
 PREDICTIONS = 8  # number of most likely next tokens for each position
 COMPONENTS = 12  # number of components listed by name; the others are summed

@@ -24,7 +24,7 @@ from minitransformer.experiments.emergence.report import REPORT_FILE, Curve, Eme
 from minitransformer.experiments.sweep import sweep
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.values import check_int, number, one_of
+from minitransformer.system.validation import check_int, number, one_of
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.settings import ENDLESS_STEPS
 

@@ -18,7 +18,7 @@ from bisect import bisect_left
 
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 from minitransformer.transformer import Transformer
 
 LAYERS = 2

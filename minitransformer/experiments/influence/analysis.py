@@ -28,7 +28,7 @@ from minitransformer.experiments.influence.retraining import check_retraining, r
 from minitransformer.experiments.influence.tracin import influences
 from minitransformer.generation import stream
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.values import check_int, number, one_of, positive
+from minitransformer.system.validation import check_int, number, one_of, positive
 
 
 def analyze_training_influence(

@@ -32,7 +32,7 @@ import numpy as np
 from minitransformer.experiments.influence.passages import Passage, token_log_probabilities
 from minitransformer.experiments.influence.separation import Separation, separation
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 
 
 @dataclass(frozen=True)

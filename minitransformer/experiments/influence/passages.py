@@ -9,7 +9,7 @@ import numpy as np
 
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 from minitransformer.text import chunks_of
 from minitransformer.training.finetuning.preferences import batch_of
 

@@ -18,7 +18,7 @@ from minitransformer.experiments.influence.passages import Passage, answer_loss,
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 from minitransformer.text import Tokenizer
 from minitransformer.training import fit
 from minitransformer.transformer import Transformer

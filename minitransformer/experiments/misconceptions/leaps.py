@@ -9,7 +9,7 @@ from minitransformer.experiments.emergence.family import n_parameters, of_size
 from minitransformer.experiments.emergence.plan import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import runs_by_size
-from minitransformer.system.values import check_int, number
+from minitransformer.system.validation import check_int, number
 
 SIZES, STEPS = (1_000, 2_500, 6_000, 15_000, 40_000), 500
 SIZES_ALONE = (320, 820, 1_500, 2_500, 6_000)

@@ -6,7 +6,7 @@ from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 
 CONTEXT, LEAST_CONTEXT = 128, 16
 PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # fewer for a finished run, whose model may be much larger

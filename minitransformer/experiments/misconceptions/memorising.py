@@ -10,7 +10,7 @@ from minitransformer.experiments.emergence.family import of_size
 from minitransformer.experiments.emergence.plan import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import runs_by_size
-from minitransformer.system.values import number
+from minitransformer.system.validation import number
 
 PARAMETERS, STEPS = 40_000, 1000
 KNOWN, NEW = LETTERS[:18], LETTERS[18:]

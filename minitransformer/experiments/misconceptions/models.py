@@ -11,7 +11,7 @@ from minitransformer.experiments.emergence.family import LAYERS
 from minitransformer.experiments.emergence.plan import RUNS_FOLDER
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule
-from minitransformer.system.values import check_int
+from minitransformer.system.validation import check_int
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, Corpus, default_corpus, tokenize_corpus
 from minitransformer.training import Settings, fit, pretrain
 from minitransformer.training.remembered import load_with_checkpoint, remembered_text, was_trained_on

@@ -8,7 +8,7 @@ from importlib import resources
 from gradcheck.front.tables import table
 from minitransformer.experiments.misconceptions import experiments
 from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome
-from minitransformer.system.values import check_int, finite, text
+from minitransformer.system.validation import check_int, finite, text
 
 WIDTH = 96
 OUTCOMES_FILE = "outcomes.json"

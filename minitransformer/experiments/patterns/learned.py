@@ -25,7 +25,7 @@ from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, po
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.experiments.patterns.training import check_fits, greatest_length
 from minitransformer.system.data import Data
-from minitransformer.system.values import check_int, one_of
+from minitransformer.system.validation import check_int, one_of
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS
 from minitransformer.transformer import Transformer

@@ -23,7 +23,7 @@ from minitransformer.experiments.patterns.starting_attention import start_attent
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.values import check_int, documented, one_of, setting
+from minitransformer.system.validation import check_int, documented, one_of, setting
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.observer import Observer, ProgressBar

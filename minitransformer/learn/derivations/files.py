@@ -10,7 +10,7 @@ from minitransformer.book.arrays import NoValue, Unequal
 from minitransformer.learn.derivations.judging import DRAWS
 from minitransformer.learn.derivations.translation import readings, translated
 from minitransformer.learn.derivations.world import DIGITS, Forward, World
-from minitransformer.system.values import looked_up
+from minitransformer.system.validation import looked_up
 
 FOLDER = Path(__file__).parent / "exercises"
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from minitransformer.language_model import LanguageModel, mean_loss
 from minitransformer.system.data import Data
-from minitransformer.system.values import brief, number, texts
+from minitransformer.system.validation import brief, number, texts
 from minitransformer.training.finetuning.objectives import sequence_log_likelihood
 from minitransformer.training.finetuning.preferences import Pair, batch_of
 

@@ -19,7 +19,7 @@ import numpy as np
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.values import dictionary, text
+from minitransformer.system.validation import dictionary, text
 from minitransformer.text import DEFAULT_CORPUS, default_corpus
 from minitransformer.training.finetuning.evaluation import Evaluation, complete, evaluate, log_likelihoods
 from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss, direct_preference

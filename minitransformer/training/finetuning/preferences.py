@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.system.values import brief, text, true_or_false
+from minitransformer.system.validation import brief, text, true_or_false
 from minitransformer.text import DEFAULT_CORPUS, IGNORE_INDEX, Tokenizer
 
 POLITENESS = Path(__file__).with_name("politeness.jsonl")  # the dataset "politeness", part of the package

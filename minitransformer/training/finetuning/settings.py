@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from minitransformer.system.values import documented, number, one_of, positive, setting
+from minitransformer.system.validation import documented, number, one_of, positive, setting
 from minitransformer.training.finetuning.objectives import OBJECTIVES
 from minitransformer.training.finetuning.trainable import LowRank, Trainable, checked
 from minitransformer.training.settings import Settings

@@ -15,7 +15,7 @@ import numpy as np
 
 from minitransformer.layers.lora import add_adapters, merge_adapters
 from minitransformer.module import Module
-from minitransformer.system.values import check_int, number, texts
+from minitransformer.system.validation import check_int, number, texts
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from minitransformer import Config
 from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options
 from minitransformer.experiments.patterns.training import PatternSettings
-from minitransformer.system.values import (
+from minitransformer.system.validation import (
     check_fields,
     check_int,
     dictionary,
