@@ -9,8 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -295,27 +293,6 @@ def test_whatever_goes_wrong_is_one_line(monkeypatch, capsys, error, words):
     assert "\n" not in describe(error)
     with pytest.raises(type(error)):
         main(["train", "--traceback"])
-
-
-@contextmanager
-def started(*arguments):
-    command = [sys.executable, "-m", "minitransformer", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def test_sigint_ends_the_process_with_130_and_one_line(text, out):
-    with started(*begin(text, out, *shlex.split("--steps 100000 --checkpoint-every 0 --eval-every 0"))) as process:
-        while not (out / "model.npz").exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        shown, said = process.communicate(timeout=60)
-    assert (process.returncode, shown) == (130, "")
-    assert re.fullmatch(r"minitransformer: interrupted after step \d+ of 100000, saved in .* --resume\n", said)
 
 
 def test_info_says_what_a_model_is(capsys, text, out):

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -306,17 +305,6 @@ def test_a_configuration_that_cannot_be_used_is_one_line(write, tmp_path, capsys
     assert main([]) == 2
     out, err = capsys.readouterr()
     assert out == "" and re.fullmatch(f"gradcheck: {re.escape(str(tmp_path / file))}: .*{message}.*\n", err)
-
-
-def test_rows_come_as_cases_finish_and_ctrl_c_is_one_line_and_status_130(write):
-    sleep = "def sleep(rng):\n    import time\n    time.sleep(20)\n\n"
-    write("mine.py", f'{sleep}CASES = [Case("quick", draw), Case("endless", sleep)]')
-    with start("mine") as process:
-        rows = [process.stdout.readline() for _ in range(3)]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert rows[2].startswith("quick") and process.stdout.read() == ""
-        assert process.stderr.read() == "gradcheck: interrupted\n"
 
 
 def test_gradcheck_knows_nothing_of_this_project():

@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import signal
 import subprocess
 import sys
 import textwrap
@@ -679,16 +678,6 @@ def test_a_folder_of_toml_files_is_a_set_of_exercises(tmp_path, monkeypatch):
     (tmp_path / "learn").rename(tmp_path / "class/ada")
     assert cli.main(["learn", "collect", "class", "--set", str(EXAMPLE), "--csv", "marks.csv", "--quiet"]) == 0
     assert "convolution" in (tmp_path / "marks.csv").read_text("utf-8")
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_watch_with_a_line(folder):
-    command = [sys.executable, "-m", "minitransformer", "learn", "watch"]
-    with subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stderr.readline().startswith(b"checking all exercises")
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, b"minitransformer: interrupted\n")
 
 
 # Wrong solutions as students write them, and a pattern of the first sentence: {exercise: [(body, pattern)]}.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from small_chats import chat_lm
-from small_runs import TEXT, At
+from small_runs import TEXT, At, small_lm
 from terminals import Terminal
 
 import gradcheck.__main__
@@ -22,6 +22,8 @@ from gradcheck.front import processes, signals
 from gradcheck.front.program import started_as
 from minitransformer import cli
 from minitransformer.commands import info, resuming
+from minitransformer.learn.exercises import named_exercise
+from minitransformer.learn.workspace import start
 from minitransformer.training import METRICS_FILE, MODEL_FILE, ProgressBar, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -71,6 +73,52 @@ def test_a_command_ends_with_one_line_and_the_signals_status(program, signum, st
     assert main(arguments) == status
     assert capsys.readouterr() == ("", f"{program}: {words}\n")
     assert ended == ["what was begun"] and handlers() == before
+
+
+# Programs at work: what is typed, the stream and the words by which it has begun, and all that it says of Ctrl-C.
+PROGRESS = r"(step .*\n)*(finishing the step, .*\n)?"
+SAVED = PROGRESS + r"minitransformer: interrupted after step \d+ of 100000, saved in run; .* --resume\n"
+INTERRUPTED = r"minitransformer: interrupted\n"
+AT_WORK = {
+    "train": (f"minitransformer train --text text.txt --out run {RUN} 100000", "stderr", "step     0", SAVED),
+    "generate": ("minitransformer generate --model small.npz --max-new-tokens 1000000000", "stdout", "", INTERRUPTED),
+    "bench": ("minitransformer bench --sizes tiny --seconds 600", "stderr", "training steps", INTERRUPTED),
+    "learn": ("minitransformer learn watch", "stderr", "checking all exercises", INTERRUPTED),
+    "gradcheck": ("gradcheck mine.py", "stdout", "quick", "gradcheck: interrupted\n"),
+}
+SLOW = ("bench", "learn")
+MINE = """
+import time
+from gradcheck import Call, Case
+CASES = [
+    Case("quick", lambda rng: Call(lambda x: (2 * x, lambda dy: 2 * dy), rng.normal(size=3))),
+    Case("endless", lambda rng: time.sleep(20)),
+]
+"""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in AT_WORK])
+def test_ctrl_c_ends_a_program_at_work_with_one_line(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text(TEXT)
+    Path("mine.py").write_text(MINE)
+    small_lm(text=TEXT + "\n").save("small.npz")
+    start(tmp_path / "learn", [named_exercise("relu")], 0)
+    line, stream, begun, words = AT_WORK[name]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment.pop("PYTHONUNBUFFERED", None)
+    command = [sys.executable, "-m", *line.split()]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, env=environment, text=True, start_new_session=True) as process:
+        try:
+            while begun not in (said := getattr(process, stream).readline()):
+                assert said, process.communicate()
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130 and re.fullmatch(words, err), err
+    assert out == "" or out.endswith("\n")
 
 
 @OF_ALL
