@@ -18,7 +18,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,7 @@ from minitransformer.text.chunks import chunks_of
 from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, read_merges, spell, token_bytes, unspell
 from minitransformer.text.merging import WordCache
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
-from minitransformer.text.tokenizer import ROLES, read_json, stored
+from minitransformer.text.tokenizer import ROLES, Roles, read_json, stored
 
 
 class BPETokenizer(ByteLevelTokenizer):
@@ -62,7 +62,7 @@ class BPETokenizer(ByteLevelTokenizer):
         splitting: str = "gpt2",
         special_tokens: Mapping[str, int] | None = None,
         ignore_merges: bool = False,
-        **roles: Any,
+        **roles: Unpack[Roles],
     ):
         tokens, self.merges = list(tokens), list(merges)
         if not tokens:

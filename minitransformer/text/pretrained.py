@@ -7,7 +7,7 @@ did. bpe.py shows the algorithm in a readable form. Decoding needs only the byte
 
 import json
 import re
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from minitransformer.system.extras import require
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.gpt2_files import in_order_of_id, token_bytes
 from minitransformer.text.splitting import EXPRESSIONS
-from minitransformer.text.tokenizer import ROLES
+from minitransformer.text.tokenizer import ROLES, Roles
 
 CLASSES = {"L": r"\p{L}", "N": r"\p{N}", "S": r"\s"}  # the classes in splitting.EXPRESSIONS
 
@@ -37,7 +37,7 @@ class PretrainedTokenizer(ByteLevelTokenizer):
     kind = "pretrained"
     _fields = ROLES | {"content": dict}
 
-    def __init__(self, content: dict[str, Any], **roles: Any):
+    def __init__(self, content: dict[str, Any], **roles: Unpack[Roles]):
         self.content, self.library = content, library_of(content)
         added = self.library.get_added_tokens_decoder()
         spelled = in_order_of_id(self.library.get_vocab())

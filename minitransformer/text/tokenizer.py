@@ -13,9 +13,9 @@ layer, and a longer sequence costs time in all layers:
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,15 @@ ROLES: dict[str, Any] = {
     "chat_template": (str, NoneType),
     "token_names": dict,
 }
+
+
+class Roles(TypedDict, total=False):
+    """The optional arguments in ROLES."""
+
+    bos_id: int | None
+    end_ids: Iterable[int]
+    chat_template: str | None
+    token_names: Mapping[str, str] | None
 
 
 class Tokenizer(ABC):
