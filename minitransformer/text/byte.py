@@ -120,7 +120,8 @@ class ByteTokenizer(ByteLevelTokenizer):
     kind = "byte"
 
     def __init__(self) -> None:
-        super().__init__([bytes([byte]) for byte in range(256)], {})
+        tokens = [bytes([byte]) for byte in range(256)]
+        super().__init__(tokens, {}, bos_id=self.bos_id, end_ids=self.end_ids)  # a subclass may set them
 
     def _encode(self, text, start):
         return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).astype(np.int64)

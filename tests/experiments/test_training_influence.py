@@ -287,10 +287,11 @@ def test_a_text_is_cut_into_passages_that_the_model_can_be_asked_for_at_once():
     assert all(lm.encode(passage.text).tolist() == passage.ids.tolist() for passage in passages)
     assert len(as_passages(lm, text + "a", "training")) == 5
 
-    tokenizer = ByteTokenizer()
-    tokenizer.bos_id = 7
+    class Beginning(ByteTokenizer):
+        bos_id = 7
+
     config = Config(vocab_size=256, context=12, d_model=8, n_heads=2, n_layers=1)
-    beginning = LanguageModel(random_model(config, np.random.default_rng(0)), tokenizer)
+    beginning = LanguageModel(random_model(config, np.random.default_rng(0)), Beginning())
     pieces = as_passages(beginning, "aé" * 20, "training")
     assert {int(piece.ids[0]) for piece in pieces} == {7} and {len(piece.ids) for piece in pieces[:-1]} == {13}
     assert as_passages(lm, passages[:2], "training") == passages[:2]
