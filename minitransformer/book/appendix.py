@@ -12,7 +12,7 @@ from gradcheck.front.streams import counted, joined
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
-from minitransformer.book.pictures import board, matrix, table, with_digits
+from minitransformer.book.pictures import board, matrix, table, written
 from minitransformer.book.planted import SMALL, planted_mistakes
 from minitransformer.book.run import numbers_in, saved
 from minitransformer.book.specimens import called_by
@@ -42,7 +42,7 @@ def numbers_of(run):
     for symbol, value in run.given().items():
         label, size = name_set(symbol, names), " × ".join(map(str, np.shape(value)))
         large = f'<span class="given">{label} {size} numbers</span>'
-        boxes.append(matrix(label, value, with_digits(3)) if np.size(value) <= LARGEST else large)
+        boxes.append(matrix(label, value, written) if np.size(value) <= LARGEST else large)
     name = f"<code>{escape(function)}</code> " if function else ""
     return f'<div><p class="of">{name}{shown_on(run)}</p>{board(boxes)}</div>' if boxes else ""
 

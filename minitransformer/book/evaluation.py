@@ -439,18 +439,12 @@ class Scope:
         y = self.combined(np.true_divide, e, self.reduced(np.sum, e, over, "softmax"))
         return y if over else self.indexed(y, letters, "softmax")
 
-    def log_softmax(self, letters, a):
-        return self.applied(self.function("log"), self.softmax(letters, a))
-
     def diag(self, letters, a):
         """Return the diagonal of a matrix, or the matrix that has the entries of a vector on its diagonal."""
         if len(a.axes) > 1:
             return diagonals(a.renamed({a.axes[-2]: a.axes[-1]}))
         labels = placed((a.axes or a.labels)[-1:] * 2)
         return self.combined(np.multiply, Array(np.eye(a.values.shape[-1], dtype=int), labels), a)
-
-    def trace(self, letters, a):
-        return self.reduced(np.sum, self.diag(letters, a), "", "tr")
 
     def inner(self, letters, a, b):
         """Return ⟨a, b⟩, the sum of the products of all entries."""
@@ -478,9 +472,9 @@ OF_ARRAYS = {
     "max": lambda scope, letters, a: scope.reduced(np.max, a, letters, "max"),
     "min": lambda scope, letters, a: scope.reduced(np.min, a, letters, "min"),
     "softmax": Scope.softmax,
-    "log_softmax": Scope.log_softmax,
+    "log_softmax": lambda scope, letters, a: scope.applied(scope.function("log"), scope.softmax(letters, a)),
     "diag": Scope.diag,
-    "tr": Scope.trace,
+    "tr": lambda scope, letters, a: scope.reduced(np.sum, scope.diag(letters, a), "", "tr"),
     "inner": Scope.inner,
 }
 

@@ -118,7 +118,7 @@ def parsed(text):
     try:
         parser = n.Parser(text, 0)
         node = parser.sum()
-        return node if parser.kind() == "end" else n.parse(text)
+        return node if parser.next.kind == "end" else n.parse(text)
     except n.NotationError:
         return None
 

@@ -47,6 +47,7 @@ array it is 0, as the state before the first step. `[c = t]` is 1 where c = t an
 
 import re
 import unicodedata
+from collections import namedtuple
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import lru_cache
 from typing import Any
@@ -68,6 +69,9 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 NUMBERED = re.compile(r"(.*\S) {2,}\((\d{1,6})\) *")
+
+
+Token = namedtuple("Token", "kind text offset is_adjacent")  # is_adjacent: it follows without a blank
 
 
 class NotationError(ValueError):
@@ -163,39 +167,30 @@ class Parser:
         self.at = 0
         self.within_norm = False
 
+    @property
     def next(self):
         return self.tokens[self.at]
 
-    def peek(self):
-        return self.next()[1]
-
-    def kind(self):
-        return self.next()[0]
-
-    def adjacent(self):
-        """Return True if the next token follows without a blank."""
-        return self.next()[3]
-
     def take(self, expected=None):
         """Consume the next token, and return its text. It must equal `expected`, if given."""
-        kind, text, *_ = self.next()
-        if kind == "end":
+        token = self.next
+        if token.kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
-        if expected is not None and text != expected:
-            self.fail(f"{expected!r} is expected, not {text!r}")
+        if expected is not None and token.text != expected:
+            self.fail(f"{expected!r} is expected, not {token.text!r}")
         self.at += 1
-        return text
+        return token.text
 
     def fail(self, message):
-        raise NotationError(message, self.next()[2] + 1)
+        raise NotationError(message, self.next.offset + 1)
 
     def equation(self):
         sides, relations = [self.several()], []
-        while self.peek() in RELATIONS:
+        while self.next.text in RELATIONS:
             relations.append(self.take())
             sides.append(self.several())
-        if self.kind() != "end":
-            self.fail(f"{self.peek()!r} is not expected here")
+        if self.next.kind != "end":
+            self.fail(f"{self.next.text!r} is not expected here")
         if not relations:
             self.fail("'=' is expected")
         return Equation(tuple(sides), tuple(relations))
@@ -206,17 +201,17 @@ class Parser:
 
     def listed(self):
         entries = [self.choice()]
-        while self.peek() == ",":
+        while self.next.text == ",":
             self.take()
             entries.append(self.choice())
         return tuple(entries)
 
     def choice(self):
         value = self.sum()
-        if self.peek() == "…":
+        if self.next.text == "…":
             self.take()
             return Range(value, self.sum())
-        if self.peek() != "where":
+        if self.next.text != "where":
             return value
         self.take()
         condition = self.condition()
@@ -226,27 +221,27 @@ class Parser:
 
     def condition(self):
         left = self.sum()
-        if self.peek() not in RELATIONS:
+        if self.next.text not in RELATIONS:
             return Condition(left)
         return Condition(left, self.take(), self.sum())
 
     def sum(self):
-        sign = -1 if self.peek() == "−" and self.take() else 1
+        sign = -1 if self.next.text == "−" and self.take() else 1
         terms = [(sign, self.term())]
-        while self.peek() in ("+", "−"):
+        while self.next.text in ("+", "−"):
             sign = 1 if self.take() == "+" else -1
             terms.append((sign, self.term()))
         return terms[0][1] if len(terms) == 1 and sign == 1 else Sum(tuple(terms))
 
     def term(self):
         node = self.beside()
-        while self.peek() in ("·", "/"):
+        while self.next.text in ("·", "/"):
             node = Dot(node, self.fraction()) if self.take() == "·" else Fraction(node, self.beside())
         return node
 
     def fraction(self):
         node = self.beside()
-        while self.adjacent() and self.peek() == "/":
+        while self.next.is_adjacent and self.next.text == "/":
             self.take()
             node = Fraction(node, self.beside())
         return node
@@ -254,11 +249,11 @@ class Parser:
     def beside(self):
         factors = []
         while not factors or self.begins_factor():
-            factors.append(self.total() if self.peek() == "Σ" else self.factor())
+            factors.append(self.total() if self.next.text == "Σ" else self.factor())
         return factors[0] if len(factors) == 1 else Beside(tuple(factors))
 
     def begins_factor(self):
-        kind, text = self.kind(), self.peek()
+        kind, text = self.next.kind, self.next.text
         if kind == "name":
             return text not in WORDS
         return kind == "number" or text in ("(", "√", "Σ", "[", "∞", "∂") or (text == "‖" and not self.within_norm)
@@ -272,22 +267,22 @@ class Parser:
     def total(self):
         self.take("Σ")
         index = ""
-        if self.adjacent() and self.peek() == "_":
+        if self.next.is_adjacent and self.next.text == "_":
             self.take()
-            if self.kind() != "name":
+            if self.next.kind != "name":
                 self.fail("an index is expected below Σ")
             index = self.take()
         return Total(index, self.term())
 
     def factor(self):
         node = self.primary()
-        while self.adjacent():
-            text = self.peek()
+        while self.next.is_adjacent:
+            text = self.next.text
             if text == "ᵀ":
                 self.take()
-                called = isinstance(node, Symbol) and self.adjacent() and self.peek() == "("
+                called = isinstance(node, Symbol) and self.next.is_adjacent and self.next.text == "("
                 node = Call(node, self.enclosed("(", ")", self.listed), transposed=True) if called else Transpose(node)
-            elif self.kind() == "superscript":
+            elif self.next.kind == "superscript":
                 node = Power(node, self.exponent())
             elif text == "^":
                 self.take()
@@ -299,7 +294,7 @@ class Parser:
             else:
                 break
         if isinstance(node, Symbol) and node.text in PREFIX_FUNCTIONS and self.begins_factor():
-            return Call(node, (self.total() if self.peek() == "Σ" else self.factor(),))
+            return Call(node, (self.total() if self.next.text == "Σ" else self.factor(),))
         if isinstance(node, Symbol) and node.base == "mean" and self.begins_factor():  # mean_i x_i
             return Call(node, (self.term(),))
         return node
@@ -316,7 +311,7 @@ class Parser:
         return found
 
     def primary(self):
-        kind, text = self.kind(), self.peek()
+        kind, text = self.next.kind, self.next.text
         if kind == "number" or text == "∞":
             return Number(self.take())
         if kind == "name":
@@ -346,39 +341,41 @@ class Parser:
             return Symbol(text)
         if re.fullmatch(rf"{LETTER}+(?:,\s*{LETTER}+)*", indices):
             return Symbol(f"{base}_{''.join(re.findall(LETTER, indices))}")
-        return Entry(Symbol(base), Parser(indices, self.tokens[self.at - 1][2] + len(base) + 2).listed(), True)
+        return Entry(Symbol(base), Parser(indices, self.tokens[self.at - 1].offset + len(base) + 2).listed(), True)
 
     def derivative(self):
         of = self.named(self.take().removeprefix("∂"))
         if of.text in PREFIX_FUNCTIONS:
             of = Call(of, (self.factor(),))
-        while self.adjacent() and self.kind() == "superscript":
-            of = Power(of, self.exponent())
-        return self.with_respect_to(of)
+        return self.with_respect_to(self.raised(of))
+
+    def raised(self, node):
+        while self.next.is_adjacent and self.next.kind == "superscript":
+            node = Power(node, self.exponent())
+        return node
 
     def with_respect_to(self, of):
         self.take("/")
-        if not self.peek().startswith("∂"):
+        if not self.next.text.startswith("∂"):
             self.fail("∂ is expected in the denominator of a derivative")
-        by = Symbol(self.take().removeprefix("∂"))
-        return Derivative(of, Power(by, self.exponent()) if self.adjacent() and self.kind() == "superscript" else by)
+        return Derivative(of, self.raised(Symbol(self.take().removeprefix("∂"))))
 
 
 def tokens(text, start):
-    """Split a line into tokens (kind, text, offset, is_adjacent). The last token has the kind "end"."""
+    """Split a line into Tokens. The last one has the kind "end"."""
     found, at, is_adjacent = [], 0, True
     while at < len(text):
         match = TOKEN.match(text, at)
         if match is None:
             raise NotationError(f"{text[at]!r} is not a character of this notation", start + at + 1)
         if match.lastgroup != "blank":
-            found.append((match.lastgroup, match[0], start + at, is_adjacent))
+            found.append(Token(match.lastgroup, match[0], start + at, is_adjacent))
         at, is_adjacent = match.end(), match.lastgroup != "blank"
     if not found:
         raise NotationError("the equation is empty", start + 1)
     if len(found) > LONGEST:
         raise NotationError(f"an equation may have at most {LONGEST} tokens, not {len(found)}", start + 1)
-    return [*found, ("end", "", found[-1][2] + len(found[-1][1]), False)]
+    return [*found, Token("end", "", found[-1].offset + len(found[-1].text), False)]
 
 
 def children(node):

@@ -12,7 +12,7 @@ from minitransformer.book.derivations import EQUAL, names_of
 from minitransformer.book.graph import picture_of
 from minitransformer.book.listing import listing, marks_of, passages
 from minitransformer.book.observation import numbers_of_lines
-from minitransformer.book.pictures import heat_map, with_digits
+from minitransformer.book.pictures import heat_map, written
 from minitransformer.book.prose import blocks, inline
 from minitransformer.book.run import BACKWARD, WIDEST, is_numeric
 from minitransformer.book.typesetting import mathml
@@ -22,7 +22,6 @@ LEGEND = (
     "Each equation is executed on small arrays, which are listed below. A value in green is computed by the code and "
     'equals that of the equation.<span class="screen"> Point at an equation to highlight its line of code.</span>'
 )
-show = with_digits(3)
 
 
 def whole_page(title, body, numbers=(), navigation=""):
@@ -183,6 +182,6 @@ def entries(value):
     if not is_numeric(value):
         return "its line"
     value = np.asarray(value)
-    flat = ", ".join(map(show, value.ravel()[:SHOWN])) + (", …" if value.size > SHOWN else "")
+    flat = ", ".join(map(written, value.ravel()[:SHOWN])) + (", …" if value.size > SHOWN else "")
     shape = " × ".join(map(str, value.shape))
     return f"{flat}{f' &nbsp;({shape})' if shape else ''}"

@@ -26,27 +26,14 @@ def board(matrices) -> str:
     return f'<div class="board">{"".join(matrices)}</div>'
 
 
-def with_decimals(decimals: int):
-    def show(number):
-        if not np.isfinite(number):
-            return infinite(number)
-        text = f"{number:.{decimals}f}"
-        return "0" if not float(text) else text.replace("-", "−")
-
-    return show
-
-
-def with_digits(digits: int):
-    def show(entry):
-        if isinstance(entry, (bool, np.bool_)):
-            return ("no", "yes")[int(entry)]
-        return f"{float(entry) + 0.0:.{digits}g}".replace("-", "−") if np.isfinite(entry) else infinite(entry)
-
-    return show
-
-
-def infinite(number):
-    return "NaN" if np.isnan(number) else ("−∞" if number < 0 else "∞")
+def written(entry, form: str = ".3g") -> str:
+    """Format a number or a truth value."""
+    if isinstance(entry, (bool, np.bool_)):
+        return "yes" if entry else "no"
+    if not np.isfinite(entry):
+        return "NaN" if np.isnan(entry) else ("−∞" if entry < 0 else "∞")
+    text = format(float(entry), form)
+    return text.replace("-", "−") if float(text) else "0"
 
 
 def heat_map(matrix, of: str, by: str) -> str:
@@ -61,8 +48,7 @@ def heat_map(matrix, of: str, by: str) -> str:
 
 
 def entry(x, y, size, value, scale):
-    strength = abs(value) / scale
-    number = "0" if abs(value) < 5e-3 else f"{value:.2f}".replace("-", "−")
+    strength, number = abs(value) / scale, written(value, ".2f")
     kind = "entry strong" if strength > 0.5 else "entry"
     return (
         f'<rect x="{x}" y="{y}" width="{size}" height="{size}" fill="{RED if value > 0 else BLUE}" '
@@ -94,7 +80,7 @@ def line_chart(title: str, xs, series: dict, decades: bool = False) -> str:
     for part in range(4):
         y = tall - part / 3 * (tall - top) + 4
         at = low + part / 3 * (high - low)
-        text = f"1e{at:.0f}".replace("-", "−") if decades else with_digits(2)(at)
+        text = f"1e{at:.0f}".replace("-", "−") if decades else written(at, ".2g")
         parts.append(f'<text class="axes" x="{left - 6}" y="{y:.0f}" text-anchor="end">{text}</text>')
     parts += [
         f'<text class="axes middle" x="{x:.0f}" y="{tall + 16}">{at}</text>' for x, at in zip(at_x, xs, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 from gradcheck.names import names_in
 from minitransformer import one_page
 from minitransformer.book.observation import watched
-from minitransformer.book.pictures import board, matrix, with_decimals
+from minitransformer.book.pictures import board, matrix, written
 
 V, T, C, F, H = 5, 2, 4, 4, 1
 IDS, TARGETS = np.array([[3, 1]]), np.array([[1, 4]])
@@ -103,7 +103,8 @@ def worked_page(seed: int = 0) -> list:
 
 def named(name, array, decimals=3):
     label = f"<var>{escape(name)}</var>" if name else ""
-    return matrix(label, array, with_decimals(0 if np.array_equal(array, np.round(array)) else decimals))
+    form = ".0f" if np.array_equal(array, np.round(array)) else f".{decimals}f"
+    return matrix(label, array, partial(written, form=form))
 
 
 def board_of_steps(steps):

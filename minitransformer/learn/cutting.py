@@ -114,7 +114,10 @@ def with_equations(source: str) -> str:
         if match := MIRROR.fullmatch(line):
             indent, names, code, mirrors = match.groups()
             number = f"({FIRST_NUMBER + len(equations)})"
-            equations.append(f"{indent}    {f'{names} = {in_symbols(code)}':<70}  {number}")
+            equation = f"{names} = {code}"
+            for pattern, symbol in SYMBOLS.items():
+                equation = re.sub(pattern, symbol, equation)
+            equations.append(f"{indent}    {equation:<70}  {number}")
             line = f"{indent}{names} = {code}  # {number} ← line{'s' * (',' in mirrors)} {mirrors}"
         lines.append(line)
     head = "Return the gradients of all weights, in the order of gpt."
@@ -129,12 +132,6 @@ def with_equations(source: str) -> str:
     for old, new in changes.items():
         text = text.replace(old, new)
     return text
-
-
-def in_symbols(code: str) -> str:
-    for pattern, symbol in SYMBOLS.items():
-        code = re.sub(pattern, symbol, code)
-    return code
 
 
 def edited(lines, edits) -> list[str]:

@@ -5,6 +5,7 @@ Existing files are never overwritten.
 
 import ast
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -128,10 +129,8 @@ def saved_files(folder, look=time.sleep):
 def times(folder) -> dict:
     found = {}
     for name in exercises_in(folder):
-        try:
+        with suppress(OSError):  # an editor is replacing the file
             status = (folder / f"{name}.py").stat()
-        except OSError:  # an editor is replacing the file
-            continue
-        if status.st_size:  # an empty file is still being written
-            found[name] = status.st_mtime_ns, status.st_size
+            if status.st_size:  # an empty file is still being written
+                found[name] = status.st_mtime_ns, status.st_size
     return found

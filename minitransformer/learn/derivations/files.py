@@ -46,14 +46,15 @@ def read(path: Path) -> Derivation:
             if key == "exercise":
                 name = rest.strip()
             elif key == "given":
-                inputs |= dict(map(_input, filter(None, re.split(r"[\s,]+", translated(rest)))))
+                words = (word.partition("_") for word in re.split(r"[\s,]+", translated(rest)) if word)
+                inputs |= {name: tuple(letters) for name, _, letters in words}
             elif key == "where":
                 conditions.append(next(iter(readings(translated(rest)))))
             elif key == "asked":
                 asked = [word.removeprefix("d") for word in re.split(r"[\s,]+", translated(rest)) if word]
                 break
             elif line.strip() and not line.startswith("#"):
-                definitions.append(_definition(translated(line)))
+                definitions.append(definition(translated(line)))
         except (ValueError, notation.NotationError) as error:
             raise ValueError(f"{path}: line {at}: {error}") from None
     else:
@@ -73,12 +74,7 @@ def read(path: Path) -> Derivation:
     return Derivation(name, forward, asked, list(enumerate(lines, 1))[at:])
 
 
-def _input(text):
-    name, _, letters = text.partition("_")
-    return name, tuple(letters)
-
-
-def _definition(text):
+def definition(text):
     equation = next(iter(readings(text)))
     left, *others = equation.sides
     base = left.base if isinstance(left, notation.Power) else left

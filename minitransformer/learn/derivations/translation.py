@@ -144,14 +144,14 @@ class Strokes(notation.Parser):
 
     def factor(self):
         node = super().factor()
-        while self.adjacent() and self.peek() == "/":
+        while self.next.is_adjacent and self.next.text == "/":
             self.take()
             node = notation.Fraction(node, super().factor())
         return node
 
     def term(self):
         node = self.beside()
-        while self.peek() in ("·", "/"):
+        while self.next.text in ("·", "/"):
             if self.take() == "·":
                 node = notation.Dot(node, self.beside())
             elif self.divides_by_all:
