@@ -28,7 +28,6 @@ ELSEWHERE = {
     },
     "learn/lessons.py": {  # solutions of exercises: tests/learn/test_learn.py
         *(f"{name}.<locals>.backward" for name in ("residual", "bare_block", "heads", "tied", "whole_model")),
-        "with_wrong_gradient.<locals>.with_a_tuple.<locals>.one_backward",
     },
     "learn/example_set/convolution.py": {"convolution.<locals>.backward"},  # likewise: test_learn_grading.py
     "learn/vocabulary.py": {"with_result_of.<locals>.adapted.<locals>.backward"},  # likewise: test_learn_vocabulary.py
