@@ -6,6 +6,7 @@ formula, such as a state that is not kept. Single mistakes are tried first, and 
 """
 
 import ast
+import copy
 import itertools
 import re
 from dataclasses import replace
@@ -90,18 +91,20 @@ class Lines:
     """The statements of a built-in formula, into which mistakes can be inserted."""
 
     def __init__(self, formula):
-        self.formula, self.tree = formula, tree_of(formula.function)
-        (node,) = self.tree.body
+        self.formula = formula
+        (node,) = tree_of(formula.function).body
         self.closure = SimpleNamespace(node=node, around=(), module=ast.parse("from numpy import sqrt"))
         self.statements = node.body[1:]  # without the docstring
         self.texts = list(map(ast.unparse, self.statements))
         self.names = {*names_in(node), "abs", "sqrt", *formula.settings, *formula.state, "theta", "g", "t"}
 
     def changed(self, change):
-        tree, function = self.tree, self.formula.function
+        lines, function = [*self.statements], self.formula.function
         for i, (wrong, _) in change.lines.items():
-            tree = with_node(tree, self.statements[i], wrong)
-        code = codes_of(ast.fix_missing_locations(tree), "<formula>")[key_of(function.__code__)]
+            lines[i] = wrong
+        node = copy.copy(self.closure.node)
+        node.body = lines
+        code = codes_of(ast.Module([node], []), "<formula>")[key_of(function.__code__)]
         return replace(self.formula, function=copy_with(function, code))
 
     def changes(self, rows):
