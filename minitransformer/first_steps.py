@@ -10,8 +10,11 @@ One way is to try: change a weight, and evaluate the formula again. That takes o
 depends on the step's inputs. All gradients then cost about twice as much as the formula, but a derivation is easily
 wrong. So this package derives the gradients, and checks them the first way: `python -m minitransformer.first_steps`.
 
-Each function returns its value and a function `backward`, which takes the gradient of the value and returns the
-gradients of the inputs. A name that begins with d is a gradient: da belongs to a.
+Each function returns its value y and a function `backward`. A name that begins with d is the growth of the loss for
+each unit that the named number grows: da belongs to a. If a grows by a small h, y grows by the slope times h, and the
+loss by dy times that. So da is the slope times dy. `backward` takes dy and returns the gradients of the inputs. Behind
+a line, a comment such as `# (4) ← s² (3)` names the equation that it computes, and the part of the formula that it
+mirrors.
 """
 
 import math

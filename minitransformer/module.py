@@ -11,13 +11,15 @@ where i runs over all entries of y, whatever its shape. With the Jacobian, the m
 
     dx = Jᵀ dy
 
-The `backward(dy)` of every differentiable function returns this product, and nothing else.
+The `backward(dy)` of every differentiable function returns this product, and nothing else. Beside each other, two
+arrays are a product of matrices; with a dot between them, a product of single entries. Σ reaches over the product after
+it. A shape (..., C) has any number of axes, the last of them with C entries. NOTATION.md lists all symbols.
 
-**Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has
-3,145,728 × 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But
-Jᵀ dy turns out to be dy Wᵀ, which costs as much as the forward pass. This is the work of a derivation: write down the
-entries ∂y_i/∂x_j, put them into the sum, and find the short form of the result. For a function of single entries J is
-diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J for a small x.
+**Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has 3,145,728
+× 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But Jᵀ dy turns
+out to be dy Wᵀ, which costs as much as the forward pass, the computation of y. This is the work of a derivation: write
+down the entries ∂y_i/∂x_j, put them into the sum, and find the short form of the result. For a function of single
+entries J is diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J for a small x.
 
 **One after another.** With y = f(x) and z = g(y), the Jacobian of the whole is J_g J_f, and its transpose has the
 factors in reverse order: dx = J_fᵀ (J_gᵀ dz). So backward runs the steps from the last to the first.
@@ -35,10 +37,11 @@ they add: db_c = Σ_p dy_pc. Conversely, a sum is broadcast: y_c = Σ_p x_pc giv
 a mean over n entries each gets dy_c / n.
 
 **Why from the last to the first.** The loss of n steps has the derivative J_n ⋯ J_2 J_1, in which J_n is a single row,
-as L is one number. Multiplied from the left, every product is a row times a matrix, and one pass gives the derivatives
-with respect to all parameters, at about twice the cost of the forward pass. Multiplied from the right, or by changing
-one parameter at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is memory:
-backward needs arrays of the forward pass, which each docstring lists after "Saved for backward".
+as L is one number. Multiplied from the left, every product is a row times a matrix. On its way, the row is the dy of
+each step, from which the gradient of the step's parameters follows. So one pass gives all gradients, at about twice the
+cost of the forward pass: a linear map needs one product for dx and one for dW. Multiplied from the right, or by
+changing one parameter at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is
+memory: backward needs arrays of the forward pass, which each docstring lists after "Saved for backward".
 
 **Why `y, backward` is enough.** A differentiable function returns its value and its own backward pass:
 
@@ -47,7 +50,8 @@ backward needs arrays of the forward pass, which each docstring lists after "Sav
 
 `backward` computes Jᵀ dy. It is a closure over the variables of its forward pass. For two functions in a row, backward
 is one call within the other; for two paths, a sum. So a composition is again a function of this kind. The drawing shows
-a block of a transformer, and its backward pass: the same read from below, with forks and sums exchanged:
+a block of a transformer, and its backward pass: the same read from below, with forks and sums exchanged. There and in
+the layers, fᵀ(dy) stands for the backward of f, which is Jᵀ dy:
 
         x                               dx
         │                               │
@@ -77,8 +81,8 @@ gives the same pair, except that backward accumulates the parameters' gradients 
 unit i, which is no index here, and h as small as 1e-200, f(x + i h) = f(x) + i h f′(x) up to terms of h², which vanish.
 So Im f(x + i h) / h is the derivative to the last digit, while a difference of two values loses a third to half of the
 digits. The forward pass must be a formula that holds for x + i h as it does for x. abs(x) is not, and is not used.
-Complex numbers have no order, so a comparison uses the real part, which is x itself. Hence `.real` in these files:
-`x.real > 0`, `x.real.max()`, `x.real.dtype`.
+Complex numbers have no order, so a comparison uses the real part, the x of the real computation. Hence `.real` in these
+files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
@@ -245,8 +249,8 @@ class Module(Hookable):
     """A named tree of Parameters and Modules.
 
     A subclass assigns Parameters, Modules and lists of Modules as attributes. It defines
-    `forward(*inputs, **options) -> (y, backward)`, where y is one array. Call the module itself, not `forward`, because
-    only the call applies the hooks (see hooks.py).
+    `forward(*inputs, **options) -> (y, backward)`, where y is one array. Call the module itself, not `forward`: the
+    call, defined in hooks.py, also applies the hooks, functions that a user installs to record or change a result.
     """
 
     def children(self) -> Iterator[tuple[str, "Parameter | Module"]]:

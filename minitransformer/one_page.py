@@ -2,11 +2,12 @@
 
     python -m minitransformer.one_page
 
-The forward pass has the lines 1 to 31. The backward pass mirrors them from 31 to 1, and AdamW follows. The model is
-Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations, with the same names, are in
-layers/, losses.py and optim.py; a digit numbers the three norms. The N = B·T positions are rows, so that every linear
-map is a product of two matrices. The comment after each line gives its number and the shape of its result. In backward,
-the numbers after ← are those of the mirrored lines.
+The forward pass has the lines 1 to 31. The backward pass mirrors them from 31 to 2, and AdamW follows. The model is
+Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations, with nearly the same names, are in
+layers/, losses.py and optim.py. Here g and b are γ and β, W1 and W2 are W_up and W_down, and h is the x of GELU. A
+digit numbers the three norms: r1 is the r of layer_norm.py, while r alone is the stream in the middle of block.py. The
+N = B·T positions are rows, so that every linear map is a product of two matrices. The comment after each line gives its
+number and the shape of its result. In backward, the numbers after ← are those of the mirrored lines.
 """
 
 import argparse
@@ -125,7 +126,8 @@ def gpt(E, P, g1, b1, Wq, Wk, Wv, Wo, g2, b2, W1, W2, g3, b3, *, ids, targets, H
 def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=0.1):
     """Return the new theta, m and v after step t = 1, 2, … with gradient g.
 
-    m and v are the moving averages of the gradient and of its square. Weight decay applies to matrices only.
+    m and v are the moving averages of the gradient and of its square. Weight decay applies to matrices, here also to E
+    and P.
     """
     decayed = theta - lr * decay * theta if theta.ndim > 1 else theta
     m_new = beta1 * m + (1 - beta1) * g
@@ -177,7 +179,7 @@ def main(argv=None):
     letters = sorted(set(text))
     ids = np.searchsorted(letters, list(text))
     weights = initial(len(letters), rng)
-    m = v = [np.zeros_like(theta) for theta in weights]
+    m = v = [np.zeros_like(theta) for theta in weights]  # shared, because adamw writes into neither
     try:
         for t in range(1, options.steps + 1):
             windows = rng.integers(ids.size - 64, size=(12, 1)) + np.arange(64)

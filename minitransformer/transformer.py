@@ -98,8 +98,9 @@ class Transformer(Module):
             h = blocks(x)   (L of them, under the causal mask)        (2)
             logits = lm_head(ln_final(h))                             (3)
 
-        Rotary models omit the second term of (1) and rotate queries and keys instead. With tied embeddings, (1) and (3)
-        read the same Parameter, which accumulates both gradients.
+        `ln_final` is the last norm. `lm_head`, the head of the language model, is the unembedding, and no head of
+        attention. Rotary models omit the second term of (1) and rotate queries and keys instead. With tied embeddings,
+        (1) and (3) read the same Parameter, which accumulates both gradients.
 
         Raises TypeError if the ids are not integers, and ValueError if an id is out of range or a sequence is empty or
         longer than the context.

@@ -71,8 +71,9 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
 
 
 def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]]:
-    """Return x times the normal distribution function at x (Hendrycks and Gimpel, 2016).
+    """Return x Φ(x) (Hendrycks and Gimpel, 2016).
 
+    Φ is the normal distribution function: the probability of a value below x, if values have mean 0 and variance 1.
     If `approximate` is "none", the function is exact. If it is "tanh", the function is the approximation that GPT-2 was
     trained with. The two differ by at most 5e-4, so a model works with either of them, and a check with a loose
     tolerance cannot distinguish their backward passes.

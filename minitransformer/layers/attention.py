@@ -3,7 +3,8 @@
 Every position of a sequence makes three vectors from its own x, each by a linear map: a *query*, which says what the
 position looks for, a *key*, which says what it has to offer, and a *value*, which it passes on (see
 multi_head_attention.py). Each query takes an average of all values, in which a value counts the more, the better its
-key fits the query.
+key fits the query. A model has several attentions side by side, its *heads*, on an axis of length H. There are Tq
+queries and Tk keys; a query and a key have D entries, and a value Dv.
 """
 
 import math
@@ -86,7 +87,7 @@ def causal_mask(Tq: int, Tk: int) -> NDArray[np.bool_]:
     """Return a boolean mask (Tq, Tk) that is True for the keys up to the position of each query.
 
     The last query is at the position of the last key. If `Tq < Tk`, the queries are at the last Tq positions, as in
-    cached decoding.
+    generation, where the keys and values of earlier tokens are cached.
     """
     return np.tri(Tq, Tk, Tk - Tq, dtype=bool)
 
@@ -97,7 +98,8 @@ def masked_softmax(
     """Return weights of scores (..., Tq, Tk) that are 0 where the boolean `mask` is False, then apply `on_weights`.
 
     A mask hides keys from queries: with the causal mask, a position sees itself and earlier ones. `on_weights` is a
-    differentiable function of the weights, such as dropout or a hook. Without it, the weights are returned unchanged.
+    differentiable function of the weights, such as dropout (which sets random weights to 0 in training) or a hook.
+    Without it, the weights are returned unchanged.
 
         masked  = scores where mask, else −∞            (7)
         weights = softmax(masked)                       (8)

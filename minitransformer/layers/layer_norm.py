@@ -1,6 +1,7 @@
 """Layer normalization over the feature axis (Ba, Kiros and Hinton, 2016).
 
-It is invariant to a shift of x and, as ε → 0, to a multiplication of x by a positive factor.
+It keeps the entries of every position at one size, however many layers have added to them; γ and β let training choose
+another size and mean. It is invariant to a shift of x and, as ε → 0, to a multiplication of x by a positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -50,15 +51,15 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
             ∂r/∂x_i = −½ (σ² + ε)^(−3/2) · ∂σ²/∂x_i = −r³ (x_i − μ)/C = −r² x̂_i/C
             ∂x̂_j/∂x_i = r δ_ij − r/C + x̂_j/r · ∂r/∂x_i = r (δ_ij − 1/C − x̂_j x̂_i/C)
 
-        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − e eᵀ/C − x̂ x̂ᵀ/C), one term for each
-        path, with I the identity matrix and e a column of C ones. As J = Jᵀ and eᵀ dx̂/C = mean(dx̂), Jᵀ dx̂ is
+        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − e eᵀ/C − x̂ x̂ᵀ/C), one term for
+        each path, with I the identity matrix and e a column of C ones. As J = Jᵀ and eᵀ dx̂/C = mean(dx̂), Jᵀ dx̂ is
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
-        The first mean, `shift`, removes the component to which the layer is invariant, a shift of x. The second,
-        `scale`, removes that of a scaling of x, as ε → 0. As mean(x̂) = 0, the sum of y over the features is constant
-        for γ = 1, which is the start of training. With dy = 1, dx is then zero, and a check does not detect a backward
-        pass that returns zeros or omits the second mean.
+        A shift of x does not change y, so dx has no component along e; subtracting the first mean, `shift`, removes it.
+        A scaling of x does not change y either, as ε → 0, so dx has none along x̂, which the second, `scale`, removes.
+        As mean(x̂) = 0, the sum of y over the features is constant for γ = 1, which is the start of training. With dy =
+        1, dx is then zero, and a check does not detect a backward pass that returns zeros or omits the second mean.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)

@@ -86,8 +86,8 @@ class MultiHeadAttention(Module):
         for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
         Rotary positions, if any, rotate q and k between (1) and (2) according to `positions` (T,). By default these
         count from 0, or from the end of the cache. `as_heads` splits, rotates and calls the hooks. If `rng` is given,
-        dropout is applied to the weights. `cache` is the key–value cache of one layer. The cached keys and values of
-        earlier positions precede those of x, and are constants in backward.
+        dropout is applied to the weights. `cache` is the key–value cache of one layer, for generation. The cached keys
+        and values of earlier positions precede those of x, and are constants in backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length

@@ -1,8 +1,9 @@
 """Softmax and its logarithm.
 
-Both are invariant to a shift of all entries along the axis, from x to x + h. The derivative with respect to h is Σ dx,
-so it is zero: their gradients sum to zero along the axis. (A row of −∞, which a shift does not change, is the
-exception: there log_softmax returns dz.)
+Both are invariant to a shift of all entries along the axis, from x to x + h. The result does not depend on h, so the
+derivative with respect to h is zero. As h is added to every entry, this derivative is also Σ dx: the gradients sum to
+zero along the axis. (A row of −∞, which a shift does not change, is the exception: there log_softmax returns dz, the
+gradient of its result.)
 """
 
 import numpy as np
@@ -72,8 +73,8 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
     def backward(dz):
         """An entry x_j reaches z_j directly, and every z_i through the logarithm.
 
-        The derivative of log Σ exp(x) with respect to x_j is exp(x_j) / Σ exp(x) = exp(z_j), so ∂z_i/∂x_j = δ_ij −
-        exp(z_j) and
+        In (4) m cancels, as in softmax. The derivative of log Σ exp(x) with respect to x_j is exp(x_j) / Σ exp(x) =
+        exp(z_j), so ∂z_i/∂x_j = δ_ij − exp(z_j) and
 
             dx = dz − exp(z) · Σ dz                         (5)
         """
