@@ -177,15 +177,15 @@ def in_a_child(answers, request, seconds, megabytes, pipe):
     os.close(end_of_child)
     os.set_blocking(lines, False)
     try:
-        forward, more_may_come = forwarding(lines, word, pipe), True
+        pass_on, more_may_come = forwarding(lines, word, pipe), True
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             if pipe.poll():
                 raise SystemExit  # the caller has ended, or has closed the pipe
             select.select([lines] if more_may_come else [], [], [], LOOK)
-            more_may_come = forward()
+            more_may_come = pass_on()
             if len(descendants()) >= MOST:
                 return TOO_MANY
-        forward()
+        pass_on()
         return it_ended(os.waitstatus_to_exitcode(ended[1]))
     finally:
         end_all(child)
@@ -199,7 +199,7 @@ def forwarding(lines, word, pipe):
     """
     left = b""
 
-    def forward() -> bool:
+    def pass_on() -> bool:
         nonlocal left
         with contextlib.suppress(BlockingIOError):
             while some := os.read(lines, 2**16):
@@ -212,7 +212,7 @@ def forwarding(lines, word, pipe):
             return False
         return True
 
-    return forward
+    return pass_on
 
 
 def be_the_child(answers, request, seconds, megabytes, word, pipe):
