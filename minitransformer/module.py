@@ -15,11 +15,11 @@ The `backward(dy)` of every differentiable function returns this product, and no
 arrays are a product of matrices; with a dot between them, a product of single entries. Σ reaches over the product after
 it. A shape (..., C) has any number of axes, the last of them with C entries. NOTATION.md lists all symbols.
 
-**Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has 3,145,728
-× 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But Jᵀ dy turns
-out to be dy Wᵀ, which costs as much as the forward pass, the computation of y. This is the work of a derivation: write
-down the entries ∂y_i/∂x_j, put them into the sum, and find the short form of the result. For a function of single
-entries J is diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J for a small x.
+**Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has
+3,145,728 × 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But
+Jᵀ dy turns out to be dy Wᵀ, which costs as much as the forward pass, the computation of y. This is the work of a
+derivation: write down the entries ∂y_i/∂x_j, put them into the sum, and find the short form of the result. For a
+function of single entries J is diagonal, and dx = dy · f′(x). `gradcheck.jacobian(function, x)` shows J for a small x.
 
 **One after another.** With y = f(x) and z = g(y), the Jacobian of the whole is J_g J_f, and its transpose has the
 factors in reverse order: dx = J_fᵀ (J_gᵀ dz). So backward runs the steps from the last to the first.
