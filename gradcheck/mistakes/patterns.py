@@ -124,7 +124,7 @@ def build(pattern, bound):
     fields = {field: build(value, bound) for field, value in ast.iter_fields(pattern)}
     if "attr" in fields:
         fields["attr"] = bound.get(fields["attr"], fields["attr"])
-    return type(pattern)(**fields, lineno=0, col_offset=0) if fields else type(pattern)()
+    return type(pattern)(**fields, **dict.fromkeys({"lineno", "col_offset"}.intersection(pattern._attributes), 0))
 
 
 def same(a, b):
