@@ -66,7 +66,7 @@ def written(tmp_path, monkeypatch):
         (tmp_path / "written.py").write_text(source)
         sys.modules.pop("written", None)
         importlib.invalidate_caches()
-        linecache.clearcache()
+        linecache.cache.pop(str(tmp_path / "written.py"), None)
         registration.definitions.cache_clear()
         return importlib.import_module("written")
 
