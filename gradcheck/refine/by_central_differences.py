@@ -1,13 +1,13 @@
 """Compare one gradient with ever finer central differences.
 
-The gradient is right if its error and the uncertainty of the central differences are both at most rtol of its norm. If
+A gradient is right if its error and the uncertainty of the central differences are both at most rtol of its norm. If
 only a sample of the entries is compared, this must also hold along a random direction.
 
-A gradient may be zero, for example that of the bias of the keys before a softmax. Central differences determine such a
-gradient to about 1e-11 of the output, and cannot distinguish it from a small one. A large perturbation can: if every
-entry changes by its own size and no output changes by more than its rounding error, the slope over that distance is
-bounded by rounding. Backward's result must then be zero, or a remainder of terms that cancel. Such a remainder becomes
-another number when the arguments are perturbed (adjoint_identity.py).
+A gradient may also be zero, for example that of the bias of the keys before a softmax. Central differences determine
+such a gradient to about 1e-11 of the output, so they cannot distinguish it from a small one. A large perturbation can.
+If every entry is changed by its own size and no output changes by more than its rounding error, then the gradient is
+zero up to rounding. The backward pass must then return zero, or a remainder of terms that cancel. Such a remainder is
+recognised because it changes completely when the arguments are perturbed (adjoint_identity.py).
 """
 
 import numpy as np
@@ -23,7 +23,10 @@ DIRECTIONS = 30  # enough to distinguish errors of 2e-6 and 1e-6 of the norm
 
 
 def compare(finding):
-    """Judge each unconfirmed entry, and a random direction if only a sample is compared, by finer differences."""
+    """Judge each unconfirmed entry with finer central differences.
+
+    If only a sample of the entries is compared, also judge the derivative along a random direction.
+    """
     terms = finding.terms
     unsure = np.flatnonzero(~finding.is_sure)
     columns = finding.verdicts.copy(), finding.numeric.copy(), finding.uncertainty.copy()
@@ -33,17 +36,17 @@ def compare(finding):
             column[k] = value
     finding.verdicts, finding.numeric, finding.uncertainty = columns
     if terms.strict and CANNOT_TELL not in finding.verdicts:
-        finding.verdicts = held_whole(finding.verdicts, finding.unexplained, finding.numeric, terms.rtol)
+        finding.verdicts = compare_norm(finding.verdicts, finding.unexplained, finding.numeric, terms.rtol)
     if not finding.is_complete:
         finding.direction = _direction(finding)
 
 
-def held_whole(verdicts, error, numeric, rtol):
-    """Mark the largest errors WRONG if the error of the whole gradient is too large.
+def compare_norm(verdicts, error, numeric, rtol):
+    """Mark the largest errors as WRONG if the error of the whole gradient is too large.
 
-    The norm of the errors of all n entries with the verdict RIGHT may be at most rtol times the norm of their
-    gradients. If it is larger, each entry whose error exceeds this limit divided by √n becomes WRONG. atol alone would
-    permit large relative errors of small gradients.
+    The absolute tolerance alone would permit large relative errors of a small gradient. Therefore the norm of the
+    errors of the n entries with the verdict RIGHT may be at most rtol times the norm of their gradients. If it is
+    larger, each entry whose error exceeds this limit divided by √n becomes WRONG.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)
@@ -55,7 +58,7 @@ def held_whole(verdicts, error, numeric, rtol):
 
 
 def _direction(finding):
-    """Compare the derivative along one random direction v through the whole argument.
+    """Compare the derivative along a random direction v through the whole argument.
 
     The tolerances of the entries add up in quadrature, as independent errors do: ‖(atol + rtol |dx|) v‖.
     """
@@ -67,8 +70,8 @@ def _direction(finding):
     return Direction(analytic, numeric, verdict=verdict, uncertainty=uncertainty, limit=limit)
 
 
-def make_surest(finding):
-    """Estimate again the entries that are known to atol, but not to rtol of the norm."""
+def refine_uncertain(finding):
+    """Compute finer estimates of the entries that are known to atol, but not to rtol of the norm."""
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
         return
@@ -82,7 +85,7 @@ def make_surest(finding):
 
 
 def doubt(finding):
-    """Return the reason why central differences cannot confirm a gradient, or ""."""
+    """Return the reason why central differences cannot confirm the gradient, or "" if they can."""
     what = f"the derivative along a random direction through all {finding.gradient.size} entries"
     if finding.direction_verdict == CANNOT_TELL:
         return f"central differences cannot determine {what}: the output jumps, or varies on a scale below the steps"
@@ -103,20 +106,20 @@ def doubt(finding):
         return _too_small("its derivative along a random direction", abs(direction.numeric), direction.uncertainty)
     if abs(direction.analytic - direction.numeric) <= direction.uncertainty:
         return ""
-    share = _off_along_directions(finding)
+    share = _error_along_directions(finding)
     if share <= finding.terms.rtol:
         return ""
     return f"along random directions through all entries its error is {share:.1g} of its norm"
 
 
 def _nothing_moves(finding, counted):
-    """Return True if backward's gradient and the true gradient are both zero."""
+    """Return True if the gradient of the backward pass and the true gradient are both zero."""
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
-def _off_along_directions(finding):
-    """Return the relative error along many directions, as one may be small by chance."""
+def _error_along_directions(finding):
+    """Estimate the relative error of the gradient from its errors along many random directions."""
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.array)) * finding.rng.standard_normal(finding.gradient.shape)
@@ -136,7 +139,7 @@ def _too_small(what, size, uncertainty):
 
 
 def zero_to(finding):
-    """Return a bound on a gradient that is zero up to rounding, or None if it is not."""
+    """Return an upper bound on the gradient if it is zero up to rounding, and None otherwise."""
     run, array, gradient = finding.run, finding.array, finding.gradient
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

@@ -9,7 +9,7 @@ from gradcheck.adjoint_identity import FACTOR, PLACES, SHORTENED, nudged, sides
 from gradcheck.central_differences import EPSILON, line_along, scales_of
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
-from gradcheck.refine.by_central_differences import DIRECTIONS, held_whole
+from gradcheck.refine.by_central_differences import DIRECTIONS, compare_norm
 from gradcheck.refine.one_derivative import along_direction, along_entry, estimates, judge
 
 TINY = 1e-3 * EPSILON  # relative to the outputs: backward uses rounded outputs, such as 1 for a saturated softmax
@@ -17,7 +17,10 @@ LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed 
 
 
 def by_complex_step(finding):
-    """Judge a Finding. Raises NotComplexSafe if the complex step contradicts central differences."""
+    """Compare the gradient of `finding` with the complex step and update its verdicts.
+
+    Raises NotComplexSafe if the complex step contradicts central differences.
+    """
     oracles = finding.terms.oracles
     if "adjoint" in oracles and _identity_holds(finding) and CANNOT_TELL not in finding.verdicts:
         return
@@ -28,7 +31,8 @@ def by_complex_step(finding):
 def _identity_holds(finding):
     """Return True if the adjoint identity confirms the gradient.
 
-    The direction of the identity is zero at kinks. The result also decides the verdict on `direction` of the Finding.
+    The identity is evaluated along a random direction that is zero at kinks. Its result also replaces an undecided
+    verdict in `finding.direction`.
     """
     terms, kinks = finding.terms, finding.entries[finding.verdicts == KINK]
     both = sides(finding, zero_at=kinks)
@@ -52,12 +56,12 @@ def _identity_holds(finding):
 
 
 def _with_tolerance(finding, both, kinks):
-    """Return the Sides, and the largest allowed difference between the two sides.
+    """Return the two sides of the adjoint identity and the difference allowed between them.
 
     An error e of the gradient contributes ⟨e, v⟩ to the difference, which may be small by chance. If the difference for
-    one v is allowed, many directions are tried. The root mean square of the differences estimates the norm of e, and
-    the root mean square of ‖dx v‖ estimates the norm of the gradient. If the ratio of these norms exceeds rtol, the
-    Sides with the largest ratio are returned, and only rounding is allowed.
+    one direction v is allowed, many directions are tried. The root mean square of the differences estimates the norm of
+    e, and the root mean square of ‖dx v‖ estimates the norm of the gradient. If the ratio of these norms exceeds rtol,
+    the sides with the largest ratio are returned, and only rounding is allowed.
     """
     terms = finding.terms
     if terms.oracles == ("adjoint",):
@@ -75,10 +79,11 @@ def _with_tolerance(finding, both, kinks):
 
 
 def _is_worst_wrong(finding, both):
-    """Search for the worst entry by bisection, and return True if it is wrong.
+    """Find the entry with the largest error by bisection and return True if it is wrong.
 
-    Its error may be large for a single entry that was not sampled, and small relative to the norm of all entries. Each
-    step keeps the half of the entries for which the sides of the adjoint identity differ more.
+    If only a sample of the entries was compared, a single wrong entry may have been missed, because its error is small
+    relative to the norm of the gradient. Each step of the bisection keeps the half of the entries for which the two
+    sides of the adjoint identity differ more.
     """
     run, i, terms = finding.run, finding.position, finding.terms
     if "central" not in terms.oracles or finding.is_complete or not np.isfinite(both.gap):
@@ -117,10 +122,10 @@ def _by_entries(finding):
             finding.verdicts = np.where(wrong, CANNOT_TELL, finding.verdicts)
             most = np.max(open_to[wrong])
             finding.doubt = f"rounding errors within the forward pass leave this open to ±{most:.1g}"
-    if not terms.strict or np.array_equal(_held(finding, error), finding.verdicts):
+    if not terms.strict or np.array_equal(_norm_compared(finding, error), finding.verdicts):
         return
     error = error - np.minimum(_rounding_of_entries(finding), run.rounding / finding.scales)
-    held = _held(finding, error)
+    held = _norm_compared(finding, error)
     changed = held != finding.verdicts
     if changed.any() and norm(exact * finding.scales) <= TINY * np.max(np.abs(run.dy * run.y)):
         held = np.where(changed, CANNOT_TELL, held)
@@ -128,16 +133,16 @@ def _by_entries(finding):
     finding.verdicts = held
 
 
-def _held(finding, error):
-    return held_whole(finding.verdicts, error, finding.exact, finding.terms.rtol)
+def _norm_compared(finding, error):
+    return compare_norm(finding.verdicts, error, finding.exact, finding.terms.rtol)
 
 
 def _rounding_of_entries(finding):
-    """Return the errors of both gradients in each entry that rounding within forward and backward may explain.
+    """Return an upper bound on the rounding error of each compared entry.
 
-    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Therefore the
-    derivatives are computed again at pairs of opposite perturbations of the arguments. True changes cancel in the mean
-    of a pair, so the difference between the mean and the unperturbed value is due to rounding.
+    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Therefore both
+    gradients are computed again at pairs of opposite perturbations of the arguments. True changes cancel in the mean of
+    a pair, so the difference between this mean and the unperturbed value is due to rounding.
     """
     values, given = [], []
     try:
@@ -153,9 +158,10 @@ def _rounding_of_entries(finding):
 
 
 def _along_entries(finding, step, shortened=1.0):
-    """Return arrays (exact, lost) with a value for each compared entry.
+    """Compute the derivative in each compared entry by the complex step.
 
-    `lost` is the contribution of outputs that change by less than their last digit, unseen by central differences.
+    Returns two arrays with one element per entry: the derivatives, and the parts of them that central differences
+    cannot detect because an output changes by less than its last digit.
     """
     y, dy = finding.run.y, finding.run.dy
     exact, lost = np.empty((2, len(finding.entries)))
@@ -169,7 +175,7 @@ def _along_entries(finding, step, shortened=1.0):
 def _verify_complex_safety(finding, exact, lost):
     """Raise NotComplexSafe if the complex step contradicts central differences.
 
-    Finer ones decide if the two differ by more than the tolerance plus ten times the uncertainty.
+    If the two differ by more than the tolerance plus ten times the uncertainty, finer central differences decide.
     """
     terms, atol = finding.terms, finding.terms.atol
     if terms.strict and len(exact):

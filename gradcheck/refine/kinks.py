@@ -1,8 +1,8 @@
-"""Check that the gradients of several entries at a kink are consistent.
+"""Check that the gradients of entries that share a kink are consistent.
 
 At a maximum of four equal entries, the one-sided slopes of each entry are 0 and 1, and its gradient may be any value in
-between. But if all four change together, the maximum changes smoothly with them, so their gradients must add up to 1. A
-backward pass that assigns the whole gradient to each entry, or to none, is wrong, although no single entry shows it.
+between. But if all four change together, the maximum changes smoothly, so their gradients must add up to 1. A backward
+pass that assigns the whole gradient to each entry, or to none, is wrong, although no single entry shows it.
 
 Entries form a group if their kinks affect the same outputs. The ReLUs of two entries, for example, affect different
 outputs. The entries of a group are changed together, once by equal amounts and once by amounts that change the loss
@@ -24,8 +24,8 @@ SLACK = 1e-4  # relative to the derivatives at these points: allowance for round
 CLEAR = 1e-3  # relative to the largest second difference of an entry: a smaller one is not a kink
 
 
-def held_together(finding):
-    """Change verdicts from KINK to WRONG if the gradients of a group are inconsistent."""
+def compare_groups(finding):
+    """Change verdicts from KINK to WRONG in groups of entries whose gradients are inconsistent."""
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -46,14 +46,14 @@ def held_together(finding):
     finding.verdicts = verdicts
 
 
-def at_ties(finding):
-    """Withdraw wrong verdicts if backward's value is a derivative at a nearby input.
+def withdraw_at_ties(finding):
+    """Withdraw a verdict of WRONG if the gradient is right for a slightly different input.
 
-    At ties, backward's value need not lie between the one-sided derivatives. For example, if a sort assigns the middle
+    At ties, a valid gradient need not lie between the one-sided derivatives. For example, if a sort assigns the middle
     of three ranks to one of three equal entries, the one-sided derivatives of this entry belong to the other two ranks.
-    A median of equal entries does not change if only one of them changes. The verdict becomes KINK if the entry alone
-    has a kink, and otherwise CANNOT_TELL. In the latter case, NotComplexSafe is raised if the complex step is in use,
-    because the complex step follows only one order of the ties.
+    And a median of equal entries does not change if only one of them changes. The verdict becomes KINK if the entry
+    alone has a kink, and CANNOT_TELL otherwise. In the latter case NotComplexSafe is raised if the complex step is in
+    use, because the complex step follows only one order of the ties.
     """
     array, wrong = finding.array, np.flatnonzero(finding.verdicts == WRONG)
     scales, rng = scales_of(array), np.random.default_rng([finding.position, NEARBY])
@@ -83,7 +83,7 @@ def at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the changes of an output in two directions do not add up."""
+    """Return True if moving along both directions does not change the output by the sum of the two changes."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -91,21 +91,21 @@ def _is_bent(finding, moves):
 
 
 def _slope(finding, k, h):
-    """Return the slope of the loss in the k-th compared entry, and the outputs at ±h."""
+    """Return the slope of the loss in the k-th compared entry, y(h) and y(−h)."""
     line = finding.line(k)
     forth, back = line(h), line(-h)
     return float(np.sum(finding.run.dy * (forth - back))) / (2 * h), forth, back
 
 
 def _kinked_outputs(finding, k):
-    """Return the outputs with a kink in the k-th compared entry, and the loss's slope."""
+    """Return the indices of the outputs with a kink in the k-th compared entry, and the slope of the loss."""
     slope, forth, back = _slope(finding, k, SHORT * finding.scales[k])
     jumps = np.abs(forth + back - 2 * finding.run.y).ravel()
     return np.flatnonzero(jumps > CLEAR * np.max(jumps)), slope
 
 
 def _groups(outputs):
-    """Group the indices of elements that share an output, even indirectly."""
+    """Group the indices of the elements that share an output, directly or through other elements."""
     groups = []
     for k, several in enumerate(outputs):
         own = set(several.tolist())

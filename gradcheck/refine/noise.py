@@ -1,8 +1,8 @@
-"""Detect disagreements that rounding errors or jumps of the forward pass explain.
+"""Detect errors that are due to rounding or to jumps of the forward pass.
 
-Errors within the forward pass may be larger than the last digit of the output: (10⁵ w)² − 10¹⁰ w² loses ten digits, a
-computation in float32 changes in steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) changes in steps of 0.01. A
-derivative that is estimated with a short step may then seem precise although it is wrong.
+Rounding errors within the forward pass may be larger than the last digit of the output: (10⁵ w)² − 10¹⁰ w² loses ten
+digits, a computation in float32 changes in steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) changes in steps of
+0.01. A derivative that is estimated with a short step may then seem precise although it is wrong.
 
 If the output changes in steps, most of its entries stay equal when the argument changes by 2⁻³⁴ of its values. To
 measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a distance the
@@ -11,8 +11,8 @@ float32, it stays equal over this distance. Fourth differences over a longer dis
 these do not fall with the distance as the differences of a smooth function do.
 
 The output of a solver that stops at a tolerance jumps by about this tolerance where the number of iterations changes.
-Between the jumps, the derivative of the output is that of the iterations, whereas backward computes that of the exact
-solution. Fourth differences along a line find such a jump, and finer ones distinguish it from a kink.
+Between the jumps, the derivative of the output is that of the iterations, whereas the backward pass computes that of
+the exact solution. Fourth differences along a line find such a jump, and finer ones distinguish it from a kink.
 """
 
 from contextlib import suppress
@@ -44,18 +44,19 @@ class _Noise(NamedTuple):
     is_jump: bool = False  # True if the output jumps at some places only
 
 
-def doubt_noisy(finding, first):
-    """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
+def withdraw_noisy(finding, first):
+    """Change verdicts from WRONG to CANNOT_TELL where noise in the forward pass may explain the error.
 
-    An error e of the output causes an error of Σ|dy e| / h in a difference. Therefore the gradient is compared with
-    `first`, the values of the first estimates, or with those of even longer steps h. The complex derivative does not
-    include steps or jumps of the output, so NotComplexSafe is raised if they are found while it is in use.
+    An error e of the output causes an error of Σ|dy e| / h in a difference with step h. Therefore the gradient is
+    compared with `first`, the estimates with the longest steps, or with estimates at even longer steps. The complex
+    step does not include steps or jumps of the output, so NotComplexSafe is raised if they are found while it is in
+    use.
     """
     if not finding.is_wrong and not np.isinf(finding.uncertainty).any():
         return
-    noise, length = _of_steps(finding), 1.0
+    noise, length = _step_noise(finding), 1.0
     if noise is None:
-        noise = _of_rounding(finding, first)
+        noise = _rounding_noise(finding, first)
     elif finding.step is not None:
         raise NotComplexSafe(noise.reason)
     else:
@@ -73,8 +74,8 @@ def doubt_noisy(finding, first):
     finding.doubt = noise.reason
 
 
-def _of_steps(finding):
-    """Return the _Noise of an output that changes in steps, or None."""
+def _step_noise(finding):
+    """Return the noise of an output that changes in steps, or None if it does not."""
     run = finding.run
     steps = steps_of(moved([finding.array], lambda: run.call.evaluate()[0]))
     if steps is None:
@@ -86,13 +87,13 @@ def _of_steps(finding):
     return _Noise(float(np.sum(np.abs(run.dy) * steps)), reason, is_everywhere=True)
 
 
-def _of_rounding(finding, first):
-    """Return the _Noise of rounding errors within the forward pass, or of jumps that may explain a wrong gradient."""
+def _rounding_noise(finding, first):
+    """Return the noise due to rounding errors in the forward pass, or to small jumps of the output."""
     run = finding.run
     forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
     outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
     error = float(np.sum(np.abs(run.dy) * np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)))
-    single, size = _single(forward, run.dy), float(np.sum(np.abs(run.dy * run.y)))
+    single, size = _float32_noise(forward, run.dy), float(np.sum(np.abs(run.dy * run.y)))
     if 100 * (error + EPSILON * size) < single < SMALL * size:
         reason = f"the loss jumps by about {single:.1g}, as if part of it were computed in float32"
         return _Noise(2 * single, reason, is_everywhere=True)
@@ -106,10 +107,11 @@ def _of_rounding(finding, first):
 
 
 def _with_longer_steps(finding, first, error):
-    """Estimate entries with steps LONGER times as long, which an output that changes by `error` affects less.
+    """Estimate the derivatives again with steps that are LONGER times as long.
 
-    Such an estimate replaces `first` if one with a step four times longer agrees, because the curvature would have 256
-    times the effect on it. Returns the values, and the relative lengths of the steps.
+    Longer steps reduce the effect of `error`, the amount by which the loss changes at a step of the output. An estimate
+    replaces that in `first` only if an estimate with a step four times longer agrees with it, because curvature would
+    affect the latter 256 times as much. Returns the estimates, and the length of each step relative to the usual one.
     """
     numeric, length = first.copy(), np.ones(len(first))
     for k, scale in enumerate(finding.scales):
@@ -122,10 +124,11 @@ def _with_longer_steps(finding, first, error):
 
 
 def steps_of(forward):
-    """Return the size of the steps in which each output changes, or None.
+    """Return the height of the steps in which each output changes, or None for a smooth function.
 
-    The arguments are changed by ever larger amounts. The size of a step is the first change of the output that is not
-    zero. Returns None if most outputs are smooth: a smooth output changes at once, by about its last digit.
+    The arguments are changed by ever larger amounts, and the first non-zero change of an output is the height of its
+    steps. A smooth output already changes with the smallest amount, by about its last digit. `forward` is a function
+    from `moved`.
     """
     here = forward(0.0)
     first, moved_at_once = np.zeros(here.shape), np.zeros(here.shape, bool)
@@ -142,8 +145,11 @@ def steps_of(forward):
     return first if np.mean((~moved_at_once & is_coarse)[live]) > 0.5 else None
 
 
-def _single(forward, dy):
-    """Return the standard deviation of the loss's rounding errors, or 0 if they fall with the distance."""
+def _float32_noise(forward, dy):
+    """Return the standard deviation of the rounding errors of the loss.
+
+    Returns 0 if they decrease with the distance between the points, because they are then not due to rounding.
+    """
     errors = []
     for distance in DISTANCES:
         losses = [float(np.sum(dy * forward(k * distance))) for k in range(POINTS)]
@@ -171,7 +177,7 @@ def _jump(forward, y):
 
 
 def _outputs(forward, at, size):
-    """Return a row of outputs for each point, NaN where the function fails."""
+    """Return an array with one row of outputs per point, filled with NaN where the function fails."""
     outputs = np.full((len(at), size), np.nan)
     for row, t in zip(outputs, at, strict=True):
         with np.errstate(all="ignore"), suppress(Exception):  # user code may fail at perturbed inputs
@@ -185,7 +191,10 @@ def _differences(outputs, order):
 
 
 def moved(arrays, evaluate):
-    """Return f(t), which runs `evaluate` with entries changed by up to t of their size."""
+    """Return a function f(t) that calls `evaluate` while each entry x of `arrays` is x (1 + c t).
+
+    The factors c are random numbers between 0.5 and 1.
+    """
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
 

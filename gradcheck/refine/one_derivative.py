@@ -1,8 +1,8 @@
 """Judge one derivative with ever finer central differences.
 
-A backward pass claims that the derivative along a line is a. An oracle yields ever finer estimates n of this
-derivative, each with its uncertainty. If the first estimate does not agree with a, either a is wrong, or the step is
-too long, or the step reaches across the kink of a ReLU. Finer estimates distinguish these cases.
+A backward pass claims that the derivative along a line is a. Central differences provide ever finer estimates n of this
+derivative, each with its uncertainty. If the first estimate does not agree with a, then a is wrong, or the step is too
+long, or the step crosses a kink, such as that of a ReLU. Finer estimates distinguish these cases.
 
 - **Right**: an estimate agrees, |a − n| ≤ atol + rtol |n|, and its uncertainty is within the same tolerance. If no
   estimate is so precise, the most precise one must agree, with an uncertainty of at most a hundred times the tolerance.
@@ -19,12 +19,12 @@ too long, or the step reaches across the kink of a ReLU. Finer estimates disting
 A smooth function is never mistaken for a kink, because the difference of its one-sided derivatives falls as h³, by a
 factor of 32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
 
-The first step is that of central_differences.py. It suits functions that change on the scale of the entry. Each
-further step is 45 / √2 ≈ 32 times shorter. If a step spanned a whole number of periods of the function, as for x mod 1
-and a step of 512, the estimate would be exactly 0 with no uncertainty. Therefore the first step and the ratio contain
-square roots. A wave of amplitude A then causes an error of about ±A / h, which grows from step to step, as rounding
-errors do, but is far larger. If the complex step does not apply, a wave of amplitude below 1e-11 of y is treated as
-rounding, and a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
+The first step is that of central_differences.py. It suits functions that change on the scale of the entry. Each further
+step is 45 / √2 ≈ 32 times shorter. If a step spanned a whole number of periods of the function, as for x mod 1 and a
+step of 512, the estimate would be exactly 0 with no uncertainty. Therefore the first step and the ratio contain square
+roots. A wave of amplitude A then causes an error of about ±A / h, which grows from step to step, as rounding errors do,
+but is far larger. If the complex step does not apply, a wave of amplitude below 1e-11 of y is treated as rounding, and
+a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
 """
 
 import itertools
@@ -48,17 +48,18 @@ class Judgement(NamedTuple):
 
 
 def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
-    """Judge the derivative `analytic` with as few of the estimates as possible.
+    """Judge the derivative `analytic` with as few of the `estimates` as possible.
 
-    With `is_one_entry=False`, the line is a direction through several entries. If these are at different kinks, the
-    value of backward need not lie between the one-sided slopes, so the verdict at a kink is always KINK.
+    `estimates` yields ever finer estimates (central_differences.Estimate). With `is_one_entry=False`, the derivative is
+    one along a direction through several entries. If these have different kinks, `analytic` need not lie between the
+    one-sided slopes, so the verdict at a kink is always KINK.
     """
     seen = []
     for latest in estimates:
         seen.append(latest)
         tolerance = atol + rtol * abs(latest.value)
         is_right = abs(analytic - latest.value) <= tolerance and latest.uncertainty <= tolerance
-        if is_right or _settled(analytic, seen, rtol, atol):
+        if is_right or _is_surely_wrong(analytic, seen, rtol, atol):
             return _unless_contradicted(RIGHT if is_right else WRONG, analytic, latest, seen)
     best = min(seen, key=lambda estimate: estimate.uncertainty)
     verdict, uncertainty = CANNOT_TELL, best.uncertainty
@@ -66,7 +67,7 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
     slopes = _slopes(seen)
     if slopes is not None:
         verdict = KINK if not is_one_entry or _between(analytic, slopes, rtol, atol) else WRONG
-    elif _is_denied(best, seen):
+    elif _is_contradicted(best, seen):
         uncertainty = math.inf
     elif gap <= tolerance and best.uncertainty <= 100 * tolerance:
         verdict = RIGHT
@@ -75,11 +76,11 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
     return Judgement(verdict, best.value, uncertainty)
 
 
-def _settled(analytic, seen, rtol, atol):
-    """Return True if another estimate cannot change the verdict WRONG.
+def _is_surely_wrong(analytic, seen, rtol, atol):
+    """Return True if the verdict is WRONG whatever the next estimates are.
 
     The difference, spread and noise of the last two estimates must be at most a quarter of the distance from
-    `analytic`. Both estimates must be typical of a smooth function: the spread is of second order in the step, the
+    `analytic`. Both estimates must also be typical of a smooth function: the spread is of second order in the step, the
     difference of the one-sided derivatives is of third order, and the error of the value is of fourth order. Rounding
     is allowed for.
     """
@@ -94,14 +95,15 @@ def _settled(analytic, seen, rtol, atol):
     if not max(before.spread, last.spread, before.noise, last.noise, change) <= gap / 4:
         return False
     differences = [(abs(e.right - e.left), e.spread) for e in (before, last)] + [(change, before.spread)]
-    return all(difference <= max(spread / 4, _hidden(last)) for difference, spread in differences)
+    return all(difference <= max(spread / 4, _hidden_rounding(last)) for difference, spread in differences)
 
 
 def _unless_contradicted(verdict, analytic, estimate, seen):
-    """Return the Judgement by an estimate, or CANNOT_TELL if two estimates with longer steps contradict it.
+    """Return a Judgement with the given verdict, unless estimates with longer steps contradict it.
 
-    These two agree with each other, and the verdict is WRONG if they disagree with `analytic` as well. A kink between
-    two of the steps changes only one of their estimates.
+    Two successive estimates contradict `estimate` if they agree with each other but not with it. A kink between two of
+    the steps would change only one of them. The verdict is then WRONG if they also disagree with `analytic`, and
+    CANNOT_TELL otherwise.
     """
     for first, second in itertools.pairwise(seen[: seen.index(estimate)]):
         change = abs(first.value - second.value)
@@ -114,19 +116,19 @@ def _unless_contradicted(verdict, analytic, estimate, seen):
     return Judgement(verdict, estimate.value, estimate.uncertainty)
 
 
-def _is_denied(best, seen):
-    """Return True if both one-sided derivatives of a finer estimate contradict `best`."""
+def _is_contradicted(best, seen):
+    """Return True if both one-sided derivatives of a finer estimate contradict the estimate `best`."""
     # A jump nearby changes only one of them.
     finer = [(min(abs(e.left - best.left), abs(e.right - best.right)), e) for e in seen[seen.index(best) + 1 :]]
-    return any(change > max(4 * best.spread, _hidden(estimate)) for change, estimate in finer)
+    return any(change > max(4 * best.spread, _hidden_rounding(estimate)) for change, estimate in finer)
 
 
-def _hidden(estimate):
+def _hidden_rounding(estimate):
     return HIDDEN * (estimate.noise + EPSILON * abs(estimate.value))
 
 
 def _slopes(seen):
-    """Return the estimates that show a kink, or None.
+    """Return the estimates that show a kink, or None if there is no kink.
 
     At a kink the one-sided derivatives differ by more than rounding, and the difference does not shrink with the step.
     """
@@ -150,10 +152,10 @@ def _between(analytic, clear, rtol, atol):
 
 
 def estimates(line, y, dy, scale):
-    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
+    """Yield ever finer estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
 
-    `scale` is the length s over which the function changes. An output that has changed with one step is assumed to
-    change with all shorter steps.
+    `scale` is the length over which the function changes; all steps are proportional to it. An output that has changed
+    with one step is assumed to change with all shorter steps.
     """
     moved = np.zeros(y.shape, dtype=bool)
 
@@ -171,10 +173,10 @@ def steps(scale):
 
 
 def along_entry(finding, k):
-    """Yield ever finer Estimates of the derivative in the k-th compared entry."""
+    """Yield ever finer estimates of the derivative in the k-th compared entry."""
     return estimates(finding.line(k), finding.run.y, finding.run.dy, float(finding.scales[k]))
 
 
 def along_direction(finding, v):
-    """Yield ever finer Estimates along v, which has the scales of the argument."""
+    """Yield ever finer estimates of the derivative along v, whose entries have the scales of the argument."""
     return estimates(line_along(finding.run.call, finding.array, v), finding.run.y, finding.run.dy, 1.0)
