@@ -1,4 +1,4 @@
-"""Certificates: decide without a tolerance whether a gradient is exactly right. See README.md.
+"""Decide without a tolerance whether a gradient is exactly right. See README.md.
 
 The module is callable, because `gradcheck.certify` is the name of both this module and the public function.
 """

@@ -1,8 +1,9 @@
-"""Arrays of Numbers that behave like arrays of floats.
+"""Arrays of exact numbers that behave like arrays of floats.
 
-An `Array` is an object array that reports a floating dtype, so that a function accepts it as an argument. NumPy
-computes with the entries through the operators of Number, and FUNCTIONS defines the ufuncs that objects do not support.
-Within `standing_in`, functions such as np.zeros return an Array instead of an array of floats.
+An `Array` is an object array whose entries are Numbers (scalar.py) and which reports a floating dtype, so that a
+function accepts it as an argument. NumPy computes with the entries through the operators of Number, and FUNCTIONS
+defines the ufuncs that NumPy does not support for objects. Within the context `numpy_replaced`, functions such as
+np.zeros return an Array instead of an array of floats.
 """
 
 import gc
@@ -61,7 +62,10 @@ FUNCTIONS = {
 
 
 class Dtype:
-    """The dtype that an Array reports. It equals float64 in Python code, and is object for NumPy."""
+    """The dtype that an Array reports.
+
+    It equals float64 in Python code, and is the object dtype for NumPy.
+    """
 
     dtype = np.dtype(object)
     __hash__ = object.__hash__
@@ -77,7 +81,10 @@ DTYPE = Dtype()
 
 
 class Array(np.ndarray):
-    """An array of Numbers. A single entry, or a sum over all entries, is an Array of shape ()."""
+    """An array of Numbers.
+
+    A single entry or the sum of all entries is also an Array, of shape ().
+    """
 
     dtype = property(lambda self: DTYPE)
     real = property(lambda self: self)
@@ -90,20 +97,20 @@ class Array(np.ndarray):
         if function is not None:
             ufunc = np.frompyfunc(lambda *values: function(*map(lift, values)), ufunc.nin, 1)
         if out and out[0].ndim:  # a result of shape () is a new number, as in NumPy
-            options["out"] = tuple(map(bare, out))
-        result = getattr(ufunc, method)(*map(bare, inputs), **options)
-        return out[0] if "out" in options else np.asarray(result, bool) if name.startswith("is") else dressed(result)
+            options["out"] = tuple(map(as_objects, out))
+        result = getattr(ufunc, method)(*map(as_objects, inputs), **options)
+        return out[0] if "out" in options else np.asarray(result, bool) if name.startswith("is") else as_array(result)
 
     def __array_function__(self, function, types, inputs, options):
         if function in OF_MATRICES:
             return OF_MATRICES[function](*inputs, **options)
-        return dressed(super().__array_function__(function, types, inputs, options))
+        return as_array(super().__array_function__(function, types, inputs, options))
 
     def __getitem__(self, key):
-        return dressed(super().__getitem__(key))
+        return as_array(super().__getitem__(key))
 
     def __setitem__(self, key, value):
-        super().__setitem__(key, lift_entries(bare(value)))
+        super().__setitem__(key, lift_entries(as_objects(value)))
 
     def astype(self, dtype, **options):
         if is_floating(dtype):
@@ -111,22 +118,21 @@ class Array(np.ndarray):
         raise CannotTell(f"the function converts values to {np.dtype(dtype)}")
 
 
-def bare(value):
-    """Return an Array as a plain array of objects, and any other value unchanged."""
+def as_objects(value):
+    """Return `value` as a plain object array if it is an Array, and unchanged otherwise."""
     return value.view(np.ndarray) if isinstance(value, Array) else value
 
 
 def entries(value):
-    """Return a list of the entries of an array, as Numbers."""
     return [lift(a) for a in np.array(value, dtype=object).flat]
 
 
 lift_entries = np.frompyfunc(lift, 1, 1)
 
 
-def dressed(value):
-    """Convert Numbers and object arrays to Arrays. Return other values unchanged."""
-    value = bare(np.array(value, object) if type(value) is Number else value)
+def as_array(value):
+    """Convert Numbers and object arrays to Arrays, and return other values unchanged."""
+    value = as_objects(np.array(value, object) if type(value) is Number else value)
     if not isinstance(value, np.ndarray) or value.dtype != object:
         return value
     if value.flags.writeable:
@@ -135,12 +141,11 @@ def dressed(value):
 
 
 def is_floating(dtype):
-    """Return True for a floating dtype, for object, and for the Dtype of an Array."""
     return dtype is DTYPE or (isinstance(dtype, (type, np.dtype, str)) and np.dtype(dtype).kind in "fO")
 
 
 def creator(create):
-    """Wrap a function such as np.zeros so that it returns an Array instead of floats."""
+    """Wrap a function such as np.zeros so that it returns an Array."""
 
     @wraps(create)
     def creates(*inputs, **options):
@@ -149,24 +154,25 @@ def creator(create):
         created = create(*inputs, **options)
         if created.dtype.kind == "f":
             created = np.empty_like(created, object) if create is np.empty else created.astype(object)
-        return dressed(created)
+        return as_array(created)
 
     return creates
 
 
 def norm(x, ord=None, axis=None, keepdims=False):
-    """Return the Euclidean norm, the only one that is supported."""
+    """Compute the Euclidean norm, the only norm that is supported."""
     if ord not in (None, "fro") and (ord != 2 or (axis is None and x.ndim > 1) or np.ndim(axis)):
         raise CannotTell(f"certificates do not support the norm with ord={ord!r}")
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
 
 
-def eliminated(a, b):
-    """Return (a⁻¹ b, the determinant of a) by the elimination of Gauss and Jordan.
+def gauss_jordan(a, b):
+    """Compute a⁻¹ b and the determinant of a.
 
-    The largest entry is the pivot, but no decision depends on it, because the order does not change the result.
+    The pivot is the largest entry of the column. No decision depends on this choice, because the order of the rows does
+    not change the result.
     """
-    rows, width, determinant = np.concatenate([bare(a), bare(b)], axis=1), len(a), lift(1)
+    rows, width, determinant = np.concatenate([as_objects(a), as_objects(b)], axis=1), len(a), lift(1)
     for i in range(width):
         pivot = max(range(i, width), key=lambda j: abs(lift(rows[j, i]).d))
         if pivot != i:
@@ -179,20 +185,20 @@ def eliminated(a, b):
 
 
 def inv(a):
-    return dressed(np.array([eliminated(m, lift_entries(np.eye(len(m))))[0] for m in matrices(a)]).reshape(a.shape))
+    return as_array(np.array([gauss_jordan(m, lift_entries(np.eye(len(m))))[0] for m in matrices(a)]).reshape(a.shape))
 
 
 def det(a):
-    return dressed(np.array([eliminated(m, m[:, :0])[1] for m in matrices(a)], object).reshape(a.shape[:-2]))
+    return as_array(np.array([gauss_jordan(m, m[:, :0])[1] for m in matrices(a)], object).reshape(a.shape[:-2]))
 
 
 def matrices(a):
-    return bare(a).reshape(-1, *a.shape[-2:])
+    return as_objects(a).reshape(-1, *a.shape[-2:])
 
 
 def solve(a, b):
     b = np.asarray(b)
-    return inv(dressed(np.asarray(a, object))) @ b
+    return inv(as_array(np.asarray(a, object))) @ b
 
 
 def slogdet(a):
@@ -204,7 +210,6 @@ OF_MATRICES = {getattr(np.linalg, f.__name__): f for f in (norm, inv, det, solve
 
 
 def logsumexp(a, axis=None, b=None, keepdims=False):
-    """Return log Σ b exp(a), like the function of the same name in scipy.special."""
     return np.log(np.sum(np.exp(a) if b is None else b * np.exp(a), axis=axis, keepdims=keepdims))
 
 
@@ -220,10 +225,11 @@ numpy_of_arrays = ModuleType("numpy")
 vars(numpy_of_arrays).update(vars(np) | {name: creator(getattr(np, name)) for name in CREATORS})
 
 
-def standing_in():
-    """Return a context in which NumPy in Python modules is `numpy_of_arrays`, and three functions of SciPy are ours.
+def numpy_replaced():
+    """Return a context manager that replaces NumPy in Python modules.
 
-    Compiled modules still use NumPy, because they write floats into the memory of new arrays.
+    The replacement is `numpy_of_arrays`. Three functions of scipy.special are replaced as well. Compiled modules keep
+    NumPy, because they write floats into the memory of new arrays.
     """
     special = sys.modules.get("scipy.special")
     ours = (logsumexp, softmax, log_softmax) if special else ()
@@ -233,9 +239,10 @@ def standing_in():
 
 @contextmanager
 def replaced(objects):
-    """Replace objects in the namespaces of modules within the `with` block.
+    """Replace objects in the namespaces of all modules within a `with` block.
 
-    `objects` lists (old, new, prefixes of the names of the modules that keep the old object).
+    `objects` is a list of (old, new, prefixes). A module whose name begins with one of the prefixes keeps the old
+    object.
     """
     places = []
     for old, new, kept in objects:

@@ -1,7 +1,8 @@
-"""`certify` and `same`: decide whether two formulas are identical, without a tolerance.
+"""Decide whether two formulas are identical, without a tolerance.
 
-For a backward pass the formulas are the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, with random dy and v. J v is computed by
-the forward pass on numbers with a tangent v, and Jᵀ dy by backward. README.md has the theorem and its proof.
+For a backward pass, the formulas are the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ with random dy and v. The left side is
+computed by the forward pass, on numbers that carry a tangent v, and the right side by the backward pass. README.md
+states the theorem and proves it.
 """
 
 import linecache
@@ -18,7 +19,7 @@ import numpy as np
 
 from gradcheck.call import Call, Differentiable, is_floating, prepared, state_kept
 from gradcheck.certify import constants, scalar
-from gradcheck.certify.arrays import Array, entries, standing_in
+from gradcheck.certify.arrays import Array, entries, numpy_replaced
 from gradcheck.certify.relations import Run
 from gradcheck.certify.scalar import EQUAL, CannotTell, Number, add, lift, multiply
 from gradcheck.contract import run_backward, run_under_watch, with_zeros
@@ -33,7 +34,7 @@ PASSES = 4  # at most: a pass may find a root whose square the next pass recogni
 
 @dataclass(frozen=True)
 class Certificate:
-    """The verdict on an identity. A Certificate is true if the verdict is "certified".
+    """The result of `certify` or `same`. It is true if the verdict is "certified".
 
     A certificate holds for all inputs of the same shapes for which comparisons of values have the same results.
     """
@@ -62,10 +63,10 @@ def certify(
 ) -> Certificate:
     """Decide whether a backward pass is right for all inputs.
 
-    It is right if it is the adjoint of the derivative of the forward pass. `target`, `inputs`, `randomize` and
-    `options` are those of `check` or of `check_module`. A certificate applies to all inputs of the same shapes for
-    which every comparison of values has the same result. Random numbers come from the operating system, unless a `seed`
-    makes them repeatable.
+    It is right if it is the adjoint of the derivative of the forward pass. The arguments `target`, `inputs`,
+    `randomize` and `options` are those of `check` or of `check_module`. A certificate applies to all inputs of the same
+    shapes for which every comparison of values has the same result. Random numbers come from the operating system,
+    unless a `seed` makes them repeatable.
 
     While certify runs, the name `np` in other Python modules refers to a replacement of NumPy, so other threads must
     not use these modules. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.
@@ -74,7 +75,7 @@ def certify(
 
 
 def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -> Certificate:
-    """Decide whether the backward pass of a Call is right. See `certify`."""
+    """Like `certify`, for a `Call`."""
     call, name, rng = call.copy(), call.name, np.random.default_rng(seed)
     with prepared(call, int(rng.integers(2**32)) if randomize else None):
         try:
@@ -103,13 +104,14 @@ def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: in
 
 
 def _decide(name, seed, pairs, arguments=()):
-    """Return the Certificate for an identity, whose sides `pairs(run)` computes.
+    """Return the Certificate for an identity.
 
-    If `arguments` are given, a refusal names the first one whose gradient is wrong.
+    `pairs(run)` computes both sides of the identity in a Run (relations.py). If `arguments` are given, a refusal names
+    the first one whose gradient is wrong.
     """
     run = Run(random.Random(seed), constants.random_prime(seed))
     try:
-        with run.computing(), standing_in():
+        with run.computing(), numpy_replaced():
             return _judge(name, run, pairs, arguments)
     except CannotTell as error:
         return Certificate(name, "cannot tell", str(error))
@@ -142,7 +144,7 @@ def _judge(name, run, pairs, arguments):
 
 
 def decided(run):
-    """Return a sentence for each line of code that compares values, in the order in which they were run."""
+    """Describe each line of code that compared values, in the order of execution."""
     sentences = []
     for (file, number), results in run.decisions.items():
         line = linecache.getline(file, number).strip() or f"line {number}"
@@ -152,12 +154,18 @@ def decided(run):
 
 
 def gap_of(pairs):
-    """Return the largest difference of digits in a list of (left, right, Σ|terms|), relative to Σ|terms|."""
+    """Return the largest relative difference between two sides.
+
+    `pairs` is a list of (left, right, size), and a difference is relative to the size.
+    """
     return max((abs(a.d - b.d) / size for a, b, size in pairs if a.d != b.d), default=Decimal(0))
 
 
 def error_exponent(run):
-    """Return n such that a certificate is wrong with probability below 10^n, by the union bound of README.md."""
+    """Return n such that a certificate is wrong with a probability below 10^n.
+
+    The union bound is derived in README.md.
+    """
     formulas = math.log10(run.created * run.known) + math.log10(4 * run.largest)
     point = -math.log10(run.p)
     prime = math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS / 2**constants.BITS)
@@ -166,17 +174,17 @@ def error_exponent(run):
 
 
 def sides(call, floats, rng):
-    """Return pairs(run, chosen), which computes [(left, right, Σ|terms|)] of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a Call.
+    """Return a function that computes both sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩.
 
-    The direction v is 0 except in the arguments with the indices `chosen` (default: all). `pairs` raises CannotTell if
-    the digits differ from `floats`, the contract.Run in float64.
+    The function `pairs(run, chosen)` returns [(left, right, size)], where the size is the sum of the absolute values of
+    all terms. The direction v is 0 except in the arguments with the indices `chosen` (default: all). `floats` is the
+    Run of `call` in float64 (contract.py). CannotTell is raised if the exact numbers differ from it.
     """
     call, arguments = call.on(call.inputs), floats.arguments
     call.type_of_y = np.ndarray
     directions = [rng.standard_normal(argument.array.shape) for argument in arguments]
 
     def on_numbers(run, vs):
-        """Evaluate the Call on Numbers. `vs` maps the index of an argument to the tangents of the argument."""
         arrays = {id(a.array): variables(run, i, a.array, tangents=vs.get(i, ())) for i, a in enumerate(arguments)}
         for argument in arguments:
             if argument.parameter is not None:
@@ -207,7 +215,11 @@ def sides(call, floats, rng):
 
 
 def values(calls):
-    """Return pairs(run), which lists (a, b, larger absolute value) for the entries a and b of two Calls' results."""
+    """Return a function that compares the results of two calls entry by entry.
+
+    The function `pairs(run)` returns a list of (a, b, size), where a and b are entries of the two results and the size
+    is the larger of their absolute values.
+    """
 
     def pairs(run):
         results = []
@@ -227,9 +239,10 @@ def values(calls):
 
 
 def variables(run, name, array, on=scalar.INPUTS, tangents=()):
-    """Convert an array of floats to an Array of variables of the kind `on`, with its values as digits.
+    """Convert an array of floats to an Array of variables with these values.
 
-    The field values are random, but the same for the same run and name. `tangents` lists the tangents of the entries.
+    `on` is the kind of the variables: INPUTS, DY or MOVING. In the field each variable is a random element, which is
+    the same for the same run and name. `tangents` lists the tangents of the entries.
     """
     result = np.empty(array.shape, object)
     for i, x in enumerate(array.flat):

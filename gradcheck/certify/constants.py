@@ -22,7 +22,7 @@ BITS, ATTEMPTS, ROUNDS = 448, 2**14, 256  # bits of k; numbers tried until one i
 
 @cache
 def random_prime(seed):
-    """Return a random prime k · M − 1. Without a seed, it is drawn once in each process."""
+    """Return a random prime k · M − 1. Without a seed, each process draws one prime."""
     rng = random.Random(seed)
     for _ in range(ATTEMPTS):
         n = M * rng.getrandbits(BITS) - 1
@@ -33,7 +33,7 @@ def random_prime(seed):
 
 @cache
 def read(x):
-    """Return (q, s, k) with x = q · √(s · π^k), or None if x is not close to a simple number of this form."""
+    """Return (q, s, k) with x = q · √(s · π^k), or None if x is not near such a number."""
     exact = Fraction(x)
     if exact.denominator <= 2**20:
         return exact, Fraction(1), 0
@@ -51,12 +51,15 @@ def read(x):
 
 
 def has_root(s):
-    """Return True if all prime factors of the fraction s are among PRIMES, so that √s is in the field."""
+    """Return True if all prime factors of the fraction s are among PRIMES."""
     return s > 0 and M**80 % (s.numerator * s.denominator) == 0
 
 
 def in_words(x):
-    """Return as text the number that a float stands for, such as "√(2/π)", or "" for the exact binary value."""
+    """Return the number that a float stands for as text, such as "√(2/π)".
+
+    Returns "" if the float stands for its exact binary value.
+    """
     q, s, k = read(x) or (Fraction(x), 1, 0)
     if (s, k) == (1, 0):
         return "" if q == Fraction(x) else str(q)

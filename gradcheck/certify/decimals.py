@@ -1,4 +1,4 @@
-"""Functions of a decimal number, to the precision of the decimal context."""
+"""Functions of decimal numbers, to the precision of the decimal context."""
 
 from decimal import Decimal, getcontext
 
@@ -8,7 +8,7 @@ PI = Decimal("3.1415926535897932384626433832795028841971693993751058209749445923
 
 
 def series(term, ratio):
-    """Return the sum of a series from its term 0 and ratio(k), the quotient of the terms k and k − 1."""
+    """Sum a series from its first term and ratio(k), the quotient of terms k and k − 1."""
     total, k = term, 0
     while abs(term) > Decimal(10) ** -(getcontext().prec + 10):
         k += 1
@@ -18,7 +18,7 @@ def series(term, ratio):
 
 
 def error_function(x):
-    """Return erf x = 2/√π · exp(−x²) · Σ_k 2^k x^(2k+1) / (1 · 3 · … · (2k+1))."""
+    """Compute erf x = 2/√π · exp(−x²) · Σ_k 2^k x^(2k+1) / (1 · 3 · … · (2k+1))."""
     if abs(x) > 12:  # erf x differs from ±1 by less than 1e-63
         return Decimal(1).copy_sign(x)
     return 2 / PI.sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
@@ -31,7 +31,10 @@ def cosine_and_sine(x):
 
 
 def arctangent(x):
-    """Return arctan x, by arctan x = 2 arctan(x / (1 + √(1 + x²))) until the series converges fast."""
+    """Compute arctan x.
+
+    The identity arctan x = 2 arctan(x / (1 + √(1 + x²))) is applied until the series converges fast.
+    """
     doublings = 0
     while abs(x) > Decimal("0.1"):
         x, doublings = x / (1 + (1 + x * x).sqrt()), doublings + 1

@@ -1,4 +1,6 @@
-"""Functions that are not rational: their values are random elements of the field that satisfy these relations.
+"""Functions that are not rational, such as exp, log and the roots.
+
+The value of such a function is a random element of the field, subject to these relations:
 
     exp(a + b) = exp a · exp b     exp(c a) = (exp a)^c, c = ¼ … 4     exp(log a) = a     tanh through exp
     log|a b| = log|a| + log|b|     log|a^c| = c log|a|                 log(exp a) = a     erf, arctan, arcsin odd
@@ -6,8 +8,8 @@
     cos a + i sin a = exp(i a), of modulus 1, with the first two relations of exp
 
 An argument is looked up by its field value. If no relation connects an argument to a known one, the value of the
-function is a new random element. Every relation is true, so none makes a false identity look true. A missing
-relation can make a true identity look false.
+function is a new random element. Every relation is true, so none makes a false identity look true. A missing relation
+can make a true identity look false.
 """
 
 import contextlib
@@ -27,15 +29,15 @@ ROOTS = (2, 3, 5)
 
 
 class Run:
-    """A random point of the field, and the values of the functions at this point.
+    """A random point of the field, and the values of functions at this point.
 
-    A random element is looked up by the name of its function and the field value of the argument.
+    The value of a function is looked up by the name of the function and the field value of its argument.
 
-    constants    {constant: its Number}
-    decisions    {place of a comparison in the code: {field difference of the compared values: which is greater}}
-    rounded      True if a float constant was read as its exact binary value
-    created      the number of Numbers that were created
-    largest      the largest size of a Number
+        constants    maps each constant to its Number
+        decisions    {line of code that compares values: {difference of the field values: True if the first is greater}}
+        rounded      True if a float constant was read as its exact binary value
+        created      how many Numbers were created
+        largest      the largest size of a Number
     """
 
     def __init__(self, rng, p):
@@ -47,7 +49,7 @@ class Run:
 
     @contextlib.contextmanager
     def computing(self):
-        """Make this the current Run and set the decimal precision in a `with` block."""
+        """Make this run the current one and set the decimal precision within a `with` block."""
         collects, scalar.run = gc.isenabled(), self
         gc.disable()  # the garbage collector would traverse all numbers repeatedly
         try:
@@ -60,14 +62,14 @@ class Run:
 
     @property
     def known(self):
-        """Return the number of known field values, to which a new value is compared."""
+        """The number of known field values, with which each new value is compared."""
         return sum(map(len, (self.squares, self.elements, self.parts, self.sums)))
 
     def residue(self, q):
         return q.numerator * pow(q.denominator, -1, self.p) % self.p
 
     def element(self, *key, d=None, on=1):
-        """Return the Number that belongs to a key. The first call draws its field value."""
+        """Return the Number that belongs to `key`. Its field value is random."""
         if key not in self.elements:
             self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, key[0], (), on)
         return self.elements[key]
@@ -83,10 +85,11 @@ class Run:
         return Number(d, v, size, op, args, args[0].on)
 
     def exponential(self, u, scale, name="exp"):
-        """Return exp(scale · u) as a list of (Number, exponent), by splitting the sum u into its terms.
+        """Return exp(scale · u) as a list of (Number, exponent).
 
-        A sum that was split before has the same factors, even if its terms are now grouped in another way. With the
-        name "turn" it is exp(i · scale · u), where each Number is the tangent of half of an angle.
+        The sum u is split into its terms. A sum that was split before has the same factors, even if its terms are now
+        grouped in another way. If `name` is "turn", the result is exp(i · scale · u), and each Number is the tangent of
+        half an angle.
         """
         quarters, others, pending, whole = {}, [], [(u, scale)], (name, scale * u.v % self.p)
         if whole in self.sums:
@@ -173,9 +176,9 @@ class Run:
         return found
 
     def root(self, a, n):
-        """Return the n-th root of a. For some constants it is computed, and otherwise it is a random element.
+        """Return the n-th root of a, computed for some constants and otherwise random.
 
-        From then on, the power of a random root replaces the field value of a (see scalar.Number).
+        After a random root r has been drawn, rⁿ replaces the field value of a (see scalar.Number).
         """
         if n == 2 and a.op == "constant" and a.args and has_root(a.args[0]):
             return Number(a.d.sqrt(), pow(a.v, (self.p + 1) // 4, self.p), a.size, "constant")
@@ -192,12 +195,15 @@ class Run:
         return Number(error_function(a.d), self.odd("erf", a), 1, "erf", (a,), a.on)
 
     def arc(self, name, a):
-        """Return arctan a, or arcsin a = arctan(a / √(1 − a²)), as an odd function of its own."""
+        """Return arctan a or arcsin a.
+
+        The digits use arcsin a = arctan(a / √(1 − a²)); in the field, the two are unrelated odd functions.
+        """
         d = a.d if name == "arctan" else a.d / (1 - a.d * a.d).sqrt()
         return Number(arctangent(d), self.odd(name, a), 1, name, (a,), a.on)
 
     def turn(self, a):
-        """Return (cos a, sin a), by turning (1, 0) through the quarters of each part of the angle a."""
+        """Return (cos a, sin a), by rotating (1, 0) through each part of the angle a."""
         c, s, size = 1, 0, 0
         for e, k in self.exponential(a, 1, "turn"):
             t = e.v if k > 0 else -e.v
@@ -210,7 +216,7 @@ class Run:
 
 
 def factors(a):
-    """Return [(b, c)] with |a| = Π |b|^c, where no b is a product or a power."""
+    """Return a list of (b, c) with |a| = Π |b|^c, where no b is a product or a power."""
     found, pending = [], [(a, Fraction(1))]
     while pending:
         b, c = pending.pop()

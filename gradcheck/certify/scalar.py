@@ -1,4 +1,4 @@
-"""A real number, computed twice: to 60 decimal digits, and in a finite field.
+"""A real number that is computed twice: to 60 decimal digits, and in a finite field.
 
 The digits decide every comparison. The field value is the value of a formula at a random point: each input, and each
 value of a function that is not rational (see relations.py), is replaced by a random element of the field. Two formulas
@@ -28,11 +28,14 @@ run: Any = None  # the current Run (relations.py), set by Run.computing
 
 
 class CannotTell(Exception):  # noqa: N818 (it is a verdict, not an error)
-    """The function can be neither certified nor refused; the message gives the reason."""
+    """The function can be neither certified nor refused. The message gives the reason."""
 
 
 def differentiable(slopes):
-    """Return a decorator that extends a function to tangents; `slopes(y, *inputs)` returns ∂y/∂x for each x."""
+    """Return a decorator that makes a function of Numbers propagate tangents.
+
+    `slopes(y, *inputs)` returns the derivatives ∂y/∂x with respect to each input x.
+    """
 
     def extended(function):
         def apply(*inputs):
@@ -84,7 +87,7 @@ arcsin = differentiable(lambda y, a: [run.power(1 - a * a, Fraction(-1, 2))])(la
 
 
 def operator(rule):
-    """Return the two methods of a binary operator, such as __add__ and __radd__."""
+    """Return the two methods of a binary operator, such as `__add__` and `__radd__`."""
 
     def method(self, other):
         return NotImplemented if isinstance(other, np.ndarray) else rule(self, lift(other))
@@ -97,14 +100,14 @@ def comparison(*signs):
 
 
 class Number:
-    """A real number that is computed twice, as decimal digits and as an element of the field.
+    """A real number, as decimal digits and as an element of the field.
 
     d          the decimal digits
     v          the field value; if v is known to have an n-th root r, the value is replaced with r^n
     size       the bound on the size of the formula
     op         the operation that produced the number
     args       the operands of this operation
-    on         a bit for each kind of variable that it depends on: INPUTS, DY, and MOVING (inputs with a tangent)
+    on         a bit for each kind of variable on which it depends: INPUTS, DY, and MOVING (inputs with a tangent)
     tangent    the derivative along a direction as (d, v, size), or None
     """
 
@@ -160,7 +163,7 @@ def lift(value):
 
 
 def constant(value):
-    """Return the Number that a constant stands for. If the Number is rational, `args` is a tuple of one Fraction."""
+    """Create the Number for a constant. If it is rational, `args` contains a Fraction."""
     if isinstance(value, float) and not np.isfinite(value):
         return Number(decimal.Decimal(value), 0, 0, "constant")
     meaning = read(value) if isinstance(value, float) else (Fraction(value), Fraction(1), 0)
@@ -180,7 +183,7 @@ def digits(q):
 
 
 def order(a, b):
-    """Return -1, 0 or 1 for a < b, a = b or a > b, and None if one of them is NaN.
+    """Return -1, 0 or 1 if a < b, a = b or a > b, and None if one of them is NaN.
 
     Raises CannotTell if the numbers are equal only at these inputs, or if they differ and depend on dy.
     """
@@ -199,7 +202,7 @@ def order(a, b):
 
 
 def decide(a, b):
-    """Record a comparison of two numbers by the line of code in which it is made."""
+    """Record which line of code compared the two numbers, and the result."""
     frame = sys._getframe(1)
     while frame and frame.f_globals.get("__name__", "").startswith(("numpy", "scipy", "gradcheck.certify")):
         frame = frame.f_back

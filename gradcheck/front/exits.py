@@ -1,4 +1,4 @@
-"""The exit of a program: its options, its statuses, and one line for each error."""
+"""Run a command-line program: options, exit status, and errors in one line."""
 
 import argparse
 import contextlib
@@ -19,10 +19,11 @@ WIDEST = 100  # columns of a help text
 
 
 def run(answer, failed) -> int:
-    """Call answer(), write all output, and return the exit status.
+    """Call answer(), flush the output, and return the exit status.
 
     If answer() raises an exception, or the output cannot be written because the disk is full or a pipe is closed, the
-    error is passed to `failed`, which returns the status. After SIGTERM or SIGHUP, it is 128 + the signal's number.
+    exception is passed to `failed`, which returns the status. After SIGTERM or SIGHUP, the status is 128 + the number
+    of the signal.
     """
     make_streams_usable()
     came = []
@@ -41,7 +42,10 @@ def run(answer, failed) -> int:
 
 
 def report(program: str, error: BaseException, status: int = USAGE) -> int:
-    """Report an error in one line, and return the exit status. A closed pipe is not reported."""
+    """Print an error as one line on standard error and return the exit status.
+
+    Nothing is printed for a closed pipe.
+    """
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
     if isinstance(error, KeyboardInterrupt):
@@ -59,18 +63,22 @@ def say_traceback(kind, error, trace):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """The help of a command, wrapped at the width of the terminal, or at WIDEST columns. Commands stay in one line."""
+    """A help formatter that wraps prose at the width of the terminal.
+
+    The width is at most WIDEST columns. Lines that begin with a space, such as commands, are not joined.
+    """
 
     def __init__(self, prog):
         super().__init__(prog, width=min(WIDEST, shutil.get_terminal_size().columns) - 2)
 
     def _fill_text(self, text, width, indent):
         blocks = groupby(text.splitlines(), lambda line: line[:1].strip() != "")
-        wrapped = (textwrap.wrap(" ".join(b), width) if is_prose else map(self._hung, b) for is_prose, b in blocks)
+        wrapped = (
+            textwrap.wrap(" ".join(b), width) if is_prose else map(self._wrap_column, b) for is_prose, b in blocks
+        )
         return "\n".join(chain.from_iterable(wrapped))
 
-    def _hung(self, line):
-        """Wrap the second column of a line, if it has one."""
+    def _wrap_column(self, line):
         start = len(re.match(r"(\s*\S.*?\s{2,}(?=\S))?", line)[0])
         if len(line) <= self._width or not 0 < start < self._width - 20:
             return line
@@ -78,7 +86,10 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line. It raises OSError if its help cannot be written, which argparse ignores."""
+    """An argument parser that reports an error in one line.
+
+    Unlike argparse, it raises OSError if the help cannot be written.
+    """
 
     def __init__(self, prog: str, description: str | None = None, epilog: str | None = None, **options):
         options = {"formatter_class": Help, "allow_abbrev": False, **options}
@@ -119,14 +130,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def near(word, known) -> str:
-    """Return a question that names the closest of the known words, or "" if none is close."""
+    """Return a question with the known word closest to `word`, or "" if none is close."""
     bare = {str(name).lstrip("-"): name for name in known}  # equal dashes are no likeness
     found = difflib.get_close_matches(str(word).lstrip("-"), bare, n=1, cutoff=0.7)
     return f"; did you mean {bare[found[0]]}?" if found else ""
 
 
 def whole_number(least, name):
-    """Return an argparse type for integers; error messages begin with `name`."""
+    """Return an argparse type for integers. Error messages begin with `name`."""
 
     def read(text):
         with contextlib.suppress(ValueError):

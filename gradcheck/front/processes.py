@@ -1,11 +1,11 @@
-"""Processes: start one, limit it, and end it with all that it has started.
+"""Start processes, limit their time, and end them.
 
-    Workers     a concurrent.futures executor for tasks that do not depend on each other
-    Command     another program, with a limit of time
+    Workers     an executor (concurrent.futures) for tasks that do not depend on each other
+    Command     another program, with a time limit
 
-Processes of Python are spawned, not forked. A fork inherits locks that other threads hold, those of JAX and PyTorch
-among them, and the libraries of macOS do not support it. Only the parent handles Ctrl-C, and a process ends when its
-parent ends.
+Python processes are spawned, not forked. A forked process inherits locks that other threads hold, such as those of JAX
+and PyTorch, and the libraries of macOS do not support forking. Only the parent handles Ctrl-C, and a process ends when
+its parent ends.
 """
 
 import contextlib
@@ -30,12 +30,13 @@ _one_at_a_time = threading.Lock()  # threads may start processes, but the enviro
 
 
 @contextlib.contextmanager
-def starting(variables, unheard, needs_program):
-    """Start a process within the `with` block, with environment variables, and without the signals `unheard`.
+def starting(variables, blocked, needs_program):
+    """Set environment variables and block signals while a process is started.
 
-    It imports the main program if it needs that, which then has the usual guard, `if __name__ == "__main__":`.
+    With `needs_program`, the process imports the main program, which must then have the usual guard, `if __name__ ==
+    "__main__":`.
     """
-    with _one_at_a_time, birth(*unheard):
+    with _one_at_a_time, signals_blocked(*blocked):
         main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
         if not needs_program:
@@ -51,8 +52,8 @@ def starting(variables, unheard, needs_program):
 
 
 @contextlib.contextmanager
-def birth(*unheard):
-    """Block the signals `unheard` in child processes started within a `with` block, because the parent handles them.
+def signals_blocked(*blocked):
+    """Block signals in the child processes that are started within a `with` block.
 
     Signals to this process are delivered at the end of the block. On Windows, which has no signal masks, the block only
     delays signals.
@@ -65,7 +66,7 @@ def birth(*unheard):
             from multiprocessing import resource_tracker
 
             resource_tracker.ensure_running()  # starting this helper of Python would lift the mask
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
             try:
                 yield
             finally:
@@ -75,7 +76,7 @@ def birth(*unheard):
 
 
 def begin() -> None:
-    """Prepare this worker process: ignore Ctrl-C, and exit when the parent ends."""
+    """Make this worker process ignore Ctrl-C and exit when its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -89,10 +90,12 @@ def _end_with_parent():
 
 
 class Workers(ProcessPoolExecutor):
-    """An executor with `count` processes of one thread each, which are ended at the end of the `with` block."""
+    """A process pool with `count` workers of one thread each.
+
+    Each worker first calls initializer(*arguments). At the end of the `with` block all workers are terminated.
+    """
 
     def __init__(self, count: int, initializer, *arguments, needs_program=True):
-        """Each process first calls initializer(*arguments)."""
         count = min(count, MOST_ON_WINDOWS) if sys.platform == "win32" else count
         super().__init__(count, SPAWN, _begin_worker, (initializer, arguments))
         self.needs_program = needs_program
@@ -123,9 +126,10 @@ def _begin_worker(initializer, arguments):
 
 
 class Command:
-    """A program that runs with a limit of time. At the end, all processes that it has started are killed.
+    """A program that runs with a time limit.
 
-    Raises OSError if it cannot be started. The arguments are those of subprocess.Popen.
+    At the end, all processes that it started are killed. The arguments are those of subprocess.Popen. Raises OSError if
+    the program cannot be started.
     """
 
     def __init__(self, arguments, **how):
@@ -133,7 +137,10 @@ class Command:
         self.process = subprocess.Popen(arguments, start_new_session=True, **pipes, **how)
 
     def result(self, seconds: float | None):
-        """Return (exit status, output as text), or (None, "") if the command exceeds the limit of time."""
+        """Wait for the program and return (exit status, output).
+
+        Returns (None, "") if it exceeds the time limit.
+        """
         try:
             output, _ = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -145,7 +152,7 @@ class Command:
         return self.process.returncode, output.decode("utf-8", "replace")
 
     def kill(self) -> None:
-        """Kill the command, if it still runs, and all processes that it started. A signal handler may call this."""
+        """Kill the program and its child processes. May be called from a signal handler."""
         if self.process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):  # the process has just ended

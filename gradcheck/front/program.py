@@ -1,4 +1,4 @@
-"""The beginning of a command line that a reader can copy: it starts a program as this one was started."""
+"""The command by which the running program was started."""
 
 import os
 import shlex
@@ -7,10 +7,11 @@ import sys
 
 
 def started_as(package: str) -> str:
-    """Return the words that start a command of `package` in the shell from which this program was started.
+    """Return the command that starts `package` as the running program was started.
 
-    They are `package` if its script is on the search path, the path of the script if it is in the folder of the running
-    script, as in `.venv/bin/gradcheck`, and otherwise the running Python, as in `.venv/bin/python -m gradcheck`.
+    This is the name of the package if its script is on the search path, the path of the script if the script is beside
+    the running one, such as `.venv/bin/gradcheck`, and otherwise a call of the running Python, such as
+    `.venv/bin/python -m gradcheck`. Messages contain this command so that the user can copy it.
     """
     folder = os.path.dirname(sys.argv[0])
     script = shutil.which(package, path=folder) if folder else None

@@ -1,9 +1,10 @@
-"""The signals that end a program: Ctrl-C, SIGTERM (`kill`, a shutdown), SIGHUP (a closed terminal).
+"""Handle the signals that end a program: SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 
-During the imports, a signal ends the program immediately. This file imports only the standard library, so that the
-handlers can be installed before the other imports. While a command runs, SIGTERM and SIGHUP have the effect of Ctrl-C,
-which raises KeyboardInterrupt. A signal that is ignored at the start, as SIGHUP is under `nohup`, stays ignored. The
-exit status is 128 + the number of the signal.
+SIGTERM is sent by `kill` and by a shutdown, and SIGHUP when the terminal is closed. During the imports, a signal ends
+the program immediately. This file imports only the standard library, so that the handlers can be installed before the
+other imports. While a command runs, SIGTERM and SIGHUP have the effect of Ctrl-C, which raises KeyboardInterrupt. A
+signal that is ignored at the start, as SIGHUP is under `nohup`, stays ignored. The exit status is 128 + the number of
+the signal.
 """
 
 import _thread
@@ -19,7 +20,10 @@ SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasa
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP has arrived. These signals also end a program that continues after Ctrl-C, such as `chat`."""
+    """Raised when SIGTERM or SIGHUP arrives.
+
+    These signals also end programs that continue after Ctrl-C, such as `chat`.
+    """
 
 
 def leave_when_stopped(program):
@@ -31,11 +35,11 @@ def leave_when_stopped(program):
                 os.write(sys.stderr.fileno(), f"{program}: {SIGNALS[signum]}\n".encode())
         os._exit(128 + signum)
 
-    for signum in heeded():
+    for signum in active_signals():
         signal.signal(signum, leave)
 
 
-def heeded():
+def active_signals():
     return [signum for signum in SIGNALS if signal.getsignal(signum) not in (signal.SIG_IGN, None)]
 
 
@@ -49,7 +53,7 @@ def signals_raise(came):
     """Raise KeyboardInterrupt within a `with` block when one of the signals arrives.
 
     SIGTERM and SIGHUP are also appended to the list `came`. If the block has installed a handler for Ctrl-C, they call
-    this handler instead. Python drops an exception that is raised in a finalizer. The program is then interrupted
+    this handler instead. Python ignores exceptions raised in a finalizer; if that happens, the program is interrupted
     again.
     """
     report_dropped = sys.unraisablehook
@@ -81,14 +85,15 @@ def signals_raise(came):
 
 @contextlib.contextmanager
 def handled(handlers):
-    """Install handlers {signal: handler(signal, frame)} within a `with` block, except for ignored signals.
+    """Install signal handlers within a `with` block, except for ignored signals.
 
-    Only the main thread receives signals, so the block has no effect in another thread.
+    `handlers` maps signals to functions of (signal, frame). Only the main thread receives signals, so the block has no
+    effect in another thread.
     """
     before = {}
     try:
         with contextlib.suppress(ValueError):  # another thread
-            for signum in handlers.keys() & heeded():
+            for signum in handlers.keys() & active_signals():
                 before[signum] = signal.signal(signum, handlers[signum])
         yield
     finally:
@@ -97,7 +102,10 @@ def handled(handlers):
 
 
 def forget_terminal():
-    """Redirect the standard streams of a closed terminal to the null device, because writing to them would fail."""
+    """Redirect the standard streams of a closed terminal to the null device.
+
+    Writing to them would fail otherwise.
+    """
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         with contextlib.suppress(OSError):  # it is closed

@@ -1,6 +1,6 @@
-"""Text for the terminal: printable, in one line where it is a message, and written to streams that may be closed.
+"""Write text to a terminal, and to streams that may be closed.
 
-Names in files, paths, messages of other programs and generated text may contain control characters. A terminal executes
+File names, paths, messages of other programs and generated text may contain control characters. A terminal executes
 some of them instead of showing them: "\\x1b]0;…\\x07" sets the title of its window, and others move the cursor or
 reverse the direction of writing. These characters are shown as Python's escape sequences.
 """
@@ -25,7 +25,7 @@ WITHOUT_A_NAME = {
 
 
 def printable(text, keep: str = "\n\t") -> str:
-    """Escape the unprintable characters of a text, as in \\x1b, except those in `keep`."""
+    """Escape unprintable characters, for example as \\x1b, except those in `keep`."""
 
     def escape(match):
         character = match[0]
@@ -35,13 +35,16 @@ def printable(text, keep: str = "\n\t") -> str:
 
 
 def one_line(message) -> str:
-    """Return a message as one printable line. The middle of a line with more than LONGEST characters is left out."""
+    """Return a message as one printable line.
+
+    The middle of a line with more than LONGEST characters is left out.
+    """
     line = printable(" ".join(str(message).split()))
     return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[BEGINNING + 3 - LONGEST :]}"
 
 
 def to_the_letter(text, stream) -> str:
-    """Return a text with control characters escaped if `stream` is a terminal, and otherwise unchanged."""
+    """Return a text, with control characters escaped if `stream` is a terminal."""
     return printable(text) if stream.isatty() else str(text)
 
 
@@ -50,18 +53,21 @@ def show(text="", end="\n"):
 
 
 def show_to_the_letter(text, end="\n"):
-    """Write a text to standard output and flush it. Control characters are escaped only on a terminal."""
+    """Print a text, with control characters escaped if the output is a terminal."""
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 
 def say(message):
-    """Write a line to standard error. Do nothing if that fails."""
+    """Write a line to standard error, and ignore a failure to do so."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 
 
 def described(error) -> str:
-    """Return the message of an exception in one line. For an OSError, it consists of the file and the reason."""
+    """Return the message of an exception as one line.
+
+    For an OSError, the message consists of the file and the reason.
+    """
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
     subject = error.filename or WITHOUT_A_NAME.get(error.errno or 0)
@@ -69,12 +75,12 @@ def described(error) -> str:
 
 
 def error_in_words(error) -> str:
-    """Return the type and the message of an exception that somebody else's code has raised."""
+    """Return the type and the message of an exception as text."""
     return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
 
 
 def counted(n, noun) -> str:
-    """Return a number with a noun in the singular or plural: `1 case`, `1,000 cases`."""
+    """Return a number with a noun, such as `1 case` or `1,000 cases`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
@@ -85,7 +91,10 @@ def joined(words, last_word="and") -> str:
 
 
 def make_streams_usable():
-    """Open closed standard streams, and make the output streams accept any character, if necessary as "?"."""
+    """Reopen closed standard streams, and make the output streams accept any character.
+
+    If necessary, a character is replaced with "?".
+    """
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
@@ -96,7 +105,7 @@ def make_streams_usable():
 
 
 def flush_streams():
-    """Write what the output streams hold. If that is impossible, drop it, so that the interpreter's exit is silent."""
+    """Flush the output streams, and drop output that cannot be written."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

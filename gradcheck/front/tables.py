@@ -1,4 +1,4 @@
-"""Tables of aligned columns as lines of text."""
+"""Format tables as lines of text."""
 
 from gradcheck.front.streams import printable
 

@@ -56,9 +56,9 @@ WITHOUT = """
 import os, signal
 for module, name in [(os, "register_at_fork"), (os, "fork"), (os, "killpg"), (signal, "pthread_sigmask")]:
     delattr(module, name)  # Windows has none of these
-from gradcheck.front.processes import Command, birth
+from gradcheck.front.processes import Command, signals_blocked
 from gradcheck.front.signals import SIGNALS
-with birth(*SIGNALS):
+with signals_blocked(*SIGNALS):
     command = Command(["sleep", "1000"])
 assert command.result(0.1) == (None, "")
 """

@@ -123,7 +123,7 @@ from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
 loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
-with processes.birth(*SIGNALS):
+with processes.signals_blocked(*SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 tune_process()
 assert ending(3) == "ended with status 3" and ending(-15) == "was ended by SIGTERM"

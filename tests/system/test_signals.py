@@ -165,7 +165,7 @@ def test_ctrl_c_is_heard_when_it_comes_during_a_finalizer_whose_exceptions_pytho
 @pytest.mark.parametrize("unheard", [(), tuple(signals.SIGNALS)], ids=["heard", "unheard"])
 def test_what_comes_while_a_process_is_born_is_heard_when_it_is(unheard):
     before, born = handlers(), []
-    with pytest.raises(KeyboardInterrupt), processes.birth(*unheard):
+    with pytest.raises(KeyboardInterrupt), processes.signals_blocked(*unheard):
         signal.raise_signal(signal.SIGINT)
         born.append("a process")
     assert born == ["a process"] and handlers() == before
