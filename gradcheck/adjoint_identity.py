@@ -38,7 +38,7 @@ FACTOR = 10.0  # safety factor, because the changes at PLACES perturbed argument
 
 
 class Sides(NamedTuple):
-    """Both sides of the adjoint identity (1) along a direction v."""
+    """The two sides of the adjoint identity (1) along a direction v."""
 
     v: np.ndarray | None  # the direction, or None if the direction goes through all arguments
     analytic: float  # ⟨Jᵀ dy, v⟩, computed from the gradient of backward
@@ -56,11 +56,11 @@ class Sides(NamedTuple):
 
 
 def sides(finding, *, zero_at=()):
-    """Evaluate the adjoint identity for a Finding along a random direction v.
+    """Evaluate the adjoint identity along a random direction v through one argument.
 
-    The entries of v are 0 at the flat indices `zero_at`. All others have the same scale, so that the expected
-    difference between the sides is proportional to the norm of the error. Raises NotComplexSafe if the complex step
-    does not apply.
+    `finding` (judgement.Finding) has the argument and its gradient. The entries of v are 0 at the flat indices
+    `zero_at`. All others have the same scale, so that the expected difference between the sides is proportional to the
+    norm of the error. Raises NotComplexSafe if the complex step does not apply.
     """
     run, i, array = finding.run, finding.position, finding.array
     v = np.min(scales_of(array)) * finding.rng.standard_normal(array.shape)
@@ -97,9 +97,9 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Run forward and backward at PLACES slightly perturbed arguments, and if `mirrored`, at the opposite ones too.
+    """Run both passes at PLACES slightly perturbed arguments.
 
-    Returns a list of (gradients, ComplexStep).
+    With `mirrored`, the passes also run at the opposite perturbations. Returns a list of (gradients, ComplexStep).
     """
     arrays, rng, places = [argument.array for argument in run.arguments], np.random.default_rng(0), []
     for _ in range(PLACES):

@@ -1,8 +1,8 @@
-"""A Call: a function or a module, together with its inputs and options.
+"""A function or module together with its inputs and options.
 
-A check evaluates a Call hundreds of times, at perturbed and at complex arguments. Random generators, dictionaries and
-lists among the arguments are copied before each evaluation, so that dropout, for example, always uses the same mask.
-The arrays of a module are restored after each complex evaluation, because a running mean would otherwise become
+A check evaluates such a Call hundreds of times, at perturbed and at complex arguments. Random generators, dictionaries
+and lists among the arguments are copied before each evaluation, so that dropout, for example, always uses the same
+mask. The arrays of a module are restored after each complex evaluation, because a running mean would otherwise become
 complex, and again at the end of the check.
 """
 
@@ -26,7 +26,7 @@ STATELESS = frozenset({"numpy", *sys.stdlib_module_names})  # attributes of obje
 
 
 class OutOfTime(BaseException):
-    """The deadline of a Call has passed. `except Exception` does not catch this."""
+    """The time limit of a check has passed. `except Exception` does not catch this."""
 
 
 class Call:
@@ -68,7 +68,10 @@ class Call:
         return getattr(target, "__name__", type(target).__name__)
 
     def input_names(self) -> list[str]:
-        """Return a name for each input: from `names_of_inputs`, which some adapters set, or from the signature."""
+        """Return a name for each input, taken from the signature of the target.
+
+        A target may have an attribute `names_of_inputs` instead, as those of some adapters do.
+        """
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
         try:
@@ -91,14 +94,15 @@ class Call:
         return other
 
     def copy(self) -> Self:
-        """Return a Call on copies of the arrays (two copies of an array passed twice)."""
+        """Return a Call on copies of the arrays. An array that is passed twice is copied twice."""
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
     def only(self, argnums: int | Collection[int] | None) -> Self:
-        """Return a copy of this Call in which only the inputs at `argnums` have gradients (None: all).
+        """Return a copy of this Call in which only the inputs at `argnums` have gradients.
 
-        Raises ValueError if `argnums` is empty or contains a position without a floating-point array.
+        If `argnums` is None, all floating-point inputs have gradients. Raises ValueError if `argnums` is empty or
+        contains the position of another input.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:
@@ -118,14 +122,14 @@ class Call:
         return [i for i, value in enumerate(self.inputs) if is_floating(value)]
 
     def selected(self, gradients: Any) -> Any:
-        """Remove gradients that `argnums` does not select, if backward returned them all."""
+        """Remove the gradients of inputs that are not in `argnums`, if there are any."""
         floating = self._floating()
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
         return tuple(gradient for i, gradient in zip(floating, gradients, strict=True) if i in self.argnums)
 
     def evaluate(self) -> Any:
-        """Call the target, each time from the same initial state, and return the result."""
+        """Call the target and return its result. Every call starts from the same state."""
         self.keep_to_time()
         options = {name: _fresh(value) for name, value in self.options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
@@ -144,7 +148,7 @@ def is_module(target):
 
 
 def parameters_of(target: Any) -> dict[str, Any]:
-    """Return {dotted name: parameter} without duplicates, or {} for a function."""
+    """Return {dotted name: parameter}, each parameter once. A function has none."""
     if not is_module(target):
         return {}
     unique = {}
@@ -185,9 +189,10 @@ def clear_gradients(module: Any) -> None:
 
 @contextmanager
 def borrowed(module: Any) -> Iterator[None]:
-    """Make every parameter require a gradient within the `with` block, and restore the module afterwards.
+    """Make every parameter require a gradient within a `with` block, and then restore the module.
 
-    `data`, `grad` and `requires_grad` of a parameter are the same objects as before; other arrays have the same values.
+    Afterwards `data`, `grad` and `requires_grad` of each parameter are the same objects as before, and other arrays
+    have the same values.
     """
     names = ("data", "grad", "requires_grad")
     before = [(p, {n: getattr(p, n) for n in names if hasattr(p, n)}) for p in parameters_of(module).values()]
@@ -205,7 +210,7 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Make parameters float64, and random if a seed is given, in the `with` block."""
+    """Convert the parameters to float64 within a `with` block, and randomize them if a seed is given."""
     with borrowed(call.target):
         to_float64(call.target)
         if seed is not None:
@@ -214,7 +219,7 @@ def prepared(call, seed=None):
 
 
 def stream(seed, purpose):
-    """Return a random generator for one purpose, unlike the caller's default_rng(seed)."""
+    """Return a random generator for one purpose, independent of default_rng(seed)."""
     return np.random.default_rng([seed, *purpose.encode()])
 
 
@@ -222,7 +227,7 @@ def stream(seed, purpose):
 
 
 class GlobalRandom:
-    """Gives NumPy's global random generator the same state in each evaluation."""
+    """Restores the state of NumPy's global random generator before each evaluation."""
 
     state = None
     is_drawn = True  # False if the first evaluation has not drawn from the global generator
@@ -242,21 +247,21 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore a target's arrays, except parameters, at the end of the `with` block."""
+    """Restore the arrays of a target, except its parameters, at the end of a `with` block."""
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
-    before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
+    before = [(holder, _entries(holder)) for holder in _containers(_owner(target), seen)]
     arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]
     contents = [(array, array.copy()) for array in arrays if array.flags.writeable]
     try:
         yield
     finally:
         for holder, was in before:
-            _put_back(holder, was)
+            _restore_arrays(holder, was)
         for array, content in contents:
             array[...] = content
 
 
-def _holders(owner, seen):
+def _containers(owner, seen):
     """Yield all reachable dictionaries and lists, including the `__dict__` of objects."""
     pending = [owner]
     while pending:
@@ -271,8 +276,8 @@ def _holders(owner, seen):
             yield holder
 
 
-def _put_back(holder, was):
-    """Restore the entries of a dictionary or list that are or were arrays."""
+def _restore_arrays(holder, was):
+    """Restore the arrays in a dictionary or list to the values in `was`."""
     now = _entries(holder)
     for key in [*now, *(was.keys() - now.keys())]:
         if isinstance(now.get(key), np.ndarray) or isinstance(was.get(key), np.ndarray):
@@ -308,13 +313,12 @@ def is_floating(value):
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
-def is_low(value):
-    """Return True for an array or number of float32 or float16."""
+def is_low_precision(value):
     return isinstance(value, (np.ndarray, np.generic)) and value.dtype.newbyteorder("=") in (np.float32, np.float16)
 
 
 def describe(value):
-    """Describe a value's type, such as `a list of 2` or `an array of int64`."""
+    """Describe the type of a value, as in `a list of 2` or `an array of int64`."""
     if value is None:
         return "None"
     if type(value) is np.ndarray:

@@ -51,14 +51,17 @@ class Case:
 
 
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a case and check all gradients. Raises the same exceptions as `check`."""
-    with ends_nothing():
+    """Draw a Call from a case and check all gradients. Raises the same exceptions as `check`."""
+    with exits_as_errors():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
 
 
 @contextlib.contextmanager
-def ends_nothing():
-    """Convert exceptions that would end the program, except Ctrl-C, to RuntimeError."""
+def exits_as_errors():
+    """Convert SystemExit and similar exceptions to RuntimeError.
+
+    KeyboardInterrupt is not converted.
+    """
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -69,7 +72,7 @@ def ends_nothing():
 
 @contextlib.contextmanager
 def quiet():
-    """Discard the output and the warnings of user code within the `with` block."""
+    """Discard the output and the warnings of user code within a `with` block."""
     nowhere = io.StringIO()
     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -77,9 +80,9 @@ def quiet():
 
 
 def selected_cases(target):
-    """Return the Cases of a target, which is "MODULE" or "MODULE:NAME".
+    """Return the cases of a target, given as "MODULE" or "MODULE:NAME".
 
-    If there is no case of that name, LookupError is raised, and the message suggests the nearest name.
+    Raises LookupError if there is no case of that name. The message suggests the nearest name.
     """
     module, _, name = target.partition(":")
     cases = load_cases(module)
@@ -91,10 +94,10 @@ def selected_cases(target):
 
 
 def load_cases(target: str) -> list[Case]:
-    """Return the Cases of a module, given by name or as the path of a .py file.
+    """Return the cases of a module, given by name or as the path of a .py file.
 
     Raises ImportError if the module cannot be imported or lists no cases, and ValueError or TypeError if its `CASES` is
-    not a table of Cases with unique names.
+    not a table of Case objects with unique names.
     """
     module = _imported(target)
     if not hasattr(module, "CASES") and hasattr(module, "__path__") and importlib.util.find_spec(f"{target}.cases"):
@@ -117,7 +120,7 @@ def _imported(target):
     if is_file and not os.path.exists(target):
         raise ImportError(f"{target}: there is no such file")
     try:
-        with ends_nothing():
+        with exits_as_errors():
             if not is_file:
                 return importlib.import_module(target)
             sys.path.insert(0, str(Path(target).parent.resolve()))  # as `python FILE` does, for the file's own imports

@@ -73,7 +73,7 @@ class Estimate(NamedTuple):
 
     @property
     def uncertainty(self):
-        """Return the estimated error (6) of `value`, or ∞ if the output is not finite."""
+        """The estimated error (6) of `value`, or infinity if the output is not finite."""
         slope = abs(self.value)
         if not math.isfinite(self.spread):
             return math.inf
@@ -81,12 +81,12 @@ class Estimate(NamedTuple):
         return abs(self.right - self.left) + bend + 1.5 * self.noise  # (6)
 
     def allows(self, value):
-        """Return True if another oracle's value is within ten times the uncertainty, plus rounding."""
+        """Return True if `value` is within ten times the uncertainty, plus rounding."""
         return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
 
 
 def estimate(line, y, dy, h, ever_moved=False):
-    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h.
+    """Estimate the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h.
 
     `y` is line(0). The values are NaN if an output is not finite. An entry of the output that does not change is
     assumed to have no rounding error, unless the boolean array `ever_moved` says that it has changed with another step.
@@ -110,13 +110,16 @@ def step_of(scale, shortened=1.0):
 
 
 def scales_of(array):
-    """Return the scale s of each entry: its size, or the mean size if larger, rounded up to a power of two."""
+    """Return the scale s of each entry of an array.
+
+    This is the size of the entry, or the mean size if that is larger, rounded up to a power of two.
+    """
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 
 
 def line_along(call, array, v=1.0, index=...):
-    """Return a function of t that evaluates a Call with t · v added to array[index]."""
+    """Return a function of t that evaluates `call` with t · v added to array[index]."""
     here = array[index].copy()
 
     def line(t):
@@ -131,7 +134,7 @@ def line_along(call, array, v=1.0, index=...):
 
 @contextmanager
 def displaced(arrays, values):
-    """Replace the contents of arrays within the `with` block."""
+    """Replace the contents of arrays within a `with` block."""
     before = [array.copy() for array in arrays]
     try:
         for array, value in zip(arrays, values, strict=True):

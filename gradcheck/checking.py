@@ -1,6 +1,6 @@
 """Compare every gradient that a backward pass returns with the true gradient.
 
-A check runs forward and backward and detects side effects (contract.py), compares each gradient with the oracles
+A check runs both passes and detects side effects (contract.py), compares each gradient with the oracles
 (examination.py), judges the measurements (judgement.py), and writes the report (report.py). If these steps do not
 confirm a gradient, gradcheck/refine examines it further. gradcheck/diagnosis and gradcheck/lines explain a wrong
 gradient. The last three packages are imported only when they are needed.
@@ -22,7 +22,7 @@ from gradcheck.call import (
     Differentiable,
     OutOfTime,
     borrowed,
-    is_low,
+    is_low_precision,
     is_module,
     parameters_of,
     prepared,
@@ -54,9 +54,10 @@ def _checked(
     lines: bool = True,
     **options: Any,
 ) -> Report:
-    """Check a target. The functions below have these options, which the docstring of `check` describes.
+    """Check a function or module, and return a Report or raise GradientError.
 
-    A Call is checked in float64, and also in the precision of its inputs, or of its code, if that is lower.
+    The docstring of `check` describes the options. A Call is checked in float64, and also in the precision of its
+    inputs, or of its code, if that is lower.
     """
     call = (target if isinstance(target, Call) else Call(target, *inputs, **options)).only(argnums)
     terms, dtype = Terms(rtol, atol, seed, max_entries, oracles), getattr(call.target, "checked_dtype", None)
@@ -65,11 +66,11 @@ def _checked(
         return _in_float64(call.copy(), dy, terms, explain, raises, randomize, lines)
 
     try:
-        if dtype is None and not any(map(is_low, call.inputs)):
+        if dtype is None and not any(map(is_low_precision, call.inputs)):
             try:
                 return in_float64(call)
             except (TypeError, GradientError) as error:
-                is_single = any(is_low(parameter.data) for parameter in parameters_of(call.target).values())
+                is_single = any(is_low_precision(parameter.data) for parameter in parameters_of(call.target).values())
                 if not hasattr(error, "precision") or not (is_single or isinstance(error, TypeError)):
                     raise
                 dtype = error.precision
@@ -103,9 +104,10 @@ def _in_float64(call, dy, terms, explain, raises, randomize, lines):
 def _with_options(
     table: Callable[P, Report], *left_out: str, **defaults: Any
 ) -> Callable[[Callable[..., Report]], Callable[P, Report]]:
-    """Give a function the options of `table` without those left out, and with other defaults.
+    """Return a decorator that adds the keyword options of `table` to a function.
 
-    The function receives them as its first argument, {name: value}, so that they do not mix with those of its target.
+    The options in `left_out` are omitted, and `defaults` override the defaults. The function receives the options in a
+    dictionary as its first argument, so that they are kept apart from the options of the function under test.
     """
 
     def decorate(function):
@@ -202,7 +204,7 @@ def check(settings: Settings, function: Differentiable, /, *inputs: Any, order: 
 
 
 def _checked_as_real(settings, target, inputs, options):
-    """Check a function or module of complex arrays as a function of their real and imaginary parts."""
+    """Check a function of complex arrays as a function of their real and imaginary parts."""
     from gradcheck.adapters.complex_numbers import as_real
 
     target, inputs, dy, argnums = as_real(target, inputs, settings["dy"], settings["argnums"])
@@ -210,7 +212,7 @@ def _checked_as_real(settings, target, inputs, options):
 
 
 def _gradients_of(function, inputs):
-    """Return the gradients as a differentiable function of the inputs and dy."""
+    """Return a differentiable function of the inputs and dy that computes the gradients."""
     if not hasattr(function, "of_gradients"):
         raise TypeError(
             f"{Call(function).name}: order=2 needs from_torch or from_jax, whose frameworks differentiate the "
@@ -258,7 +260,7 @@ def adjoint(settings: Settings, target: Differentiable, /, *inputs: Any, **optio
 
 @_with_options(_checked)
 def check_call(settings: Settings, call: Call) -> Report:
-    """Check a Call of a function or of a module, like `check` and `check_module`.
+    """Check a Call, like `check` for a function and `check_module` for a module.
 
     With `lines=False`, the explanation does not include the lines of backward.
     """
@@ -266,7 +268,7 @@ def check_call(settings: Settings, call: Call) -> Report:
 
 
 def _examined(call, dy, terms):
-    """Examine a Call. An exception in backward becomes a GradientError."""
+    """Examine a Call, and convert an exception in backward to a GradientError."""
     try:
         return examine(call, dy, terms)
     except GradientError:
@@ -281,20 +283,23 @@ def _examined(call, dy, terms):
 
 
 def _diagnosed(examination, terms):
-    """Return the report of an Examination, with diagnoses of the wrong gradients."""
-    from gradcheck.diagnosis import what_is_wrong
+    """Return the report of an examination with the mistakes of the wrong gradients added."""
+    from gradcheck.diagnosis import diagnose
 
     report, run, findings = examination
     arguments = list(report.arguments)
     with suppress(OutOfTime):
-        for i, found in enumerate(what_is_wrong(run, findings, lambda other: find(other, terms)[0])):
+        for i, found in enumerate(diagnose(run, findings, lambda other: find(other, terms)[0])):
             told = {"diagnosis": found.sentence, "kind": found.kind, "equals": found.argument}
             arguments[i] = replace(arguments[i], **told)
     return replace(report, arguments=tuple(arguments))
 
 
 def _lines(report, call, dy, seed, randomize, seconds):
-    """Return the table of the lines of backward, or the reason for its absence, or []."""
+    """Return the table of the lines of backward as text, one string per line.
+
+    If the lines cannot be examined, the list contains the reason, or is empty.
+    """
     from gradcheck.lines import lines_beside
 
     try:

@@ -1,7 +1,7 @@
-"""Print a result for each case of a module, with one of three commands.
+"""The commands `check`, `steps` and `certify`, which print a result for each case of a module.
 
-The commands are `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`. Without a MODULE, the
-first command checks the modules that are named in the project's configuration (see CHECK_HELP).
+They are `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`. Without a MODULE, the first one
+checks the modules that are named in the project's configuration (see CHECK_HELP).
 """
 
 import configparser
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.cases import check_case, ends_nothing, selected_cases
+from gradcheck.cases import check_case, exits_as_errors, selected_cases
 from gradcheck.front.exits import OK, USAGE, WRONG, Parser
 from gradcheck.front.streams import counted, error_in_words, show
 from gradcheck.lines import steps_of_call
@@ -103,7 +103,7 @@ def check(arguments):
     if not targets:
         show(check_parser().format_help())
         raise ValueError("there is nothing to check: name a module, or list modules in the project's configuration")
-    cases = _of_all(targets, arguments.k)
+    cases = _matching_cases(targets, arguments.k)
     width = _width(cases)
 
     def row(component, argument, entries, error, verdict):
@@ -157,7 +157,7 @@ def steps(arguments):
     reports = []
     for case in cases:
         try:
-            with ends_nothing():
+            with exits_as_errors():
                 report = steps_of_call(case.call(np.random.default_rng(arguments.seed)), seed=arguments.seed)
         except Exception as error:
             show(f"{case.name}: not examined: {error_in_words(error)}\n")
@@ -181,13 +181,13 @@ def certify_parser():
 def certify(arguments):
     from gradcheck.certify import certify_call
 
-    cases = _of_all([arguments.target], arguments.k)
+    cases = _matching_cases([arguments.target], arguments.k)
     width, certified = _width(cases), 0
     show(f"{'component':<{width}}  verdict      wrong with probability  decisions  seconds")
     for case in cases:
         start = time.perf_counter()
         try:
-            with ends_nothing():
+            with exits_as_errors():
                 found = certify_call(case.call(np.random.default_rng(arguments.seed)))
         except Exception as error:
             show(f"{case.name:<{width}}  cannot tell  {error_in_words(error)}")
@@ -204,8 +204,8 @@ def _width(cases):
     return max(len("component"), *(len(case.name) for case in cases))
 
 
-def _of_all(targets, substring):
-    """Return the Cases of all targets whose names contain a substring."""
+def _matching_cases(targets, substring):
+    """Return the cases of all targets whose names contain `substring`, ignoring case."""
     cases = []
     for target in targets:
         prefix = f"{target.partition(':')[0]}:" if len(targets) > 1 else ""
@@ -217,7 +217,7 @@ def _of_all(targets, substring):
 
 
 def _configured():
-    """Return the modules of the nearest configuration, or [].
+    """Return the modules that the nearest configuration file names, or an empty list.
 
     The current directory and its parents are searched, up to the root of a repository. The directory of the
     configuration is added to sys.path, and paths of .py files are relative to it.
@@ -238,7 +238,7 @@ def _configured():
 
 
 def _modules(path):
-    """Return the modules that a configuration file names, or None if it has no table for gradcheck."""
+    """Return the modules that a configuration file names, or None if it does not mention gradcheck."""
     text = path.read_text("utf-8")
     if path.suffix == ".toml":
         table = tomllib.loads(text).get("tool", {}).get("gradcheck")

@@ -43,19 +43,23 @@ def slope(y):
 
 
 def derivatives(function, x):
-    """Return the derivative of an analytic function of an array, of shape y.shape + x.shape."""
+    """Differentiate an analytic function of an array.
+
+    Returns an array of shape y.shape + x.shape.
+    """
     columns = [slope(function(perturbed(x, v))) for v in np.eye(np.size(x)).reshape(-1, *np.shape(x))]
     return np.stack(columns, axis=-1).reshape(np.shape(columns[0]) + np.shape(x))
 
 
 class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the forward pass, not an error)
-    """The complex step does not apply to a forward pass. The message says why."""
+    """The complex step does not apply to a forward pass. The message gives the reason."""
 
 
 class ComplexStep:
-    """The complex step for one Call. `y` is the output for real arguments.
+    """Computes derivatives of a Call by the complex step.
 
-    All arguments become complex together, because an operation such as `y += bias` fails if only `bias` is complex.
+    `arguments` lists the contract.Arguments, and `y` is the output for real arguments. All arguments become complex
+    together, because an operation such as `y += bias` fails if only `bias` is complex.
     """
 
     def __init__(self, call, arguments, y):
@@ -65,11 +69,11 @@ class ComplexStep:
         self.moved = [argument.array.astype(np.complex128) for argument in arguments]
 
     def along(self, directions):
-        """Return J v. `directions` maps the position of an argument to its part of v."""
+        """Return J v, where `directions` maps the position of an argument to its part of v."""
         return slope(self._validated(self._output(directions)))
 
     def _output(self, directions):
-        """Return y(x + ihv)."""
+        """Compute y(x + ihv)."""
         for i, v in directions.items():
             self.moved[i].imag = STEP * v  # (1)
         by_identity = {id(argument.array): z for argument, z in zip(self.arguments, self.moved, strict=True)}
@@ -95,7 +99,7 @@ class ComplexStep:
                     argument.parameter.data = argument.array
 
     def along_entry(self, i, index, scale):
-        """Return the derivative of y with respect to one entry of argument i."""
+        """Return the derivative of y with respect to one entry of the i-th argument."""
         v = np.zeros(self.moved[i].shape)
         v[index] = scale
         return self.along({i: v}) / scale

@@ -1,20 +1,21 @@
-"""Test the contract of a differentiable function before gradients are compared.
+"""Test the contract of a differentiable function before its gradients are compared.
 
 The function returns a pair (y, backward). For float64 inputs, y is float64, finite and the same in each call.
-backward(dy) returns one gradient for each argument, a float64 array of the argument's shape. Only a parameter may be
-left without a gradient, which counts as zeros. Neither forward nor backward modifies an argument, a parameter, y or dy.
-A second backward(dy) returns the same gradients, or raises RuntimeError if backward has discarded its activations. A
-later forward pass on other inputs does not affect the values that forward has saved.
+backward(dy) returns one gradient for each argument, a float64 array of the argument's shape. Only a parameter may have
+no gradient, which counts as zeros. Neither pass modifies an argument, a parameter, y or dy. A second backward(dy)
+returns the same gradients, or raises RuntimeError if the activations have been discarded. A later forward pass on other
+inputs does not affect the values that were saved.
 
-TypeError or ValueError is raised if the function cannot be checked at all, and GradientError for any other violation,
-except that a backward that cannot be called again becomes a problem of the report, and its gradients are compared.
+TypeError or ValueError is raised if the function cannot be checked at all, and GradientError for any other violation.
+The only exception is a backward pass that cannot be repeated. This becomes a problem of the report, and the gradients
+are compared nevertheless.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcheck.call import Call, clear_gradients, describe, is_floating, is_low, parameters_of
+from gradcheck.call import Call, clear_gradients, describe, is_floating, is_low_precision, parameters_of
 from gradcheck.report import Problem, fault
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
@@ -28,7 +29,7 @@ NESTED = "for arrays in a dict, list or tuple see from_nested of gradcheck.adapt
 
 
 class Argument(NamedTuple):
-    """An input, or the data of a parameter, whose gradient has the name `label`."""
+    """An input, or the data of a parameter. `label` is the name of its gradient."""
 
     name: str
     label: str
@@ -50,7 +51,10 @@ class Run(NamedTuple):
 
 
 def run_under_watch(call, dy, rng):
-    """Return the Run of a Call, whose contract is tested. If dy is None, it is drawn from rng."""
+    """Run both passes of `call`, test their contract, and return the Run.
+
+    If dy is None, it is drawn from rng.
+    """
     arguments = arguments_of(call)
     watched = _watched(call, arguments)
     returned, backward = _forward(call)
@@ -79,7 +83,10 @@ def run_under_watch(call, dy, rng):
 
 
 def arguments_of(call, any_precision=False):
-    """Return the Arguments of a Call, inputs first, or raise TypeError or ValueError."""
+    """Return the inputs and parameters of `call` that have gradients, as Arguments.
+
+    Raises TypeError or ValueError if there are none, or if one of them cannot be checked.
+    """
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
@@ -128,15 +135,18 @@ def float64_output(call, y):
 
 
 def _noted(error, value):
-    """Note in an exception that a function of float64 arrays returns complex numbers, or has a lower precision."""
-    if is_low(value):
+    """Add the dtype of `value` to an exception, so that the caller can check the function differently."""
+    if is_low_precision(value):
         error.precision = value.dtype.newbyteorder("=")
     error.is_complex = np.iscomplexobj(value)
     return error
 
 
 def _fit_dy(name, dy, y):
-    """Return the caller's dy as a float64 array. Raises TypeError or ValueError if it would hide mistakes."""
+    """Convert the user's dy to a float64 array.
+
+    Raises TypeError or ValueError if it does not fit y, or if it would hide mistakes.
+    """
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
         raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
@@ -156,7 +166,7 @@ def _fit_dy(name, dy, y):
 
 
 def gradients_of(call, arguments, dy):
-    """Run forward and backward once, and return the gradients of `arguments` in order."""
+    """Run both passes once and return the gradients of `arguments` in order."""
     _, backward = call.evaluate()
     return with_zeros(run_backward(call, backward, dy.copy(), arguments), arguments)
 
@@ -167,7 +177,10 @@ def with_zeros(gradients, arguments):
 
 
 def run_backward(call, backward, dy, arguments):
-    """Run backward once, and return copies of the gradients of `arguments`, or None where a parameter has none."""
+    """Run the backward pass once and return copies of the gradients of `arguments`.
+
+    A parameter without a gradient has None.
+    """
     clear_gradients(call.target)
     try:
         returned = backward(call.as_y(dy))
@@ -201,7 +214,10 @@ def run_backward(call, backward, dy, arguments):
 
 
 def _valid(call, argument, gradient, others):
-    """Return a copy of a gradient, or None for a parameter without one. `others` lists all (argument, gradient)."""
+    """Return a copy of a gradient, or None if a parameter has none.
+
+    Raises GradientError if the shape or the dtype is wrong. `others` lists all pairs (argument, gradient).
+    """
     label, wanted = argument.label, argument.array.shape
     if gradient is None and argument.parameter is not None:
         return None
@@ -220,7 +236,7 @@ def _valid(call, argument, gradient, others):
 
 
 def _reason_of_shape(argument, shape, others):
-    """Return (kind, simple explanation) of a wrong shape, such as a transpose."""
+    """Return the kind and the explanation of a wrong shape, such as a transpose."""
     wanted = argument.array.shape
     for other, gradient in others:
         if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
@@ -257,7 +273,7 @@ def _repetition(call, backward, dy, arguments, gradients):
 
 
 def _dependence(call, dy, arguments, gradients):
-    """Describe the effect of another forward pass on y and backward, or return ""."""
+    """Describe how another forward pass changes y or the gradients, or return ""."""
     y, backward = _forward(call)
     before = y.copy()
     try:
@@ -277,7 +293,7 @@ def _dependence(call, dy, arguments, gradients):
 
 
 def _again(call, backward, dy, arguments, before):
-    """Run backward again. Return (label, difference) of the first changed gradient."""
+    """Run the backward pass again and return (label, difference) of the first changed gradient."""
     try:
         after = run_backward(call, backward, dy, arguments)
     except RuntimeError:
@@ -289,7 +305,6 @@ def _again(call, backward, dy, arguments, before):
 
 
 def _same(a, b):
-    """Return True if two arrays agree up to rounding."""
     size = max(np.max(np.abs(a), initial=0, where=np.isfinite(a)), np.finfo(np.float64).tiny)
     return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=REPEATS * size, equal_nan=True)
 

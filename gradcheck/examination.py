@@ -1,4 +1,4 @@
-"""Run a Call, compare each gradient with the oracles, judge it, and report.
+"""Compare the gradients of a Call with the oracles, judge them, and report.
 
 Central differences (central_differences.py) need only a float64 forward pass and give the error of each entry. The
 adjoint identity (adjoint_identity.py) is a thousand times more precise and covers all entries together, but needs a
@@ -23,7 +23,7 @@ from gradcheck.report import ArgumentReport, Problem, Report
 
 
 class Examination(NamedTuple):
-    """A Report, and the Run and the Findings on which it is based."""
+    """A Report, with the Run and the Findings on which it is based."""
 
     report: Report
     run: Run
@@ -38,9 +38,10 @@ def examine(call, dy, terms):
 
 
 def find(run, terms):
-    """Compare each gradient of a Run with the oracles. Return (findings, notes).
+    """Compare each gradient of a Run with the oracles and return (findings, notes).
 
-    Without the complex step, if the forward pass is not complex-safe; ValueError if only the complex step was selected.
+    If the forward pass is not complex-safe, only central differences are used. Raises ValueError if they are not among
+    the selected oracles.
     """
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]
@@ -90,7 +91,7 @@ def _judged(findings, terms, step=None):
 
 
 def summary(finding):
-    """Return the ArgumentReport of a Finding."""
+    """Summarize a Finding as an ArgumentReport."""
     verdicts, direction = finding.verdicts, finding.direction
     found = {} if direction is None else {"direction": direction[:2], "direction_oracle": direction.oracle}
     return ArgumentReport(
@@ -112,9 +113,10 @@ def summary(finding):
 
 
 def _worst(finding):
-    """Return the ArgumentReport fields about the largest errors. Entries at a kink are left out.
+    """Return the fields of an ArgumentReport that describe the largest errors.
 
-    The relative error |a − n| / (|n| + atol / rtol) is finite where the true gradient is zero, and at most rtol.
+    Entries at a kink are left out. The relative error |a − n| / (|n| + atol / rtol) is finite where the true gradient
+    is zero. It is at most rtol if the entry is right.
     """
     counted = finding.verdicts != KINK
     if not counted.any():

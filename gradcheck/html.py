@@ -1,4 +1,4 @@
-"""Show a table of verdicts as HTML, on a light or a dark background."""
+"""Format a table of verdicts as HTML that is readable on a light or a dark background."""
 
 import os
 import traceback
@@ -12,10 +12,13 @@ BADGE = "display:inline-block;padding:0 0.5em;border-radius:0.6em;color:#fff;bac
 
 
 def table_html(name, verdict, rows, lines, text=""):
-    """Return an HTML fragment with a name, a verdict, a table, messages and text.
+    """Return an HTML fragment with a table and messages.
 
-    The first of the `rows` is the header, and the last column has the verdicts. `lines` are the messages. `text` is
-    shown unchanged.
+    name       the title
+    verdict    the verdict beside the title
+    rows       rows of text, of which the first is the header; the last column has the verdicts
+    lines      messages, shown as a list below the table
+    text       preformatted text, shown at the end
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if len(rows) > 1:
@@ -39,8 +42,8 @@ def _badge(verdict):
     return f'<span style="{BADGE}{colour}">{escape(verdict)}</span>'
 
 
-def lines_below_the_table(error, html: str):
-    """Display the report of a GradientError, as text and as HTML, in a notebook, and return the traceback.
+def notebook_traceback(error, html: str):
+    """Display the report of a GradientError in a notebook and return the traceback.
 
     For an uncaught exception, IPython calls the method `_render_traceback_` and prints the text that it returns. Frames
     within gradcheck are left out, so that the traceback ends at the caller's line.

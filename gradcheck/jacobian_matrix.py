@@ -2,7 +2,7 @@
 
 J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. Each entry of x
 needs at least eight evaluations for central differences, and one for the complex step, so `jacobian` is meant for small
-arrays. backward never forms J: dx = Jᵀ dy costs about one forward pass, however large J is.
+arrays. A backward pass never forms J: dx = Jᵀ dy costs about one forward pass, however large J is.
 """
 
 from collections.abc import Callable
@@ -44,10 +44,10 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 
 
 def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]:
-    """Return the numeric Jacobian of a function, of shape y.shape + x.shape.
+    """Compute the Jacobian of a function numerically.
 
-    The result is a float64 array, or a tuple of such arrays if there are several floating-point inputs.
-    `function(*inputs, **options)` returns y or (y, backward). backward is not called.
+    Returns a float64 array of shape y.shape + x.shape, or a tuple of such arrays if there are several floating-point
+    inputs. `function(*inputs, **options)` returns y or (y, backward). backward is not called.
 
     The Jacobian is computed by the complex step if the forward pass is complex-safe, and by central differences
     otherwise. At a kink the two methods disagree, and central differences are returned, which give the mean of both
@@ -94,7 +94,10 @@ def _largest(values):
 
 
 def _column(call, array, index, y, scale):
-    """Compute the derivative in one entry by central differences, or NaN if successive steps never agree."""
+    """Compute the derivative with respect to one entry by central differences.
+
+    The result is NaN if successive steps never agree.
+    """
     line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)
     for h in steps(float(scale)):

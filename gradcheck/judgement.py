@@ -1,10 +1,11 @@
-"""Judge a gradient by its measurements. Most gradients need no further examination.
+"""Judge a gradient by its measurements.
 
-A gradient is right if all measurements agree with it. Each entry must agree with central differences, whose own
-uncertainty must be small. The error of all entries together must be at most rtol of the norm, because entries that are
-each within atol may have a large relative error if all of them are small. The adjoint identity must hold. If the
-identity does not apply, the uncertainty of central differences must be at most rtol of the norm. gradcheck/refine
-examines a gradient that is not confirmed.
+A gradient is right if all measurements agree with it. Each entry must agree with central differences, whose uncertainty
+must be small. The error of all entries together must be at most rtol of the norm, because entries that are each within
+atol may have a large relative error if all of them are small. The adjoint identity must hold. If the identity does not
+apply, the uncertainty of central differences must be at most rtol of the norm.
+
+Most gradients are confirmed here. All others are examined further by gradcheck/refine.
 """
 
 import numbers
@@ -22,7 +23,7 @@ SAMPLE = 200  # entries of a large argument; they validate the complex step, whi
 class Terms:
     """The validated settings of a check.
 
-    `strict` is True if atol is not given; a gradient must then also be right to rtol of its norm.
+    `strict` is True if atol was not given. A gradient must then also be right to rtol of its norm.
     """
 
     def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):
@@ -57,16 +58,16 @@ class Direction(NamedTuple):
 
 
 class Finding:
-    """One gradient of a Run, the values of the oracles, and the verdicts.
+    """One gradient with its measurements and verdicts.
 
     The following arrays have an element for each compared entry. They are replaced, never modified in place.
 
-    entries        sorted indices into the flat array
-    analytic       the values of backward
-    numeric        the values of central differences
-    uncertainty    the estimated errors of `numeric`
-    scales         the scales of the entries, to which the steps are proportional
-    verdicts       the verdicts
+        entries        sorted indices into the flat array
+        analytic       the values of the backward pass
+        numeric        the values of central differences
+        uncertainty    the estimated errors of `numeric`
+        scales         the scales of the entries, to which the steps are proportional
+        verdicts       the verdicts
     """
 
     exact = None  # the values of the complex step, or None instead of an array
@@ -85,7 +86,10 @@ class Finding:
         self.take(terms.max_entries if "central" in terms.oracles else 0)
 
     def take(self, most):
-        """Select all entries, or a random sample if there are more than `most`, and discard all measurements."""
+        """Select the entries to be compared, and discard all measurements.
+
+        If there are more than `most` entries, a random sample is selected.
+        """
         size = self.array.size
         is_small = size <= most
         self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))
@@ -132,7 +136,7 @@ class Finding:
 
     @property
     def unexplained(self):
-        """Return the part of each error that uncertainty and rounding do not explain."""
+        """The part of each error that uncertainty and rounding do not explain."""
         return np.maximum(self.gap - 10 * self.uncertainty - self.run.rounding / self.scales, 0.0)
 
     def is_confirmed(self):
@@ -148,6 +152,6 @@ class Finding:
 
 
 def norm(values):
-    """Return ‖values‖, even if the squares of the values underflow."""
+    """Compute the Euclidean norm ‖values‖ without underflow."""
     size = np.max(np.abs(values), initial=0.0)
     return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)

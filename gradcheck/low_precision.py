@@ -33,7 +33,10 @@ STEPS = 2.0 ** -np.arange(1, 11)  # relative to the scale of an entry
 
 
 def in_both_precisions(call: Call, dtype: Any, dy: Any, seed: int, randomize: bool, check: Callable) -> Report:
-    """Check a Call in float64 with `check`, and then in the precision `dtype`, or in that of its inputs."""
+    """Check a Call in float64 with `check`, and then in its own precision.
+
+    `dtype` is the lower precision, or None for that of the inputs.
+    """
     low = call.on(_cast(value, dtype) if dtype is not None else value for value in call.inputs)
     wide = low.on(_cast(value, np.float64) for value in low.inputs)
     coarsest = max((v.dtype for v in low.inputs if is_floating(v)), key=lambda d: np.finfo(d).eps)
@@ -57,7 +60,7 @@ def _cast(value, dtype):
 
 
 def _in_double():
-    """Return a context in which np.float32 and np.float16 stand for np.float64 in Python modules."""
+    """Return a context manager that replaces np.float32 and np.float16 with np.float64."""
     from gradcheck.certify.arrays import replaced
 
     numpy_in_double = ModuleType("numpy")
@@ -68,8 +71,11 @@ def _in_double():
 def _compared(report, low, truth, coarsest, dy, seed, randomize):
     """Compare the gradients in low precision with those in float64.
 
-    `low` is the Call as it was passed to the check, `truth` lists its gradients in float64, and `report` is the report
-    on them, in which all are right. It is returned with the problems, doubts and note of the comparison.
+        low       the Call in its original precision
+        truth     its gradients in float64
+        report    the report on them, in which all are right
+
+    Returns the report with the result of the comparison added.
     """
     low = low.copy()  # in the byte order of this machine
     with prepared(low, seed if randomize else None):
@@ -100,7 +106,7 @@ def _compared(report, low, truth, coarsest, dy, seed, randomize):
 
 
 def _gradients(call, dy, seed, dtype):
-    """Run both passes once. Return (gradients, arguments, Σ|dy y|)."""
+    """Run both passes once and return (gradients, arguments, Σ|dy y|)."""
     y, backward = call.evaluate()
     arguments, call.type_of_y, y = arguments_of(call, any_precision=True), type(y), np.asarray(y)
     dy = stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)
@@ -110,7 +116,7 @@ def _gradients(call, dy, seed, dtype):
 
 
 class _Widened:
-    """The target of a Call that computes in low precision, with outputs and gradients converted to float64."""
+    """A target that computes in low precision, with results converted to float64."""
 
     def __init__(self, call, dtype):
         self.target, self.dtype, self.__name__ = call.target, dtype, call.name
@@ -133,7 +139,7 @@ class _Widened:
 
 
 def _by_differences(call, dtype, dy, seed, randomize):
-    """Return the Report of a Call that computes in a low precision whatever its inputs are."""
+    """Check a function that computes in low precision whatever the dtype of its inputs."""
     call = call.copy()
     wide = Call(_Widened(call, dtype), *call.inputs, **call.options).only(call.argnums)
     with prepared(wide, seed if randomize else None):
@@ -163,7 +169,10 @@ def _measured(run, i, epsilon, rng):
 
 
 def _derivative(line, run, epsilon):
-    """Return (the derivative of ⟨dy, line(t)⟩ at 0, its estimated error), from the step with the least error."""
+    """Estimate the derivative of ⟨dy, line(t)⟩ at 0 and the error of the estimate.
+
+    Both come from the step with the smallest error.
+    """
     with np.errstate(all="ignore"):
         changes = [line(h) - line(-h) for h in STEPS]
         slopes = np.array([np.sum(run.dy * change) / (2 * h) for change, h in zip(changes, STEPS, strict=True)])

@@ -1,4 +1,4 @@
-"""The names that Python code reads and binds."""
+"""Find the names that Python code reads and assigns."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,10 @@ OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
 
 
 def nodes_of(*trees, enters_scopes=True) -> Iterator[ast.AST]:
-    """Yield the nodes of syntax trees in the order of the code, without the contents of nested scopes if asked to."""
+    """Yield the nodes of syntax trees in the order of the code.
+
+    With `enters_scopes=False`, the contents of functions and classes are left out.
+    """
     for tree in trees:
         yield tree
         if enters_scopes or not isinstance(tree, OWN_SCOPE):
@@ -23,7 +26,10 @@ def names_in(*trees) -> list[str]:
 
 
 def names_read(*trees) -> list[str]:
-    """Return the names that syntax trees read, in order. The target of := counts as read."""
+    """Return the names that are read in syntax trees, in order and without duplicates.
+
+    The target of := counts as read.
+    """
     nodes = list(nodes_of(*trees))
     named = [node.target for node in nodes if isinstance(node, ast.NamedExpr)]
     loaded = (node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Load) or node in named)
@@ -31,7 +37,10 @@ def names_read(*trees) -> list[str]:
 
 
 def names_bound(*trees) -> dict[str, int]:
-    """Return {name: line} of the names that syntax trees assign, define or import, without those in nested scopes."""
+    """Return {name: line} for the names that are assigned, defined or imported.
+
+    Nested scopes are left out.
+    """
     found: dict = {}
     for node in nodes_of(*trees, enters_scopes=False):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

@@ -1,6 +1,7 @@
-"""A pytest plugin: the fixture `gradcheck`, and a table of the worst errors (GUIDE.md shows their use).
+"""A pytest plugin with the fixture `gradcheck` and a table of the largest errors.
 
-The results are stored in the reports of the tests, so that the table includes those of pytest-xdist's workers.
+GUIDE.md shows their use. The results are stored in the reports of the tests, so that the table includes those of
+pytest-xdist's workers.
 """
 
 from __future__ import annotations  # gradcheck is loaded when a test first uses the fixture
@@ -30,7 +31,7 @@ def pytest_addoption(parser):
 
 
 class Checker:
-    """Calls `check` or `check_module` for the fixture, and records the gradients."""
+    """The value of the fixture `gradcheck`, which records every checked gradient."""
 
     def __init__(self, note, certifies):
         self._note, self._certifies = note, certifies

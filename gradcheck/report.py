@@ -1,4 +1,4 @@
-"""The Report of a check, and the GradientError that contains it."""
+"""The report of a check, and the exception that contains it."""
 
 import math
 from collections.abc import Iterable
@@ -42,12 +42,12 @@ class ArgumentReport:
 
     @property
     def is_right(self) -> bool:
-        """Return True if all comparisons agree, except at kinks."""
+        """True if all comparisons agree, except at kinks."""
         return not (self.disagree or self.cannot_tell or self.direction_disagrees or self.doubt)
 
     @property
     def verdict(self) -> str:
-        """Return `right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG` or `CANNOT TELL`."""
+        """One of `right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG` or `CANNOT TELL`."""
         if not self.is_right:
             return "WRONG" if self.disagree or self.direction_disagrees else "CANNOT TELL"
         if self.zero_to is not None:
@@ -56,7 +56,7 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """Return the number of compared entries, such as `200 of 65536 + direction`."""
+        """The number of compared entries, such as `200 of 65536 + direction`."""
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
@@ -68,7 +68,7 @@ class ArgumentReport:
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self) -> str:
-        """Return a line with the number of wrong entries and the worst entry's values."""
+        """Describe the errors in one line, with the values at the worst entry."""
         return f"{self.label}: {self._error()}{f'. {self.diagnosis}' if self.diagnosis else ''}"
 
     def _error(self):
@@ -97,7 +97,10 @@ class ArgumentReport:
 
 
 class Problem(str):
-    """A violation of the contract: a sentence, with its kind (gradcheck/mistakes/kinds.py) and further data."""
+    """A sentence that describes a violation of the contract.
+
+    `kind` is the kind of mistake (gradcheck/mistakes/kinds.py), and `data` has the words for its question.
+    """
 
     kind = ""
     data: dict[str, str] = {}  # noqa: RUF012  (the values for the question of the kind)
@@ -124,12 +127,12 @@ class Report:
 
     @property
     def is_right(self) -> bool:
-        """Return True if every gradient is right and there are no problems."""
+        """True if every gradient is right and there are no problems."""
         return not self.problems and all(argument.is_right for argument in self.arguments)
 
     @property
     def entries(self) -> int:
-        """Return the number of entries compared one by one, over all arguments."""
+        """The number of entries compared one by one, over all arguments."""
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self) -> list[str]:
@@ -188,15 +191,15 @@ class GradientError(AssertionError):
         return "\n  ".join([f"{self.report.name}: {first}".rstrip(), *failures, *self.lines])
 
     def _render_traceback_(self) -> list[str]:
-        from gradcheck.html import lines_below_the_table
+        from gradcheck.html import notebook_traceback
 
-        return lines_below_the_table(self, report_html(self.report, self.lines))
+        return notebook_traceback(self, report_html(self.report, self.lines))
 
 
 def report_html(report: Report, look: Iterable[str] = ()) -> str:
-    """Return a Report as an HTML fragment with inline styles.
+    """Format a Report as an HTML fragment with inline styles.
 
-    `look` is the table of the lines of backward as lines of text, which are shown unchanged at the end.
+    `look` is the table of the lines of backward as text, which is shown unchanged at the end.
     """
     from gradcheck.html import table_html
 
@@ -209,7 +212,7 @@ def report_html(report: Report, look: Iterable[str] = ()) -> str:
 
 
 def _mismatched(arguments):
-    """Return the number of wrong entries in the form of numpy.testing, or ""."""
+    """Return the number of wrong entries in the format of numpy.testing, or "" if there are none."""
     wrong, compared = (sum(getattr(a, name) for a in arguments) for name in ("disagree", "entries"))
     return f"Mismatched elements: {wrong} / {compared} ({100 * wrong / compared:.3g}%)" if wrong else ""
 
@@ -219,14 +222,14 @@ def fault(name, problem):
 
 
 def _both(analytic, numeric, oracle):
-    given, true = told_apart(analytic, numeric)
+    given, true = distinct_texts(analytic, numeric)
     note = ": the forward pass is not finite near this entry" if not math.isfinite(numeric) else ""
     gives = "give" if oracle.endswith("s") else "gives"
     return f"backward gives {given}, {oracle} {gives} {true}{note}"
 
 
-def told_apart(a, b):
-    """Return two numbers as text, with enough digits to distinguish them."""
+def distinct_texts(a, b):
+    """Format two numbers with enough digits to distinguish them."""
     texts = f"{a:.4g}", f"{b:.4g}"
     for digits in range(5, 18):
         if texts[0] != texts[1]:

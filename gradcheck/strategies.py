@@ -101,10 +101,10 @@ def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np
 
 
 class Composition:
-    """A graph of differentiable functions of arrays of one shape.
+    """A differentiable function that is composed of other functions, as a graph.
 
-    Each step is a pair (function, indices of the arguments). Value 0 is x, and value k is the result of step k. The
-    output y is the sum of all values that no step takes as an argument.
+    Each step is a pair (function, indices of the arguments). Value 0 is x, and value k is the result of step k. All
+    values have the same shape. The output y is the sum of all values that no step takes as an argument.
     """
 
     def __init__(self, steps: Sequence[tuple[Callable[..., Any], tuple[int, ...]]]):
@@ -142,11 +142,11 @@ class Composition:
 
 @st.composite
 def compositions(draw: st.DrawFn, functions: Sequence[Callable[..., Any]], max_steps: int = 6) -> Composition:
-    """Draw a Composition of functions.
+    """Draw compositions of functions.
 
-    It may contain chains, sums, and values that are used several times. Each function takes one or more arrays of equal
-    shape, one for each positional parameter without a default, and returns (y, backward), where y has the same shape. A
-    failing composition shrinks to few steps, which its `repr` shows as assignments.
+    They may contain chains, sums, and values that are used several times. Each function takes one or more arrays of
+    equal shape, one for each positional parameter without a default, and returns (y, backward), where y has the same
+    shape. A failing composition shrinks to few steps, which its `repr` shows as assignments.
     """
     steps: list[tuple[Callable[..., Any], tuple[int, ...]]] = []
     for k in range(draw(st.integers(1, max_steps))):

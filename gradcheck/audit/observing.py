@@ -13,14 +13,14 @@ import trace
 import numpy as np
 
 from gradcheck.call import Call, clear_gradients, parameters_of
-from gradcheck.cases import ends_nothing
+from gradcheck.cases import exits_as_errors
 
 SAME = 1e-12
 
 real_path = functools.lru_cache(os.path.realpath)
 
 
-@ends_nothing()
+@exits_as_errors()
 def observe(case, seed, is_varied=False):
     """Call a case's backward twice, and return (gradients, other arrays).
 

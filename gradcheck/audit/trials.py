@@ -23,7 +23,7 @@ from importlib import import_module
 import numpy as np
 
 from gradcheck.audit.observing import is_same, lines_run, observe, real_path
-from gradcheck.cases import check_case, ends_nothing, load_cases, quiet
+from gradcheck.cases import check_case, exits_as_errors, load_cases, quiet
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
 from gradcheck.front.processes import Workers
@@ -259,7 +259,7 @@ def ask(case, seed):
     tenth of the time.
     """
     try:
-        with ends_nothing():
+        with exits_as_errors():
             few = case.call(np.random.default_rng(seed))
             check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, explain=False)
             check_case(case, seed=seed, explain=False)

@@ -1,8 +1,9 @@
 """Recognise the mistake in a gradient by comparing it with the true gradient.
 
-Each hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`, and returns it as an
-Explanation, a sentence with its kind, or None. It is reported only if the prediction holds at every compared entry, to
-the precision of the oracle. A prediction that may hold by chance must also hold on a second draw of the inputs.
+Each hypothesis is a function of the evidence (evidence.py). It makes an exact prediction, such as "dx is x.shape[1]
+times the correct gradient", and returns an Explanation, that is, this sentence and the kind of mistake. It returns None
+unless the prediction holds at every compared entry, to the precision of the oracle. A prediction that may hold by
+chance must also hold for a second draw of the inputs.
 """
 
 import contextlib
@@ -32,8 +33,12 @@ HYPOTHESES = {  # True if another draw must give the same sentence; other hypoth
 }
 
 
-def what_is_wrong(run, findings, find):
-    """Yield an Explanation for each `Finding`, empty if it is right or not explained. `find(run)` examines a Run."""
+def diagnose(run, findings, find):
+    """Yield an Explanation for each Finding of a Run.
+
+    It is empty if the gradient is right or the mistake is not recognised. `find(run)` returns the Findings of another
+    Run.
+    """
     elsewhere = functools.cache(lambda: _on_another_draw(run, find))
     for evidence in _evidence(run, findings, elsewhere):
         yield _first(evidence) if evidence.is_wrong else Explanation()
@@ -49,7 +54,10 @@ def _first(evidence):
 
 
 def _on_another_draw(run, find):
-    """Return the Evidence of each argument on another draw of the inputs, or [] if the function accepts none."""
+    """Return the evidence of all arguments for another draw of the inputs.
+
+    The list is empty if the function accepts no other inputs.
+    """
     rng = stream("another draw")
     try:
         for call in other_draws(run, rng):

@@ -1,9 +1,9 @@
-"""Find code that turns the given gradient into the true one, without the source.
+"""Find the code that turns the given gradient into the true one.
 
-Each repair of the table of mistakes that changes a name, such as `A` → `A * B`, is applied to the given gradient A,
-where B is an array of the call. If a repair turns the true gradient into the given one instead, the row for the reverse
-change describes the mistake. Expressions contain names of the call, lengths and small numbers, but no fitted numbers.
-They must hold on two draws of the inputs.
+The source of the function is not used. Each repair in the table of mistakes that changes a name, such as `A` → `A * B`,
+is applied to the given gradient A, where B is an array of the call. If a repair turns the true gradient into the given
+one instead, the row for the reverse change describes the mistake. Expressions contain names of the call, lengths and
+small numbers, but no fitted numbers. They must hold on two draws of the inputs.
 """
 
 import ast
@@ -26,7 +26,7 @@ INVERSE = {(ast.dump(row.right), ast.dump(row.wrong)): row for row in ROWS if ro
 
 
 class Scope(Names):
-    """The arrays and numbers of a call, which may fill the holes of repairs."""
+    """The arrays and numbers of a call, which the expressions of a repair may contain."""
 
     def __init__(self, evidence):
         call = evidence.run.call
@@ -45,7 +45,10 @@ class Scope(Names):
         self.lists |= {"axes": lambda bound: axes, "factors": self.lists["arrays"]}
 
     def value(self, code, **others):
-        """Evaluate code with further variables, and return the result, or None if it raises an exception."""
+        """Evaluate code and return the result, or None if it raises an exception.
+
+        `others` are further variables.
+        """
         self.keep_to_time()  # large arrays take long
         try:
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
@@ -59,12 +62,15 @@ class Scope(Names):
         return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
 
     def spelled(self, text):
-        """Replace the variables in a text with the names in the call."""
+        """Replace the variables in a text with the names that the call uses."""
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 
 def factor(evidence):
-    """Detect a gradient that differs from the true one by a constant factor, such as 2, √n, or an option."""
+    """Detect a constant factor between the given and the true gradient.
+
+    The factor may be a small number, a length such as √n, or an option of the call.
+    """
     other, label = evidence.twin, evidence.label
     c, there = evidence.factor(), other and other.factor()
     if c is None or there is None:
@@ -99,7 +105,10 @@ def factor(evidence):
 
 
 def _numbers(scope):
-    """List code for the numbers of a call that may be a factor: lengths, options, and counts of a condition."""
+    """Return code for the numbers of a call that may be a factor.
+
+    These are lengths, options, and the number or the share of the entries that satisfy a condition.
+    """
     arrays = {name: array for name, array in scope.values.items() if isinstance(array, np.ndarray) and name != "dy"}
     axes = [(name, subset) for name, array in arrays.items() for subset in _subsets(range(array.ndim))]
     lengths = [" * ".join(f"{name}.shape[{axis}]" for axis in subset) for name, subset in axes]
@@ -118,7 +127,7 @@ def _subsets(axes):
 
 
 def edited(evidence):
-    """Detect a mistake that is one edit of the table, such as a missing factor or a missing mean."""
+    """Detect a mistake that is a single edit of the table, such as a missing factor or mean."""
     if evidence.twin is None:
         return None
     here, *_ = scopes = Scope(evidence), Scope(evidence.twin)
@@ -145,7 +154,7 @@ def edited(evidence):
 
 
 def recognised(evidence):
-    """Detect a gradient such as dy, or dy · F(x) if the true gradient is dy · F(y)."""
+    """Detect a gradient that equals dy, or dy · F(x) where the true one is dy · F(y)."""
     other = evidence.twin
     if other is None:
         return None

@@ -1,4 +1,4 @@
-"""The data that a hypothesis may use: the given and the true gradient, and the arrays of the call."""
+"""The data that a hypothesis may use."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ APPROXIMATE = 1e-7  # as EXACT, for central differences
 
 
 class Evidence:
-    """The given and the true gradient of one argument."""
+    """The given gradient of one argument, the true gradient, and the arrays of the call."""
 
     def __init__(self, run, finding, position, others, elsewhere):
         self.run, self.position = run, position
@@ -38,7 +38,7 @@ class Evidence:
 
     @property
     def twin(self):
-        """Return the Evidence of the same argument on another draw of the inputs, or None."""
+        """The evidence of the same argument for another draw of the inputs, or None."""
         return self.elsewhere()[self.position] if self.elsewhere() else None
 
     @property
@@ -50,9 +50,10 @@ class Evidence:
         return self.known & ~(np.abs(self.error) <= resolutions * self.resolution * self.size)
 
     def same(self, a, b, where=None):
-        """Return True if two arrays are equal, up to the resolution, at the known entries inside the mask `where`.
+        """Return True if two arrays are equal up to the resolution.
 
-        Returns False if no known entry is wrong, because any rearrangement of zeros would then explain the mistake.
+        Only known entries inside the mask `where` are compared. Returns False if no known entry is wrong, because any
+        rearrangement of zeros would then explain the mistake.
         """
         mask = self.known if where is None else self.known & where
         if not mask.any() or not self.wrong(1).any():
@@ -63,7 +64,7 @@ class Evidence:
         return bool(gap <= self.resolution * size and gap <= 1e-2 * np.max(np.abs(self.error[mask])))
 
     def factor(self):
-        """Return c if the given gradient is c times the true one at the known entries. Return None if c is 0 or 1."""
+        """Return c if the given gradient is c times the true one, and None if c is 0 or 1."""
         given, truth = self.given[self.known], self.truth[self.known]
         square = float(np.dot(truth, truth))
         c = float(np.dot(truth, given)) / square if square else 0.0
@@ -71,7 +72,7 @@ class Evidence:
         return c if c and np.isfinite(c) and not is_one and self.same(self.given, c * self.truth) else None
 
     def arrays(self, kinds="f"):
-        """Yield (name, array) for the inputs, options and parameters whose `dtype.kind` is one of `kinds`."""
+        """Yield (name, array) for the inputs, options and parameters whose `dtype.kind` is in `kinds`."""
         call = self.run.call
         parameters = [(a.name, a.array) for a in self.run.arguments if a.parameter is not None]
         for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items(), *parameters]:
@@ -79,7 +80,7 @@ class Evidence:
                 yield name, value
 
     def again(self, dy):
-        """Run both passes with another dy. Return the gradient, or None if that fails."""
+        """Return the gradient for another dy, or None if a pass raises an exception."""
         try:
             return gradients_of(self.run.call, self.run.arguments, dy)[self.position]
         except Exception:  # user code may fail for another dy, and then there is no evidence
@@ -87,12 +88,15 @@ class Evidence:
 
 
 def stream(purpose):
-    """Return a random generator that is independent of `default_rng(0)`, from which inputs are often drawn."""
+    """Return a random generator that is independent of `default_rng(0)`.
+
+    Inputs are often drawn from the latter.
+    """
     return np.random.default_rng([*b"diagnosis", *purpose.encode()])
 
 
 def spread(array, shape):
-    """Return an array broadcast to a shape, or None if this is impossible."""
+    """Broadcast an array to a shape, and return None if this is impossible."""
     try:
         return np.broadcast_to(array, shape)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Detect a mistake that affects only some places, such as those outside a mask.
+"""Detect a mistake that affects only some entries, such as those outside a mask.
 
 The set W of wrong entries is compared with sets S that have a simple description. The smallest S with the following
-properties is reported. S contains W but not all known entries, W is at least half of S, and the true gradient is zero
+properties is reported: S contains W but not all known entries, W is at least half of S, and the true gradient is zero
 at the other entries of S. No set is reported if the true gradient is zero everywhere outside W, as for a ReLU, or if
 the errors outside W are more than a hundredth of those in W.
 """
@@ -13,7 +13,7 @@ from gradcheck.mistakes import Explanation
 
 
 def wrong_on_a_slice(evidence):
-    """Detect and describe a gradient that is wrong at some places only."""
+    """Detect a gradient that is wrong only at some entries, and describe which."""
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
     zero = evidence.known & (np.abs(evidence.truth) <= EXACT * evidence.size)
@@ -40,7 +40,10 @@ def wrong_on_a_slice(evidence):
 
 
 def _masks(evidence):
-    """Yield (description, mask) for boolean arrays, broadcast along the last or else the first axes."""
+    """Yield (description, mask) for each boolean array of the call and its negation.
+
+    The array is broadcast along the last axes or, if that is impossible, along the first axes.
+    """
     shape = evidence.given.shape
     for name, mask in evidence.arrays("b"):
         lengthened = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
@@ -52,7 +55,7 @@ def _masks(evidence):
 
 
 def _indices(evidence):
-    """Yield (description, mask) for the entries that integer arrays select."""
+    """Yield (description, mask) for the entries that integer arrays of the call select."""
     shape = evidence.given.shape
     for name, ids in evidence.arrays("iu"):
         if ids.shape == shape[: ids.ndim] and ids.ndim < len(shape):
@@ -85,7 +88,7 @@ def _box(wrong):
 
 
 def _listed(indices, n):
-    """Describe indices of an axis of length n, as in `index 2 (the last)`, `indices 0 to 3` and `indices 0, 2`."""
+    """Describe indices of an axis of length n, as in `index 2 (the last)` or `indices 0 to 3`."""
     first, last = int(indices[0]), int(indices[-1])
     if len(indices) == 1:
         return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")

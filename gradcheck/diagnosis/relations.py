@@ -1,4 +1,4 @@
-"""Detect relations of a gradient to the true one, to dy and to other gradients."""
+"""Detect relations of a gradient to the true gradient, to dy and to other gradients."""
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def of_another_argument(evidence):
 
 
 def multiple_along_an_axis(evidence):
-    """Detect an error that is a constant or a multiple of an array along an axis."""
+    """Detect an error that is constant along an axis, or a multiple of an array."""
     for axis in reversed(range(evidence.given.ndim)) if evidence.is_complete else ():
         for name, columns in _profiles(evidence, axis):
             is_long = evidence.given.shape[axis] > 2 * len(columns) - 1
@@ -91,7 +91,7 @@ def multiple_along_an_axis(evidence):
 
 
 def _profiles(evidence, axis):
-    """List (name, columns); an error may be a linear combination of the columns."""
+    """Return a list of (name, columns). An error may be a linear combination of the columns."""
     shape = evidence.given.shape
     named = [("y", evidence.y), ("exp(y)", np.exp(evidence.y))] if evidence.y.shape == shape else []
     for name, array in evidence.arrays():
@@ -103,7 +103,7 @@ def _profiles(evidence, axis):
 
 
 def _fits(evidence, array, columns, axis):
-    """Return True if each slice of an array along an axis is a linear combination of the columns."""
+    """Return True if each slice of `array` along `axis` is a linear combination of the columns."""
     basis = np.stack([np.moveaxis(column, axis, -1) for column in columns], axis=-1)
     if not np.all(np.isfinite(basis)) or not basis.any():
         return False

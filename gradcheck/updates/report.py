@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcheck.front.tables import table
-from gradcheck.report import told_apart
+from gradcheck.report import distinct_texts
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class UpdateReport:
         if wrong is None:
             return [*self.problems]
         parameter, index, *moves = wrong.worst
-        given, expected = told_apart(*moves)
+        given, expected = distinct_texts(*moves)
         found = (
             f"step {wrong.step}: {wrong.disagree} of {wrong.entries} entries disagree; worst at {list(index)} of "
             f"parameter {parameter}, which moves by {given}, and by {expected} with {self.formula}"
