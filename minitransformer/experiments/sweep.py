@@ -80,7 +80,7 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks, and yield (key, "trained", result), (key, "failed", reason) or (key, "retried", reason)."""
+    """Run the tasks. Yield (key, "trained", result), (key, "failed", reason) or (key, "retried", reason)."""
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -109,7 +109,7 @@ def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
 
 
 class WorkerProcesses(Workers):
-    """An executor with `count` processes, which start on demand and are ended at the end of the `with` block."""
+    """An executor with `count` processes, which start on demand and end with the `with` block."""
 
     def __init__(self, count: int):
         forms_in_use()  # warns if functions of the textbook were edited
@@ -140,7 +140,7 @@ def answers(executor: Executor, tasks: dict) -> Iterator:
 
 
 def attempt(task, key: str, without_engine: bool) -> tuple:
-    """Run a task on a worker. Exceptions are returned as text, since not every exception can be pickled."""
+    """Run a task on a worker. An exception is returned as text, because not every exception can be pickled."""
     try:
         if task.key() != key:
             return "failed", "the worker must have the same version of the program and of the text, but its key differs"
@@ -169,7 +169,7 @@ def kept(folder, task, key: str) -> dict | None:
 
 
 def keep(folder, task, key: str, result: dict) -> dict:
-    """Write a result to the folder, if there is one. Return the result as `kept` would load it."""
+    """Write a result to the folder, if there is one. Return the result as it would be loaded again."""
     if folder is not None:
         write_json(path_of(folder, task, key), result)
     return json.loads(json.dumps(result))

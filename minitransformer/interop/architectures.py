@@ -91,7 +91,7 @@ LAYOUTS = {
 
 
 def tensors(model: Transformer, layout: Layout):
-    """Yield a StoredTensor for each tensor that the file of a model must contain, for reading and writing."""
+    """Yield a StoredTensor for each tensor in the file of `model`."""
     config, groups = model.config, {}
     for name, parameter in model.named_parameters():
         prefix = ".".join(name.split(".")[:2]) + "." if name.startswith("blocks.") else ""

@@ -43,7 +43,10 @@ def load_model(source, config: Config, layout: Layout) -> Transformer:
 
 
 def tied_head(source, layout: Layout) -> str:
-    """Return the name of a tied unembedding. Raises ArchiveError if it is stored and differs from the embedding."""
+    """Return the name of the unembedding of a model with tied embeddings.
+
+    Raises ArchiveError if the file contains an unembedding that differs from the embedding.
+    """
     embedding, head = (f"{layout.components[name]}.weight" for name in ("embedding", "lm_head"))
     if head in source.shapes and (
         source.shapes[head] != source.shapes[embedding]
@@ -57,7 +60,7 @@ def tied_head(source, layout: Layout) -> str:
 
 
 def fill(tensor: StoredTensor, parameters: dict, source) -> None:
-    """Read a stored tensor from `source` into its Parameter, or into several Parameters if it joins them."""
+    """Read a tensor from `source` into its Parameters, which may be several that are concatenated in the file."""
     order = interleaved_rows(tensor.shape[0], tensor.heads) if tensor.heads else None
     start = 0
     for name in tensor.parameters:
@@ -78,7 +81,7 @@ def fill(tensor: StoredTensor, parameters: dict, source) -> None:
 
 
 def some_rows(shape):
-    """Yield slices of rows, with about NUMBERS_AT_ONCE numbers each, that cover an array of this shape."""
+    """Yield slices of about NUMBERS_AT_ONCE numbers each that together cover the rows of an array of this shape."""
     step = max(NUMBERS_AT_ONCE // max(math.prod(shape[1:]), 1), 1)
     for start in range(0, shape[0], step):
         yield slice(start, min(start + step, shape[0]))

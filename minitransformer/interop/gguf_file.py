@@ -33,7 +33,7 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, Arithmetic
 
 
 def load_gguf(path, dtype: str):
-    """Return the Transformer and the tokenizer in a GGUF file. The tokenizer is None if there is none."""
+    """Load a Transformer and its tokenizer from a GGUF file. The tokenizer is None if the file has none."""
     reader = open_gguf(path)
     with errors_name(path):
         metadata = Metadata(reader)
@@ -44,7 +44,6 @@ def load_gguf(path, dtype: str):
 
 
 def open_gguf(path):
-    """Open a file with the GGUFReader of the `gguf` package. Raises OSError or ArchiveError."""
     require("gguf", extra="interop")
     with open(path, "rb") as file:
         if file.read(4) != MAGIC:
@@ -109,7 +108,7 @@ class Metadata:
         return value
 
     def insist(self, key, value):
-        """Raise ValueError if an architecture key has a value other than `value`. The key may be missing."""
+        """Raise ValueError if the file has this architecture key with a value other than `value`."""
         actual = self.take(key, value)
         if actual != value:
             raise ValueError(f"{self.architecture}.{key} {actual!r} is not supported, only {value!r}")

@@ -33,7 +33,7 @@ BUFFERS = {
 
 
 def load_folder(folder: Path, dtype: str):
-    """Return the Transformer and the tokenizer in a folder. The tokenizer is None if there is none."""
+    """Load a Transformer and its tokenizer from a folder. The tokenizer is None if the folder has none."""
     require("safetensors", extra="interop")
     if not (folder / CONFIG_FILE).exists():
         raise FileNotFoundError(f"{folder}: the folder must contain {CONFIG_FILE} (the Hugging Face layout)")
@@ -88,7 +88,7 @@ def weight_files(folder: Path) -> dict:
 
 
 def mapped_tensors(path: Path) -> dict:
-    """Return {name: memory-mapped array} of a safetensors file. Raises OSError or ArchiveError."""
+    """Map the arrays of a safetensors file into memory. Return {name: array}."""
     from safetensors import SafetensorError, safe_open
 
     with open(path, "rb") as file:  # raises an OSError with the name of the file, unlike safe_open

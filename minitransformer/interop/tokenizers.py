@@ -51,7 +51,7 @@ END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|
 
 
 def tokenizer_from_folder(path):
-    """Return the tokenizer in a folder of the Hugging Face layout, or None. Raises OSError or ArchiveError."""
+    """Load the tokenizer of a folder in the Hugging Face layout. Return None if it has none."""
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
     if (folder / TOKENIZER_FILE).exists():
@@ -92,7 +92,10 @@ def char_tokenizer(vocab):
 
 
 def first_added(library):
-    """Return the id that a library's post_processor adds before a text, or None. Raises ValueError for other tokens."""
+    """Return the id that `library`, a tokenizers.Tokenizer, adds before each text, or None.
+
+    Raises ValueError if it adds any other tokens.
+    """
     plain, added = (library.encode("a", add_special_tokens=is_added).ids for is_added in (False, True))
     if added not in (plain, [added[0], *plain]):
         raise ValueError("the post_processor is not supported, only one token before the text")
@@ -100,7 +103,10 @@ def first_added(library):
 
 
 def from_two_files(folder, config):
-    """Return the tokenizer of GPT-2. For other tokenizers, the two files do not define the splitting into words."""
+    """Load GPT-2's tokenizer from vocab.json and merges.txt.
+
+    Other tokenizers are refused, because these files do not define how a text is split into words.
+    """
     kind = config.get("tokenizer_class", "GPT2Tokenizer")
     if kind not in ("GPT2Tokenizer", "GPT2TokenizerFast"):
         raise ArchiveError(f"{folder}: without {TOKENIZER_FILE}, a {kind!r} is not supported, only a GPT2Tokenizer")
@@ -113,7 +119,7 @@ def from_two_files(folder, config):
 
 
 def first_token(tokenizer, config):
-    """Return the id of the token before every text, or None. The entry in tokenizer_config.json has priority."""
+    """Return the id of the token before every text, or None. tokenizer_config.json has priority."""
     for option in ("add_eos_token", "add_prefix_space"):
         if config.get(option):
             raise ValueError(f"{option} {config[option]!r} is not supported")
@@ -127,7 +133,7 @@ def first_token(tokenizer, config):
 
 
 def text_of(token):
-    """Return the text of a token in tokenizer_config.json, which is a str, an object with the text, or null."""
+    """Return the text of a special token, which tokenizer_config.json stores as a string, an object or null."""
     text = token["content"] if isinstance(token, dict) else token
     if not isinstance(text, str | None):
         raise ValueError(f"the text of a token must be a string or null, not {text!r}")
@@ -135,7 +141,7 @@ def text_of(token):
 
 
 def chat_template(folder, config):
-    """Return the chat template from its own file or from tokenizer_config.json. From a list, take the "default" one."""
+    """Return the chat template from its own file or from tokenizer_config.json, or None."""
     if (folder / TEMPLATE_FILE).exists():
         with errors_name(folder / TEMPLATE_FILE):
             return read_bounded(folder / TEMPLATE_FILE).decode()
@@ -149,7 +155,7 @@ def chat_template(folder, config):
 
 
 def tokenizer_from_gguf(reader):
-    """Return the tokenizer in a GGUF file, or None if there is none. `reader` is a GGUFReader of gguf."""
+    """Return the tokenizer of a GGUF file, or None if it has none. `reader` is a gguf.GGUFReader."""
 
     def get(name):
         field = reader.get_field(f"tokenizer.{name}")
@@ -188,9 +194,9 @@ def tokenizer_from_gguf(reader):
 
 
 def save_tokenizer(tokenizer, folder):
-    """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads. For a NoTokenizer, write nothing.
+    """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads.
 
-    If token_names has no eos_token, the first of end_ids is used.
+    If token_names has no eos_token, the first of end_ids is used. For a NoTokenizer, no file is written.
     """
     if isinstance(tokenizer, NoTokenizer):
         return
@@ -214,7 +220,7 @@ def save_tokenizer(tokenizer, folder):
 
 
 def library_for(tokenizer):
-    """Return a tokenizer as a `tokenizers.Tokenizer`."""
+    """Convert a tokenizer to a tokenizers.Tokenizer."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     if isinstance(tokenizer, PretrainedTokenizer):

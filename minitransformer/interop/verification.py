@@ -39,7 +39,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Part:
-    """The result for a part of the model. `claimed` is (1), `measured` is (2), and `norm` is ‖gradient‖."""
+    """The result for one part of the model. `claimed` is (1), `measured` is (2), and `norm` is ‖g‖."""
 
     name: str
     parameters: int
@@ -69,7 +69,7 @@ HEADER = COLUMNS.format("part", "parameters", "‖gradient‖", "claimed", "meas
 
 @dataclass(frozen=True)
 class Verification:
-    """The result for a model: the loss in nats, the number of predicted tokens, all parts, and wrong tensors."""
+    """The result for a model: the loss in nats, the number of predicted tokens, all parts, and the wrong tensors."""
 
     loss: float
     tokens: int
@@ -134,9 +134,10 @@ def parts_of(model) -> dict:
 
 
 def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
-    """Compute (1) and (2) for the tensors `moved`. They are all tensors of `part` or one of them, as {name: Parameter}.
+    """Compute (1) and (2) for the tensors `moved`, which are all tensors of `part` or a single one of them.
 
-    All tensors of the part become complex, because a complex bias cannot be added in place to a real product.
+    Both arguments are {name: Parameter}. All tensors of the part become complex, because a complex bias cannot be added
+    in place to a real product.
     """
     gradients = {n: np.zeros(()) if p.grad is None else p.grad for n, p in part.items()}
     norms = {n: float(np.linalg.norm(gradient)) for n, gradient in gradients.items()}

@@ -42,7 +42,7 @@ FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "
 
 
 def save_checkpoint(path, run, about: dict) -> None:
-    """Write the checkpoint of a Run to `path`, atomically."""
+    """Write the state of `run`, a training.run.Run, to `path`. An existing file is replaced atomically."""
     own_arrays, own = run.own_state()
     arrays = {OWN + name: array for name, array in own_arrays.items()}
     arrays |= {UNMERGED + name: array for name, array in unmerged_parameters(run.lm.model).items()}
@@ -70,7 +70,7 @@ def trained_parameters(run) -> list[str]:
 
 
 def optimizer_states(run) -> dict:
-    """Return {parameter name: state of AdamW}. A state is [t, m, v], or None before the first gradient."""
+    """Return AdamW's state of each trained parameter by name: [t, m, v], or None before the first gradient."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
@@ -133,14 +133,14 @@ class Checkpoint:
             self.refuse(f"parameter {name}", *(("trained", "frozen") if name in before else ("frozen", "trained")))
 
     def check_fields(self, before, now) -> None:
-        """Raise ValueError for the first field in which two Configs or Settings differ. Only `steps` may grow."""
+        """Raise ValueError for the first field in which `now` differs from `before`. Only `steps` may be greater."""
         now = now.to_dict()
         for name, value in before.to_dict().items():
             if now[name] != value and not (name == "steps" and now[name] > value):
                 self.refuse(name, value, now[name])
 
     def restore(self, run) -> None:
-        """Restore a Run to this checkpoint. After an error, the Run is unchanged.
+        """Set `run` to the state in this checkpoint. If an exception is raised, `run` is unchanged.
 
         Raises ValueError if the configuration, tokenizer, text or settings differ, and ArchiveError if the file is
         inconsistent. Warns if the environment differs, because the last bits of the result may then differ.
@@ -166,7 +166,7 @@ class Checkpoint:
         self.warn_of_environment()
 
     def read_arrays(self, run) -> dict:
-        """Return the arrays that the run needs as {name in the file: array}."""
+        """Load the arrays that `run` needs, as {name in the file: array}."""
         steps = self.training["optimizer_steps"]
         with open_archive(self.path) as archive:
             stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
@@ -234,7 +234,7 @@ def check_data(name: str, described) -> None:
 
 
 def check_generators(name: str, states) -> None:
-    """Raise TypeError or ValueError if a state is invalid. With an even increment, sampling might never end."""
+    """Validate the states of the random generators. An even increment is invalid, because sampling might never end."""
     for generator in ("batches", "dropout"):
         state, bits = dictionary(name, states).get(generator), np.random.PCG64()
         try:

@@ -44,7 +44,10 @@ class RanksDiffer(ValueError):  # noqa: N818
 
 
 class Ranks:
-    """The ranks of an MPI communicator (None: one rank). All ranks call the same methods in the same order."""
+    """The ranks of an MPI communicator, or a single rank if it is None.
+
+    All ranks must call the same methods in the same order.
+    """
 
     def __init__(self, communicator=None):
         self.communicator = communicator
@@ -52,7 +55,7 @@ class Ranks:
         self.first = self.rank == 0
 
     def summed(self, array):
-        """Return the sum of all ranks' arrays. Wait in Python, because a blocking MPI call handles no signals."""
+        """Sum an array over all ranks. The call polls, because a blocking MPI call does not handle signals."""
         if self.communicator is None:
             return array
         total = np.empty_like(array)
@@ -143,14 +146,14 @@ def all_arrive(communicator) -> bool:
 
 
 class ModelOnRanks:
-    """A model (or Replicas) on one of several ranks with equal weights. training_step uses it like a model."""
+    """A model, or Replicas of it, on one of several ranks with equal weights. It can be passed to training_step."""
 
     def __init__(self, model, ranks: Ranks):
         self.model, self.ranks = model, ranks
         self.parameters, self.named_parameters = model.parameters, model.named_parameters
 
     def loss(self, ids, targets, *, rng=None):
-        """Return the loss of the whole batch and its backward, as Transformer.loss does, on every rank.
+        """Return the loss of the whole batch and its backward function on every rank, as Transformer.loss does.
 
         Each rank derives its own random numbers from `rng`. An empty batch has a loss of 0.
         """

@@ -133,7 +133,7 @@ class ReplicaWorker:
         self.backward_of_loss(dloss)
 
     def hand_over(self, n):
-        """Move the gradients of load n to the shared memory. Return the indices of their parameters."""
+        """Move the gradients of the n-th load to the shared memory. Return the indices of their parameters."""
         parameters, have_one = self.model.parameters(), []
         for i, shared in zip(self.memory.loads[n], self.memory.gradients(self.number, n), strict=True):
             if parameters[i].grad is not None:

@@ -57,10 +57,10 @@ class Replicas:
         return self.model.named_parameters()
 
     def loss(self, ids, targets, *, rng=None):
-        """Return the loss of the batch and its backward, as Transformer.loss does.
+        """Return the loss of the batch and its backward function, as Transformer.loss does.
 
-        backward may be called once, before the next call of `loss`. Each share derives its own random numbers from
-        `rng`. Raises ReplicaLost if a process has ended.
+        The backward function may be called once, before the next call of `loss`. Each process derives its own random
+        numbers from `rng`. Raises ReplicaLost if a process has ended.
         """
         number = self.begin_loss()
         n_shares = max(1, min(self.count, len(ids)))  # the model raises for an empty batch

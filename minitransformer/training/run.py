@@ -37,7 +37,7 @@ SAMPLE_TEMPERATURE = 0.8
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Raised when Ctrl-C has stopped a run after `step` steps. `folder` contains the checkpoint, if there is one."""
+    """Raised when Ctrl-C has stopped a run after `step` steps. `folder` contains the checkpoint, or is None."""
 
     def __init__(self, step: int, steps: int, folder: Path | None):
         kept = f"saved in {folder}" if folder else "nothing was saved"
@@ -87,14 +87,16 @@ class Run:
         return {}, {}
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Restore the result of own_state, or raise KeyError, TypeError or ValueError without changing the run."""
+        """Restore the result of own_state. Raises KeyError, TypeError or ValueError, without changing the run, if it
+        is invalid.
+        """
 
     @property
     def finished(self) -> bool:
         return self.step == self.settings.steps
 
     def carry_out(self, *, out=None, resume=False, plot=False, observer=None, about=None) -> list[dict]:
-        """Take the remaining steps and return the records of the metrics. The options are those of pretrain."""
+        """Take the remaining steps and return the records of the metrics. The arguments are those of pretrain."""
         if out is None and (resume or plot):
             raise ValueError("out must be a folder if resume or plot is True, not None")
         writes = self.ranks.first  # only the first of several ranks writes (see ranks.py)
@@ -121,7 +123,9 @@ class Run:
         return self.records
 
     def open_metrics(self, resume: bool):
-        """Open the metrics file. Remove records after the checkpoint if `resume`, else all files of an earlier run."""
+        """Open the metrics file. With `resume`, later records than the checkpoint's are removed, otherwise all old
+        files.
+        """
         self.records, size = [], 0
         if self.folder is None:
             return nullcontext()

@@ -65,9 +65,9 @@ def token_shares(targets) -> list[float]:
 def descend(model, optimizer, losses, *, clip=None):
     """Update the parameters once with the gradient of the weighted sum Σ share · loss.
 
-    `losses` yields pairs (share, (loss, backward)). Each backward is called before the next pair is requested. With a
-    generator, the activations of only one loss are therefore in memory, if backward releases them, as the backward of
-    Transformer.loss does.
+    `losses` yields pairs (share, (loss, backward)). Each backward function is called before the next pair is requested.
+    If `losses` is a generator, and each backward function releases its activations, as that of Transformer.loss does,
+    then the activations of only one loss are in memory.
 
     Returns (weighted sum, norm of the gradient before clipping). Raises the exceptions of training_step.
     """

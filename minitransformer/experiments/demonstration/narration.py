@@ -20,7 +20,7 @@ def heading(text: str) -> None:
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Print references to a picture, if given, and to source files (file, contents)."""
+    """Print references to a picture, if it was drawn, and to source files, given as pairs (file, contents)."""
     if picture is not None:
         show(f"  Look at {picture}: {content_shown}.")
     show("  Read")
@@ -40,7 +40,9 @@ def bar(fraction: float) -> str:
 
 
 def watcher(highest_loss: float = 1.0) -> ProgressBar:
-    """Return a progress bar that prints losses and accuracies as bars. `highest_loss` has the longest bar."""
+    """Return a progress bar that also prints losses and accuracies as bars. A loss of `highest_loss` fills the
+    width.
+    """
 
     def evaluation(record, training_loss):
         if "val_loss" in record:

@@ -58,7 +58,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train the model. Return one record per step; ten records have the accuracy."""
+    """Train `model` on repeated sequences. Return the record of each step; ten of the records contain the accuracy."""
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -82,7 +82,7 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 
 
 def repeated_sequences(rng, progress: float):
-    """Draw (inputs, targets) of about TOKENS tokens. Each row repeats a sequence.
+    """Draw (inputs, targets) with about TOKENS tokens, in which each row repeats a random sequence.
 
     `progress` is the completed fraction of the training. The greatest length grows during the first half, because short
     sequences are easier to learn.

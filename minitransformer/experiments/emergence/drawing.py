@@ -15,7 +15,7 @@ from minitransformer.system import pictures as p
 
 
 def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
-    """Draw a report's pictures in the folder, and return their paths. Raises MissingExtra without matplotlib."""
+    """Draw the pictures of a report in `folder`, and return their paths. Raises MissingExtra without matplotlib."""
     figures = {"capabilities.png": capabilities_figure(report)}
     if report.law is not None:
         figures |= {"scaling-law.png": law_figure(report.law), "compute-optimal.png": optimal_figure(report.law)}

@@ -127,7 +127,7 @@ class Trainee:
         self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
 
     def branch(self, length: int):
-        """Train to the point where a run of this length branches off. Return the model at the end of the branch."""
+        """Train to the step at which a run of this length branches off. Return the model at the end of the branch."""
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         steps = max(round(RECIPE["cooldown"] * length), 1)
         self.train(length - steps, lambda step: min(1.0, (step + 1) / (warmup + 1)))
@@ -136,7 +136,7 @@ class Trainee:
         return trainee.model
 
     def train(self, end: int, fraction: Callable[[int], float]) -> None:
-        """Train until `end` steps have been taken, with the given fractions of the highest learning rate."""
+        """Train up to step `end`. `fraction(step)` is the learning rate relative to the highest one."""
         batches = ([batch(self.rng, self.plan.capabilities)] for _ in count())
         options = {"first": self.step, "lr": lambda step: self.lr * fraction(step), "clip": RECIPE["clip"]}
         fit(self.model, batches, self.optimizer, end, **options)

@@ -20,7 +20,7 @@ TEST_WINDOWS = 600
 
 @cache
 def text_ids():
-    """Return the ids of the text's training part and test part."""
+    """Return the ids of the training part and of the test part of the text."""
     letters = re.sub("[^a-z]+", " ", default_corpus().lower()).encode()
     codes = np.frombuffer(letters, np.uint8).astype(np.int64)
     ids = np.where(codes == ord(" "), SPACE, codes - ord("a") + LETTERS[0])

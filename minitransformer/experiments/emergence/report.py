@@ -21,7 +21,7 @@ Limits
 
 @dataclass(frozen=True)
 class Curve:
-    """The scores of one capability for each of S sizes: means over the runs, after the last step."""
+    """The scores of one capability at S sizes. Scores are means over the runs, after the last step."""
 
     capability: str
     exact: np.ndarray  # (S,) exact score on held-out questions
@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Shape:
-    """A model that is compared with others of about the same size. Losses and exact scores are (mean, low, high)."""
+    """A model of the comparison between shapes. Losses and exact scores are tuples (mean, low, high)."""
 
     n_layers: int
     d_model: int

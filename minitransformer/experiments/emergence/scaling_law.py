@@ -50,11 +50,11 @@ class ScalingLaw:
     beta: float
 
     def loss(self, N, D):
-        """Return L(N, D), for numbers or arrays that broadcast."""
+        """Return L(N, D) for numbers, or for arrays that broadcast with each other."""
         return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta  # (1)
 
     def optimal(self, C):
-        """Return (N*, D*), the choice with the lowest loss for C operations."""
+        """Return (N*, D*), the parameters and tokens with the lowest loss for a budget of C operations."""
         ratio = self.alpha * self.A / (self.beta * self.B)
         N = ratio ** (1 / (self.alpha + self.beta)) * (C / 6) ** (self.beta / (self.alpha + self.beta))  # (5)
         D = C / (6 * N)  # (6)
@@ -110,7 +110,7 @@ def jacobian(parameters, log_n, log_d, log_l):
 
 
 def grid(L):
-    """Return starting points that differ in the exponents, and in the share of E in the lowest loss."""
+    """Return starting points with different exponents and different values of E, given the losses L."""
     size = np.log(max(np.median(L) - L.min(), 0.01 * L.min()))
     return [
         np.array([size, size, np.log(L.min() * share), alpha, beta])
@@ -121,7 +121,7 @@ def grid(L):
 
 
 def point(law: ScalingLaw, centres):
-    """Return the parameters of a law as in `errors`, for log N and log D centred at `centres`."""
+    """Convert a law to the parameters of `errors`, for log N and log D centred at `centres`."""
     a, b = np.log(law.A) - law.alpha * centres[0], np.log(law.B) - law.beta * centres[1]
     return np.array([a, b, np.log(law.E), law.alpha, law.beta])
 

@@ -120,7 +120,7 @@ def analyze_training_influence(
 
 
 def checked_prompts(lm, prompts, answer_tokens: int) -> list[Passage]:
-    """Return the prompts as Passages, if all of them leave room for an answer in the model's context."""
+    """Convert the prompts to Passages. Raises ValueError if one leaves no room for an answer in the context."""
     if not prompts:
         raise ValueError("prompts must contain at least one prompt, but it is empty")
     passages = [as_passage(lm, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
@@ -131,7 +131,7 @@ def checked_prompts(lm, prompts, answer_tokens: int) -> list[Passage]:
 
 
 def checked_checkpoints(lm, checkpoints) -> list[tuple]:
-    """Return the pairs (checkpoint, learning rate), by default that of the model itself."""
+    """Validate pairs (checkpoint, learning rate). The default is the model itself with a learning rate of 1."""
     rated = [(lm, 1.0)] if checkpoints is None else list(checkpoints)
     if not rated:
         raise ValueError("checkpoints must not be empty; use None for the model alone")
@@ -141,7 +141,7 @@ def checked_checkpoints(lm, checkpoints) -> list[tuple]:
 
 
 def loaded(lm, rated):
-    """Load each checkpoint when it is required, and yield (model, learning rate)."""
+    """Yield (model, learning rate) for each checkpoint, which is loaded only when it is needed."""
     for i, (checkpoint, rate) in enumerate(rated):
         other = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if other.tokenizer.to_dict() != lm.tokenizer.to_dict():

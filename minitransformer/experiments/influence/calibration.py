@@ -88,7 +88,7 @@ def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], a
 
 
 def beginnings(lm, scored, n: int):
-    """Return familiarities and compressed sizes of passages truncated to n tokens.
+    """Return the familiarities and the compressed sizes of passages truncated to n tokens.
 
     `scored` is a list of (ids, log-probabilities). Passages with fewer than n tokens are left out.
     """

@@ -25,10 +25,10 @@ class Passage:
 
 
 def as_passages(lm, given, name: str) -> list[Passage]:
-    """Return the given text as a list of Passages that fit the model's context.
+    """Convert `given` to a list of Passages that fit the model's context.
 
     `given` is a list of passages (str or Passage), or one text (str or TextFiles), which is divided into passages.
-    Raises ValueError or TypeError if `given` is invalid. In messages, `name` is the name of the argument.
+    `name` is the name of the argument in error messages. Raises ValueError or TypeError if `given` is invalid.
     """
     if isinstance(given, (list, tuple)):
         passages = [as_passage(lm, item, f"{name}: passage {i}") for i, item in enumerate(given)]
@@ -73,7 +73,7 @@ def next_tokens(*passages: Passage):
 
 
 def answer_after(prompt_ids, answer_ids):
-    """Return the exercise of predicting an answer after a prompt."""
+    """Return the exercise of predicting `answer_ids` after `prompt_ids`."""
     return batch_of([(prompt_ids, answer_ids)])
 
 

@@ -46,7 +46,7 @@ class PromptInfluence(Data):
 
 @dataclass(frozen=True, eq=False)
 class TrainingInfluence(Data):
-    """The results for several prompts. print(report) shows them."""
+    """The results for several prompts. print(report) shows them as text."""
 
     prompts: tuple[PromptInfluence, ...]
     passages: list[str]  # the training passages

@@ -26,7 +26,7 @@ from minitransformer.transformer import Transformer
 
 @dataclass(frozen=True)
 class PassageTraining:
-    """A training recipe. A call trains a new model on passages, one per row of a batch.
+    """A training recipe. Calling it trains a new model on passages, one per row of a batch.
 
     The seed determines the initial weights and the batches. A cosine schedule of the learning rate ends at lr / 10.
     """
@@ -40,11 +40,11 @@ class PassageTraining:
     clip: float = 1.0
 
     def __call__(self, passages: list[Passage], seed: int) -> LanguageModel:
-        """Train a new LanguageModel on these passages. Raises TrainingDiverged if a loss is not finite."""
+        """Train a new LanguageModel on `passages`. Raises TrainingDiverged if a loss is not finite."""
         return self.checkpoints(passages, seed, 1)[0][0]
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
-        """Train once, and return (model, learning rate) of `number` evenly spaced checkpoints."""
+        """Train a new model. Return `number` evenly spaced checkpoints of it as pairs (model, learning rate)."""
         check_int("PassageTraining: number", number, minimum=1, maximum=self.steps)
         kept, found = {self.steps * (i + 1) // number for i in range(number)}, []
 
@@ -66,7 +66,7 @@ class PassageTraining:
 
 @dataclass(frozen=True, eq=False)
 class Retraining(Data):
-    """The loss of an answer after training again, for each seed, in nats per token of the answer."""
+    """The loss of an answer after each retraining, in nats per token of the answer."""
 
     removed: list[int]  # indices of passages
     seeds: list[int]
@@ -81,7 +81,7 @@ class Retraining(Data):
 
     @property
     def standard_error(self) -> float:
-        """Return the standard error of the difference, or NaN if there is one seed."""
+        """Return the standard error of the difference, or NaN if there is only one seed."""
         n = len(self.seeds)
         return float((self.without - self.without_random).std(ddof=1) / n**0.5) if n > 1 else float("nan")
 

@@ -57,7 +57,7 @@ class Separation:
 
 
 def separation(first, second) -> Separation:
-    """Compute the Separation of two non-empty groups. `first` should score higher."""
+    """Return the Separation of two non-empty groups of scores. Scores of `first` should be higher."""
     m, n = len(first), len(second)
     area = float((ranks(np.concatenate([first, second]))[:m].sum() - m * (m + 1) / 2) / (m * n))  # (1)
     return Separation(area, lower_end(area, m, n), 1 - lower_end(1 - area, m, n))

@@ -30,7 +30,7 @@ from minitransformer.optim import squared_norm
 
 
 def loss_gradient(model, exercise) -> list:
-    """Return ∇ℓ of an exercise, one array per trainable parameter. The gradients of the model do not change."""
+    """Return ∇ℓ of an exercise, one array per trainable parameter. The gradients stored in the model do not change."""
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
     try:

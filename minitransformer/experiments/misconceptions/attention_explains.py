@@ -22,14 +22,14 @@ def read(folder) -> list[dict]:
 
 
 def agreement(lm, ids, rng) -> dict:
-    """Return the mean results of `compare` over PASSAGES random passages of TOKENS ids."""
+    """Average the results of `compare` over PASSAGES random passages of TOKENS ids."""
     starts = rng.integers(0, len(ids) - TOKENS + 1, PASSAGES)
     found = [compare(lm, ids[start : start + TOKENS].astype(np.int64)) for start in starts]
     return {name: np.mean([one[name] for one in found], axis=0).tolist() for name in found[0]}
 
 
 def compare(lm, ids) -> dict:
-    """Return the results for one passage, without its first and last tokens."""
+    """Correlate attention and other measures with the effect of removing each token of a passage."""
     model, answer = lm.model, likeliest_next(lm, ids)
     found = position_contributions(model, ids, answer)
     blanked = found.log_probability - ablated_log_probabilities(model, ids, answer, "blank")

@@ -26,7 +26,7 @@ def measure(seed: int) -> dict:
 
 
 def text_of(rng):
-    """Draw the text: the larger number of each pair, (MODULUS, MODULUS), with errors."""
+    """Draw a table (MODULUS, MODULUS) with the larger number of each pair, of which one in WRONG is wrong."""
     said = np.maximum.outer(np.arange(c.MODULUS), np.arange(c.MODULUS))
     x, y = PAIRS[rng.permutation(len(PAIRS))[: len(PAIRS) // WRONG]].T
     said[x, y] = said[y, x] = (said[x, y] + rng.integers(1, c.MODULUS, len(x))) % c.MODULUS
@@ -38,12 +38,12 @@ def task_of(said) -> c.Capability:
 
 
 def rows(said, questions):
-    """Return (tokens, is_answer) for rows `x y = the larger number according to the text`."""
+    """Return (tokens, is_answer) for rows `x y = z`, where z is the larger number according to the table `said`."""
     return c.question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[said[questions[:, :1], questions[:, 1:]]])
 
 
 def answers(model, task, said) -> dict:
-    """Measure a model's answers where the text is wrong, right or silent."""
+    """Measure the answers of a model to pairs for which the text is wrong, right or silent."""
     inputs, _ = c.as_exercise(*task.rows(PAIRS))
     probabilities = softmax(model.predict(inputs)[:, 1 + PAIRS.shape[1]])[0]
     answer, text = probabilities.argmax(axis=-1), a.NUMBERS[said[PAIRS[:, 0], PAIRS[:, 1]]]

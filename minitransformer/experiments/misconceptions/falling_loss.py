@@ -52,7 +52,10 @@ def measure(seed: int) -> dict:
 
 
 def mistaken(function, right: str, wrong: str, called=None):
-    """Return a copy of a function with the expression `wrong` instead of `right`, in it or in a function it calls."""
+    """Return a copy of `function` in which the expression `right` is replaced with `wrong`.
+
+    If `called` is given, the expression is replaced in that function, which `function` calls.
+    """
     edited = called or function
     source = inspect.getsource(edited)
     if source.count(right) != 1:
@@ -66,7 +69,7 @@ def mistaken(function, right: str, wrong: str, called=None):
 
 @contextmanager
 def in_place_of(function, other):
-    """Make all layers call `other` instead of a textbook function in a `with` block."""
+    """Make all layers call `other` instead of `function` inside a `with` block."""
     load_extension_of("minitransformer.module")
     before = dict(TWINS)
     try:
@@ -96,7 +99,7 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 
 
 def calls(rng) -> dict:
-    """Draw {name of a mistake: (inputs, options) of the function}.
+    """Draw the arguments of a check for each mistake, as {name: (inputs, options)}.
 
     There are as many queries as keys, because otherwise the shapes would reveal a missing transpose.
     """

@@ -57,10 +57,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel with a bar for each number or a curve for each list. Intervals are over the seeds.
+    """A panel of a picture, with a bar for each number or a curve for each list. Intervals are over the seeds.
 
-    `keys` are keys of the results, of which missing ones are ignored. They name the bars or curves, unless they are a
-    dictionary with other names.
+    `keys` selects the results to draw; missing keys are ignored. A dictionary {key: label} also gives the labels.
     """
 
     title: str

@@ -72,7 +72,7 @@ def trained(rng) -> Transformer:
 
 
 def is_turn_of_anybody(texts):
-    """Return a boolean array (rows, T), True at each name after the header."""
+    """Return a boolean array (rows, T) that is True at each name after the header."""
     return (texts >= DEGREES) & (np.arange(texts.shape[1]) >= HEADER)
 
 
@@ -91,9 +91,9 @@ def of_same_length(pushes, rng):
 
 
 def continued(model, headers, speakers, who, pushes, rng):
-    """Continue dialogues to (rows, CONTEXT), and push the model at the turns of `who`.
+    """Continue dialogues to their full length (rows, CONTEXT), with an intervention at the turns of `who`.
 
-    A push is an addition of `pushes` (rows, C) to the activation BETWEEN.
+    The intervention adds `pushes` (rows, C) to the activation BETWEEN.
     """
     texts = headers
     rows = np.arange(len(headers))
@@ -109,9 +109,9 @@ def continued(model, headers, speakers, who, pushes, rng):
 
 
 def turned_round(texts, speakers, who) -> float:
-    """Return the share of dialogues in which `who` works against their own aim.
+    """Return the share of dialogues in which `who` acts against their own aim.
 
-    In these dialogues, the person's changes of the temperature add up to the wrong direction.
+    In these dialogues, the sum of the person's changes of the temperature has the wrong sign.
     """
     steps = np.diff(texts[:, HEADER - 1 :: 2], axis=1)
     moved = np.where(speakers == who[:, None], steps, 0).sum(axis=1)

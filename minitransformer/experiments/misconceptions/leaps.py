@@ -23,7 +23,7 @@ def measure(seed: int) -> dict:
 
 
 def copying(seed: int, sizes, exercises) -> dict:
-    """Train models of these sizes on `exercises`, and return the curves of their scores in copying."""
+    """Train models of these sizes on `exercises`. Return their scores in copying as a function of size."""
     configs = [of_size(size) for size in sizes]
     scores = [COPY.scores(trained(Plan(config, seed, STEPS, exercises))) for config in configs]
     return curves_of([n_parameters(config) for config in configs], scores)
@@ -43,7 +43,7 @@ def compared(both: dict) -> dict:
 
 
 def read(folder) -> list[dict]:
-    """Return a result for each seed that has a run of every size in a folder of `scale`."""
+    """Return one result for each seed that has a run of every size, from a folder written by `scale`."""
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
     check_int(f"{folder}: the number of seeds with a run of every size", len(seeds), minimum=2)

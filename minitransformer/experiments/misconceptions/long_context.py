@@ -26,7 +26,7 @@ def read(folder) -> list[dict]:
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Measure the loss after random passages of `ids` (N,) by context length."""
+    """Measure the loss at the next token after random passages of `ids` (N,), as a function of context length."""
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
     drawn = ids[starts + np.arange(C + 1)].astype(np.int64)
@@ -51,7 +51,7 @@ def by_context(model, ids, passages: int, rng) -> dict:
 
 
 def losses_at_the_end(model, seen, target):
-    """Return the cross-entropy (rows,) of `target` (rows,) in nats after the tokens `seen` (rows, T)."""
+    """Return the cross-entropy (rows,) of `target` (rows,) in nats, given the tokens `seen` (rows, T)."""
     found = []
     for start in range(0, len(seen), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
@@ -61,7 +61,7 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Mark the targets (rows,) that occur only in the first half of `seen` (rows, T)."""
+    """Return a boolean array (rows,), True if the target occurs only in the first half of `seen` (rows, T)."""
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))
     return farther & ~nearer

@@ -23,7 +23,7 @@ MEASURED_FOLDER = "measured"
 
 @dataclass(frozen=True)
 class Measurement:
-    """A task of the sweep: an experiment with a seed."""
+    """A task of the sweep, which runs one experiment with one seed."""
 
     experiment: str
     seed: int

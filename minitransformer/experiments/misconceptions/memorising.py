@@ -42,7 +42,7 @@ def share(unseen: float, seen: float) -> float:
 
 
 def read(folder) -> list[dict]:
-    """Return the results of the largest models in a folder of `scale`, without the test with new letters."""
+    """Return the results of the largest models in a folder written by `scale`. They lack the test with new letters."""
     runs = runs_by_size(folder, ("induction", "addition"))[-1]
     scores = [run["lengths"][-1]["scores"] for run in runs.values()]
     seen = np.mean([one["induction"]["seen"] for one in scores])

@@ -23,7 +23,7 @@ PARTS = 5  # the held-out text of a finished run is divided into parts, which re
 
 
 def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, clip=1.0, betas=(0.9, 0.98), decay=0.1):
-    """Train with AdamW and a cosine schedule. Return the model. `look` is the on_step of `fit`."""
+    """Train with AdamW and a cosine schedule, and return the model. `look` is the argument on_step of `fit`."""
     optimizer = AdamW(model.parameters(), betas=betas, weight_decay=decay)
     schedule = partial(cosine_schedule, lr=lr, min_lr=min_lr, warmup=warmup, steps=steps)
     fit(model, ([draw_batch()] for _ in range(steps)), optimizer, steps, look, lr=schedule, clip=clip)
@@ -37,7 +37,7 @@ def manual() -> tuple[BPETokenizer, Corpus]:
 
 
 def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
-    """Train a model of two layers on the manual."""
+    """Train a model with two layers on the Python manual."""
     tokenizer, corpus = manual()
     model = Transformer(Config(tokenizer.vocab_size, context, d_model=WIDTH, positions="rotary"), seed)
     lm = LanguageModel(model, tokenizer)
@@ -47,10 +47,9 @@ def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
 
 
 def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
-    """Return the model of a finished run of `train`, and its held-out text in parts.
+    """Load the model of a finished run of `train`, and its held-out text in PARTS arrays of ids.
 
-    The text consists of PARTS arrays of ids. The spread of results over the parts shows the effect of the text, but not
-    that of the training run.
+    The spread of results over the parts shows the effect of the text, but not that of the training run.
     """
     lm, checkpoint = load_with_checkpoint(folder)
     text = remembered_text(checkpoint)

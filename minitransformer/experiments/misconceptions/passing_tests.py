@@ -33,7 +33,7 @@ B, C, F, V = 2, 4, 5, 7  # batch, channels, hidden width, vocabulary
 
 
 class Inputs:
-    """The random inputs of a test whose author has some of HABITS."""
+    """Random inputs of a test that is written with the given careless habits (see HABITS)."""
 
     def __init__(self, rng, habits):
         self.rng, self.habits = rng, habits
@@ -46,7 +46,7 @@ class Inputs:
         return self.normal(B, self.T, width)
 
     def parameter(self, start, *shape):
-        """Draw a parameter, or return its initial value if the author has the habit "start"."""
+        """Draw a parameter, or return its initial value `start` with the habit "start"."""
         return np.full(shape, float(start)) if "start" in self.habits else self.normal(*shape)
 
     def ids(self):
@@ -146,7 +146,7 @@ def some_habits(rng) -> list[str]:
 
 
 def drawn_test(function, rng, habits, *, exact: bool = False):
-    """Draw a test of `function` that returns True for a version with right gradients.
+    """Draw a test, a function that returns True if a version of `function` has the right gradients.
 
     The expected gradients are central differences or, if `exact` is True, those of `function` itself.
     """
@@ -184,7 +184,7 @@ def as_tuple(gradients) -> tuple:
 
 @cache
 def mutants() -> list:
-    """Return (function, mutant) for the backward passes of all CALLS."""
+    """Return pairs (function, mutant) for all mutants of the backward passes in CALLS."""
     of_file = {path: mutate(Path(path)) for path in {inspect.getsourcefile(function) for function in CALLS}}
     return [
         (function, mutant)

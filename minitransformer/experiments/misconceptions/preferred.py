@@ -57,7 +57,7 @@ def per_token(model, pairs) -> list[float]:
 
 
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
-    """Train on preferences. Return the changes of `per_token` at each evaluation."""
+    """Train on preferences. Return the change of `per_token` from the start at each evaluation."""
     watcher = Watcher(lm.model, sets)
     settings: dict = {
         "steps": PREFERENCE_STEPS,

@@ -31,7 +31,7 @@ class Result:
 
     @property
     def expected(self) -> str:
-        """Return the prediction with a verdict on it, or "" if there is no prediction."""
+        """Return the predicted outcome and whether it was confirmed, or "" if there is no prediction."""
         if self.predicted is None:
             return ""
         expected = self.experiment.outcomes[self.predicted]

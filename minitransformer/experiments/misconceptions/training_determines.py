@@ -78,7 +78,7 @@ def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
 
 
 def trained(seed: int, number: int):
-    """Train model `number` of a seed. The models of a seed share the examples, but not the initial weights."""
+    """Train the model with this number for a seed. Models with equal seeds differ only in the initial weights."""
     config = Config(VOCAB_SIZE, LENGTH + 3, d_model=WIDTH, n_heads=4, n_layers=2)
     model = rescaled(Transformer(config, rng=np.random.default_rng((seed, 1 + number))))
     rng = np.random.default_rng((seed, 0))
@@ -94,7 +94,7 @@ def trained(seed: int, number: int):
 
 
 def asked(models, inputs, first, second) -> dict:
-    """Compare the answers of all models with each other and with the first rule."""
+    """Compare the answers of all models with each other and with those of the first rule."""
     logits = [model.predict(inputs)[:, -1] for model in models]
     given = [rows.argmax(axis=-1) for rows in logits]
     return {

@@ -51,14 +51,14 @@ def words() -> list[str]:
 
 @cache
 def parts():
-    """Return the text as word numbers in two parts. The last tenth is held out."""
+    """Return the words of the text as numbers, in two arrays. The second one is the held-out last tenth."""
     ids = np.array([vocabulary().get(word, 0) for word in words()])
     cut = len(ids) * 9 // 10
     return ids[:cut], ids[cut:]
 
 
 def trained(training, test, rng):
-    """Train a model. Return the model, and its losses on the test part at LOOKS."""
+    """Train a model. Return it with its losses on the test part at the steps LOOKS."""
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)
     curve = []
@@ -73,14 +73,14 @@ def trained(training, test, rng):
 
 
 def losses(model, ids):
-    """Return the loss at each word after the first, and these words, both (windows, CONTEXT)."""
+    """Return the loss at each word after the first, and these words, as two arrays (windows, CONTEXT)."""
     n = (len(ids) - 1) // CONTEXT
     inputs, targets = (ids[k : k + n * CONTEXT].reshape(n, CONTEXT) for k in (0, 1))
     return apply(cross_entropy, model.predict(inputs), targets, reduction="none")[0], targets
 
 
 def surprise(model, ids, *pair: str) -> float:
-    """Exchange two words. Return the increase of the loss per occurrence, in nats."""
+    """Exchange two words in the text. Return the increase of the loss per occurrence, in nats."""
     one, other = (vocabulary()[word] for word in pair)
     before, targets = losses(model, ids)
     after, _ = losses(model, np.where(ids == one, other, np.where(ids == other, one, ids)))

@@ -51,7 +51,7 @@ class PatternAccuracy:
 
 @dataclass(frozen=True)
 class InductionCircuit(Data):
-    """The heads that perform induction, and results without them (NaN if there is no head to remove)."""
+    """The heads that perform induction, and the results without them (NaN if there is no head to remove)."""
 
     head: tuple[int, int]  # (block, head) with the highest induction score
     heads: tuple[tuple[int, int], ...]  # all heads with a score of at least NOTABLE
@@ -240,7 +240,7 @@ def induction_circuit(model, scores: HeadScores, repeated, inputs, targets, long
 
 
 def moment_of_induction(records) -> int | None:
-    """Return the first evaluated step at which an induction score reached NOTABLE, or None."""
+    """Return the first evaluated step at which an induction score reaches NOTABLE, or None."""
     for record in records:
         if "heads" in record and np.max(record["heads"]["induction"]) >= NOTABLE:
             return record["step"]

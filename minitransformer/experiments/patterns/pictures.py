@@ -13,9 +13,9 @@ LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # colours and line styles
 
 
 def draw_moment(runs: dict, path) -> None:
-    """Plot the highest induction score, the accuracy and the loss against steps.
+    """Plot the highest induction score, the accuracy and the loss against the steps.
 
-    `runs` is {name of a run: records}.
+    `runs` is {name of a run: its records of metrics}.
     """
     figure = p.new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
@@ -57,7 +57,7 @@ def draw_heads(learned: LearnedPatterns, path) -> None:
 
 
 def draw_induction(weights, ids, path) -> None:
-    """Draw the attention (L, H, T, T) of every head on a sequence and its repetition, ids (T,)."""
+    """Draw the attention weights (L, H, T, T) of every head. `ids` (T,) are a sequence and its repetition."""
     scores = induction_score(weights, ids)
     notes = [[f"induction {score:.2f}" if score >= NOTABLE else "" for score in row] for row in scores]
     title = "A random sequence, twice. Outlined: the successor of the same symbol, where an induction head attends"
@@ -67,7 +67,7 @@ def draw_induction(weights, ids, path) -> None:
 
 
 def draw_table(axes, columns: dict, rows, form: str) -> None:
-    """Draw columns of numbers from 0 to 1 on shaded cells."""
+    """Draw columns of numbers from 0 to 1 as a table with shaded cells."""
     table = np.stack(list(columns.values()), axis=1)
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), list(columns), fontsize=9, color=p.INK)

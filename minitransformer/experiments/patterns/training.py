@@ -131,7 +131,7 @@ class PatternRun(Run):
         return batches, sum(inputs.size for inputs, _ in batches)
 
     def draw_rows(self, name: str):
-        """Draw rows (inputs, targets) of a pattern with a random length. Shorter tasks have more rows."""
+        """Draw (inputs, targets) of a pattern with a random length. There are more rows of shorter tasks."""
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, greatest_length(name, settings.longest) + 1))
         widest = max(PATTERNS[other].width(greatest_length(other, settings.longest)) for other in settings.patterns)

@@ -112,7 +112,7 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
 
 
 def below(model: Module, names) -> list[str]:
-    """Return the names of the embeddings and blocks below the lowest one that contains a parameter in `names`."""
+    """List the embeddings and blocks that precede all parameters in `names`."""
     embeddings = [name for name in ("embedding", "positional_embedding") if getattr(model, name) is not None]
     order = embeddings + [name for name, _ in model.children() if name.startswith("blocks.")]
     lowest = (i for i, module in enumerate(order) if any(name.startswith(f"{module}.") for name in names))
@@ -120,5 +120,5 @@ def below(model: Module, names) -> list[str]:
 
 
 def constant(y, backward):
-    """Make an activation a constant. This is a hook, which replaces the backward pass with zeros."""
+    """Replace the backward pass of an activation with zeros. This function is a hook (see hooks.py)."""
     return y, np.zeros_like

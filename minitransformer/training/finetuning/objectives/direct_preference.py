@@ -30,7 +30,7 @@ def direct_preference(
     reference_unsafe: Array,
     beta: float = 0.1,
 ) -> tuple[Loss, Callable[..., Arrays]]:
-    """Return the mean over B pairs of −log σ(z), and its backward(dloss=1.0).
+    """Return the mean over B pairs of −log σ(z), and its backward function.
 
     ℓ is a log-likelihood under the model. ℓʳ is the same under the reference, which is the model before training:
 

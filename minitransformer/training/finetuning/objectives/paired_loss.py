@@ -13,7 +13,7 @@ class PairedLoss(Module):
         self.objective = objective
 
     def forward(self, inputs, targets, *, rng=None, **options):
-        """Return the loss of inputs and targets (2B, T), and its backward(dloss=1.0).
+        """Return the loss of inputs and targets (2B, T), and its backward function.
 
         The first B rows contain the safe responses, and the other rows the unsafe responses. If `rng` is given, dropout
         is applied. `options` are passed to the objective.

@@ -19,7 +19,7 @@ from minitransformer.training.finetuning.objectives.log_likelihood import sequen
 def unbounded_difference(
     safe_logits: Array, safe_targets: Array, unsafe_logits: Array, unsafe_targets: Array
 ) -> tuple[Loss, Callable[..., Arrays]]:
-    """Return the mean over B pairs of log p(unsafe) − log p(safe), and its backward.
+    """Return the mean over B pairs of log p(unsafe) − log p(safe), and its backward function.
 
     ℓ is the log-likelihood of a response, which log_likelihood.py calls y:
 

@@ -16,9 +16,7 @@ from minitransformer.training.finetuning.objectives.softplus import softplus
 def unlikelihood(
     safe_logits: Array, safe_targets: Array, unsafe_logits: Array, unsafe_targets: Array
 ) -> tuple[Loss, Callable[..., Arrays]]:
-    """Return the mean of −log p(safe) − Σ log(1 − p(unsafe token)), and its backward.
-
-    The mean is over B pairs, and backward takes dloss=1.0.
+    """Return the mean over B pairs of −log p(safe) − Σ log(1 − p(unsafe token)), and its backward function.
 
     ℓ is the log-likelihood of a response, which log_likelihood.py calls y. u = −log(1 − p) is the penalty of an unsafe
     token, equation (4) in this file. The sum runs over positions:
