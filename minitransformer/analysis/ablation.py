@@ -11,13 +11,13 @@ from minitransformer.analysis.hooks import record_in_each_block, replaced_by
 
 
 def mean_head_outputs(model, ids):
-    """Return each head's output before W_o, averaged over ids (B, T), as (L, H, D)."""
+    """Return the output (L, H, D) of each head before W_o, averaged over ids (B, T)."""
     return record_in_each_block(model, ids, "attention.heads").mean(axis=(1, 3))
 
 
 @contextmanager
 def without_heads(model, heads, outputs):
-    """Replace the outputs of some heads inside a `with` block.
+    """Return a context manager that replaces the outputs of some heads.
 
     `heads` is a list of (block, head). `outputs` (L, H, D), for example from mean_head_outputs, contains a replacement
     for each head, which is used at every position.

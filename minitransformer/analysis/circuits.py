@@ -156,7 +156,7 @@ def projected(model, block: int, head: int, part: str, x):
 
 
 def moved_by_head(model, block: int, head: int, x):
-    """Return the output (S, C) of a head that attends only to its own position, for the stream x (S, C)."""
+    """Return the output (S, C) of a head for the stream x (S, C) if each position attends only to itself."""
     attention = model.blocks[block].attention
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
     return projected(model, block, head, "w_v", x) @ W_o.astype(np.float64)

@@ -88,7 +88,7 @@ def visualize_context_influence(
 
 
 def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
-    """Compute a ContextInfluence without printing it. Arguments are those of visualize_context_influence."""
+    """Compute a ContextInfluence without printing it. The arguments are those of visualize_context_influence."""
     ids = lm.encode(text)
     index = index_from_0("position", position, len(ids), len(ids) - 1)
     seen, target, in_text = prediction_at(lm, ids, index + 1)
@@ -130,7 +130,7 @@ def shaded_lines(influence: ContextInfluence, colours: int):
 
 
 def shaded_text(tokens, values, shades, colours: int) -> str:
-    """Shade the tokens. A token that ends with a line break also ends a line of the text."""
+    """Shade each token by its value. A token that ends with a line break also ends a line of the result."""
     text = ""
     for token, s in zip(tokens, strengths(values), strict=True):
         text += painted(shown(token), SHADES[shades[int(s < 0)]], abs(s), colours) + "\n" * token.endswith("\n")

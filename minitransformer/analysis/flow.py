@@ -120,7 +120,7 @@ def trace_information_flow(
 
 
 def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
-    """Convert an index, which may be negative, to a number from 0 to `most`."""
+    """Convert an index, which may be negative, to an index from 0 to `most`. Raises IndexError otherwise."""
     i = check_int(name, index)
     if not -n_tokens <= i <= most:
         raise IndexError(f"{name} must be from {-n_tokens} to {most} for a text of {n_tokens} tokens, not {i}")

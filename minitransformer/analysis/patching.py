@@ -99,7 +99,7 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric (P,) of ids (T,) under each patch. `values` is {name: clean activation}."""
+    """Return the metric (P,) of ids (T,) under each patch. `values` is {name: activation of the clean prompt}."""
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):
@@ -120,7 +120,7 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return Σ ∂metric/∂a · (values − a) over the sites of each patch, as an array (P,)."""
+    """Return Σ ∂metric/∂a · (values − a), summed over the activations of each patch, as an array (P,)."""
 
     def dlogits(logits):
         gradient = np.zeros_like(logits)

@@ -43,7 +43,7 @@ class PatchingMaps(Data):
 
     @property
     def agreement(self) -> dict:
-        """Return {name of a map: Pearson's correlation of attribution with patching}, NaN if undefined."""
+        """Return Pearson's correlation of attribution with patching for each map, or NaN if it is undefined."""
         return {name: pearson(effect.ravel(), self.attributions[name].ravel()) for name, effect in self.effects.items()}
 
     def tokens_at(self, position: int) -> str:

@@ -42,7 +42,7 @@ class DirectContributions(Data):
     explained: str  # name of the logit or difference
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
-        """Return (name, value) of the largest components, and last the sum of the others."""
+        """Return pairs (name, value) of the largest components, followed by the sum of the others."""
         order = np.argsort(-np.abs(self.values), kind="stable")
         named = [(self.components[i], float(self.values[i])) for i in order[:most]]
         rest = order[len(named) :]
@@ -58,9 +58,9 @@ class DirectContributions(Data):
 
 
 def direct_contributions(model, ids, token: int, *, against="mean") -> DirectContributions:
-    """Split the logit of `token` after ids (T,) into contributions of components.
+    """Split the logit of `token` after ids (T,) into the contributions of the components.
 
-    `against` determines the value that is subtracted from the logit: "mean" for the mean of all logits, an id for the
+    `against` selects the value that is subtracted from the logit: "mean" for the mean of all logits, an id for the
     logit of that token, or None for zero. The mean is the default because a constant added to all logits does not
     change the probabilities. Raises ValueError for a token outside the vocabulary.
     """
@@ -105,7 +105,7 @@ def residual_parts(model, ids):
 
 
 def head_output(attention, heads, head: int):
-    """Map one of the outputs of all heads (H, T, D) through w_o, without the bias, to an array (T, C)."""
+    """Map the output of one head, heads[head] (T, D), through w_o without the bias. Return an array (T, C)."""
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
     return attention.w_o(merge(alone))[0] - output_bias(attention, heads)

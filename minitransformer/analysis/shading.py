@@ -38,7 +38,7 @@ def readable_on(background):
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the parameters of an escape sequence: `ground` 38 colours the text, 48 the background."""
+    """Return the parameters of an escape sequence. `ground` is 38 for the text and 48 for the background."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)

@@ -2,7 +2,7 @@
 
 
 def token_strings(tokenizer, ids) -> list[str]:
-    """Return the text of each id, with escapes for incomplete UTF-8, and "<id>" for an id that has no text."""
+    """Return the text of each id. Incomplete UTF-8 is escaped, and an id without a text becomes "<id>"."""
 
     def string_of(i):
         if i >= tokenizer.vocab_size:

@@ -88,7 +88,7 @@ def require_equal_losses(losses: dict) -> None:
 
 
 def collect(raw: dict, sizes: dict) -> dict:
-    """Return the JSON-serializable results of a run. `raw` is {name of a size: result of measure_size}."""
+    """Combine the measurements {name of a size: result of measure_size} into JSON-serializable results."""
     answers = [answer for measured in raw.values() for of_round in measured["rounds"] for answer in of_round.values()]
     limits = {kind: max(answer["limits"][kind] for answer in answers) for kind in ("flops", "bandwidth")}
     results = {"limits": limits, "versions": {}, "sizes": {}}
@@ -125,7 +125,7 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
 
 
 def ratios(ours: list, theirs: list) -> dict:
-    """Return the ratios theirs / ours: of the times in pairs of turns, and of the median memory over the rounds."""
+    """Return the ratios theirs / ours of the times, paired by turns, and of the median memory."""
     found = {
         name: paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
         for question, name in TIMED.items()

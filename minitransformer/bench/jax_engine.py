@@ -78,7 +78,7 @@ def mean_loss(config, parameters, ids, targets):
 
 
 def next_token(config, parameters, caches, ids, start):
-    """Return the likeliest token after ids (T,) and the new caches. The first id has the position `start`."""
+    """Return the most likely token after ids (T,), and the new caches. The first id has the position `start`."""
     hidden, caches = features(config, parameters, ids, caches, start)
     return unembed(parameters, hidden[-1]).argmax(), caches
 
@@ -88,7 +88,7 @@ def unembed(parameters, hidden):
 
 
 def features(config, parameters, ids, caches=None, start=0):
-    """Return the output of the final norm (T, C) for ids (T,), and the caches with the new keys and values.
+    """Return the output (T, C) of the final norm for ids (T,), and the caches with the new keys and values.
 
     `caches` is a list of (keys, values), one for each block, each (positions, K, D). None means an empty context.
     """

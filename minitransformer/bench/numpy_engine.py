@@ -25,7 +25,7 @@ CLIP = 1.0
 
 
 class NumPyEngine:
-    """A model of this package and its optimizer. Up to `threads` processes share each batch."""
+    """A model of this package and its optimizer. At most `threads` processes share each batch."""
 
     def __init__(self, config, seed: int = 0, threads: int = 1):
         self.threads = threads

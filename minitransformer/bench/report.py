@@ -12,7 +12,7 @@ from minitransformer.system.narrator import Narrator
 
 
 def compare(settings: dict) -> dict:
-    """Measure every engine at every size. Return the results, which are JSON-serializable."""
+    """Measure every engine at every size. Return JSON-serializable results."""
     sizes = {name: SIZES[name] for name in settings["sizes"]}
     options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
     raw = {}
@@ -41,7 +41,7 @@ def machine_line(results: dict) -> str:
 
 
 def ruled(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table with a rule below its header. Leave out columns in which every cell is empty."""
+    """Format a table with a rule below the header. Columns in which every cell is empty are left out."""
     columns = [column for column in zip(header, *rows, strict=True) if any(column[1:])]
     columns = [(name, "─" * max(map(len, (name, *cells))), *cells) for name, *cells in columns]
     return table(zip(*columns, strict=True), "<<>", indent=0)
@@ -105,7 +105,7 @@ def comparison_lines(results: dict) -> list[str]:
 
 
 def comparison_markdown(results: dict) -> list[str]:
-    """Return a Markdown table with a row per size and cost: the first engine's, and the ratios of the others."""
+    """Return a Markdown table of costs and ratios, with a row per size and cost."""
     first, *others = results["engines"]
     rows = [["size", "cost", first, *others], ["---"] * (3 + len(others))]
     for name, size in results["sizes"].items():
@@ -121,7 +121,7 @@ def comparison_markdown(results: dict) -> list[str]:
 
 
 def ratio_lines(results: dict) -> list[str]:
-    """Return lines that explain the ratios and compare the peak memory, or no line for a single engine."""
+    """Return lines that explain the ratios and compare the peak memory. There are none for a single engine."""
     first, *others = results["engines"]
     if not others:
         return []

@@ -54,9 +54,9 @@ def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
 
 
 def peak_above(call) -> int | None:
-    """Run call() and return its peak memory in bytes above the level before it, or None if it is not recorded.
+    """Run call() and return the increase of the peak memory in bytes, or None if the system does not record it.
 
-    Free memory is returned to the system first, so that the peak includes all memory that the call requires.
+    Free memory is first returned to the system, so that the increase includes all memory that the call requires.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc, or Windows
@@ -74,5 +74,5 @@ def peak_above(call) -> int | None:
 
 
 def resident(process: Path, kind: str) -> int:
-    """Return the current (VmRSS) or highest (VmHWM) resident memory in bytes, or raise OSError."""
+    """Return the current (VmRSS) or highest (VmHWM) resident memory of a process in bytes."""
     return int(re.search(rf"{kind}:\s*(\d+) kB", (process / "status").read_text())[1]) * 1024

@@ -102,7 +102,7 @@ def rotate(x, cos, sin):
 
 
 def tensor(*parameters):
-    """Return a copy of the data of Parameters, concatenated along the last axis."""
+    """Copy the data of Parameters to a tensor, concatenated along the last axis."""
     return torch.cat([torch.from_numpy(parameter.data) for parameter in parameters], dim=-1)
 
 
@@ -116,7 +116,7 @@ def norm(ours):
 
 
 def linear(*ours):
-    """Convert Linears of this package to one nn.Linear, with a weight (out, in), that concatenates the outputs."""
+    """Convert Linears of this package to a single nn.Linear that concatenates their outputs."""
     weight = tensor(*(one.weight for one in ours)).T.contiguous()
     theirs = nn.Linear(*reversed(weight.shape), bias=ours[0].bias is not None)
     theirs.weight = nn.Parameter(weight)

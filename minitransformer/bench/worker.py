@@ -38,11 +38,11 @@ ABOUT = {
 
 
 class EngineError(ChildProcessError):
-    """An engine's process failed to answer a question. The message names the question."""
+    """Raised if the process of an engine fails to answer a question. The message contains the question."""
 
 
 class EngineProcess(Process):
-    """An engine in a separate process, which runs during a `with` block."""
+    """An engine in a separate process, which ends with the `with` block."""
 
     def __init__(self, engine: str, threads: int):
         self.engine = engine
@@ -51,7 +51,7 @@ class EngineProcess(Process):
         super().__init__(Worker, engine, variables=variables, patience=PATIENCE)
 
     def ask(self, question: str, **arguments):
-        """Call the Worker method `question` in the engine's process. Raises EngineError or MissingExtra if it fails."""
+        """Call the Worker method `question` in the process. Raises EngineError or MissingExtra if it fails."""
         try:
             return super().ask(question, **arguments)
         except MissingExtra:
@@ -67,7 +67,7 @@ class EngineProcess(Process):
 
 
 class Worker:
-    """An engine. Each public method answers the question of the same name, and `prepare` must be called first."""
+    """An engine in its process. A method answers the question of the same name. `prepare` must be called first."""
 
     def __init__(self, engine: str):
         if engine not in FRAMEWORKS:  # their processes have their own settings
@@ -76,7 +76,7 @@ class Worker:
         self.name = engine
 
     def prepare(self, size: Size, seed: int = 0) -> dict:
-        """Build the model, take WARM_UP training steps, and decode once. Return the losses and the versions."""
+        """Build the model, take WARM_UP training steps, and decode once. Return the losses and the library versions."""
         self.size = size
         self.rng = np.random.default_rng(seed)  # every engine draws the same batches in the same order
         self.engine = build(self.name, size.config, seed)
@@ -90,7 +90,7 @@ class Worker:
         return {"losses": losses, "versions": versions}
 
     def steps(self, seconds: float) -> list[float]:
-        """Take at least FEWEST training steps, for about `seconds`. Return their times."""
+        """Take at least FEWEST training steps, for about `seconds`. Return the time of each."""
         times = []
         while len(times) < FEWEST or sum(times) < seconds:
             times.append(seconds_of(self.engine.training_step, *self._batch()))
@@ -107,7 +107,7 @@ class Worker:
         return token_times(self.engine.stream(self._ids(self.size.prompt), 1))
 
     def memory(self) -> int | None:
-        """Return the peak memory of a training step above the level before it, or None if it is not recorded."""
+        """Return the increase of the peak memory in a training step, or None if the system does not record it."""
         batch = self._batch()
         self.engine.restart_replicas()
         return peak_above(lambda: self.engine.training_step(*batch))

@@ -14,16 +14,16 @@ LARGEST = 5_000_000  # largest number of entries of an array
 
 
 class NoValue(Exception):  # noqa: N818
-    """An expression cannot be evaluated. The message gives the reason."""
+    """Raised if an expression cannot be evaluated. The message gives the reason."""
 
 
 class Unequal(ValueError):  # noqa: N818
-    """Two expressions cannot be equal, because their axes differ. The message gives the reason."""
+    """Raised if two expressions cannot be equal because their axes differ. The message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis. A second axis of the same name is a copy, such as i and i′ of the Jacobian of a function of x_i."""
+    """An axis. Axes with equal names are numbered, such as i and i′ of the Jacobian of a function of x_i."""
 
     name: Any  # a letter, a word, a length, or a negative position
     copy: int = 0
@@ -41,7 +41,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Array:
-    """Numbers with a label for each axis."""
+    """An array with a label for each axis."""
 
     values: np.ndarray
     labels: tuple = ()
@@ -65,7 +65,7 @@ class Array:
         return replace(self, labels=tuple(names.get(label, label) for label in self.labels))
 
     def unlabelled(self) -> np.ndarray:
-        """Return the values as code expects them: if axes have positions, one that was summed over has length 1."""
+        """Return the values with the axes in the order that code expects. An axis that was summed over has length 1."""
         if not (self.axes and self.axes[0].is_position):
             return self.values
         return self.along([*(set(self.labels) - set(self.axes)), *positions(-self.axes[0].name)])
@@ -76,7 +76,7 @@ def positions(count):
 
 
 def copies_numbered(labels):
-    """Make each axis a copy of those of the same name before it. Axes with positions remain."""
+    """Number axes with equal names. Axes that are named by their positions remain unchanged."""
     found: list = []
     for label in labels:
         if isinstance(label, Axis) and not label.is_position:
@@ -86,14 +86,14 @@ def copies_numbered(labels):
 
 
 def placed(labels):
-    """Number the positions of axes anew, and the copies."""
+    """Number the axes that are named by their positions consecutively, and axes with equal names."""
     at = [label for label in labels if isinstance(label, Axis) and label.is_position]
     new = iter(positions(len(at)))
     return copies_numbered(next(new) if label in at else label for label in labels)
 
 
 def union(arrays):
-    """Return the labels of some arrays, those with positions in order."""
+    """Return the labels of all arrays, each once. Axes that are named by their positions are sorted."""
     labels = list(
         dict.fromkeys(
             label
@@ -108,7 +108,7 @@ def union(arrays):
 
 
 def operands(arrays, labels):
-    """Return the values of arrays along common labels. Raises Unequal if the lengths of an axis differ."""
+    """Align the values of arrays along common labels. Raises Unequal if the lengths of an axis differ."""
     found, size = [array.along(labels) for array in arrays], 1
     for label, *lengths in zip(labels, *(values.shape for values in found), strict=True):
         most = max(lengths)
@@ -121,7 +121,7 @@ def operands(arrays, labels):
 
 
 def diagonals(a):
-    """Select the diagonal of axes with equal labels."""
+    """Replace axes with equal labels by their diagonal."""
     values, labels = a.values, list(a.labels)
     for label in dict.fromkeys(labels):
         while labels.count(label) > 1:

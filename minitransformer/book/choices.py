@@ -101,7 +101,7 @@ def gradients_at_blocks(steps_of) -> list:
 
 
 def norms_after_additions(block):
-    """Return the steps of a post-norm block. Their backward follows only the direct path."""
+    """Return the steps of a post-norm block. The backward pass follows only the direct path."""
     pairs = ((block.norm1, block.attention), (block.norm2, block.feed_forward))
     return [lambda x, norm=norm, layer=layer: norm(x + layer(x)[0]) for norm, layer in pairs]
 

@@ -31,7 +31,7 @@ class Counted(np.ndarray):
 
 
 def operations(specimen) -> tuple[int, int] | None:
-    """Return the operation counts of both passes, or None if a pass has no operations.
+    """Return the numbers of operations in the forward and the backward pass, or None if a pass has none.
 
     Operations on single numbers are not counted.
     """

@@ -23,7 +23,7 @@ ASSUMED = "it is an assumption of its sentence"
 
 
 def reasons_in(text: str) -> dict:
-    """Return {file: {equation: reason}} of a text with a heading for each file, and lines `- reason: a = b; c = d`."""
+    """Parse headings with file names, and lines `- reason: a = b; c = d`. Return {file: {equation: reason}}."""
     found = {}
     for section in re.split("^## ", text, flags=re.MULTILINE)[1:]:
         file, *lines = section.strip().split("\n")
@@ -76,7 +76,7 @@ class Statement:
 
 
 def statements(source: str, file: str) -> list[Statement]:
-    """Return the equations on indented lines of a file, then those in sentences."""
+    """Return the equations of a file: first those on indented lines, then those in sentences."""
     physical, found = source.split("\n"), []
     for docstring in docstrings(source):
         for k, text in enumerate(docstring.text.split("\n")):
@@ -95,7 +95,7 @@ def names_of(statements) -> frozenset:
 
 
 def statements_in_prose(docstring, names, ranges):
-    """Return the equations in sentences. One that cannot be parsed has two Remarks as sides."""
+    """Return the equations in the sentences of a docstring. An equation that cannot be parsed consists of Remarks."""
     found = []
     for text in (content for kind, content in blocks(docstring.text) if kind == "prose"):
         its_own = formulas(text, names)
@@ -113,7 +113,7 @@ def statements_in_prose(docstring, names, ranges):
 
 
 def statements_of(text, function, at, physical, file):
-    """Return the equations in a line. Raises NotationError if a numbered line is not an equation."""
+    """Return the equations on a line. Raises NotationError if the line has a number but no equation."""
     try:
         line = n.parse_line(text.strip())
     except n.NotationError as error:
@@ -143,10 +143,10 @@ class Derivations:
 
 
 def read_derivations(path, specimens, source: str | None = None) -> Derivations:
-    """Read a file, and execute the equations in its docstrings on specimens.
+    """Read a file, and execute the equations of its docstrings on specimens.
 
-    If `source` is given, its docstrings are read instead. Raises OSError if the file cannot be read, ValueError if the
-    file is not Python, and NotationError if a numbered line is not an equation.
+    If `source` is given, its docstrings are used instead of those of the file. Raises OSError if the file cannot be
+    read, ValueError if the file is not Python, and NotationError if a numbered line is not an equation.
     """
     code = read_python(path)
     found, numbered = statements(source or code, Path(path).name), places(code)
@@ -167,8 +167,8 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 def concerns(statement, specimen):
     """Return True if a statement is to be executed on a specimen.
 
-    It must be in the docstring of the specimen's function. An equation in a sentence may also be in that of the class
-    or file.
+    The statement must be in the docstring of the specimen's function. If it is part of a sentence, it may also be in
+    the docstring of the class or the file.
     """
     prefix = f"{statement.function}."
     is_above = statement.in_prose and (prefix == "." or specimen.function.startswith(prefix))

@@ -39,7 +39,7 @@ OVER, LAST = "over", "last"  # labels during a matrix product
 
 
 def indexed_axes(labels, letters, name):
-    """Return the position of the axis of each index of an entry such as x_pi."""
+    """Return the axis of each index in `letters`, for an entry such as x_pi."""
     if len(letters) > len(labels):
         axes = f"the axes {', '.join(map(str, labels))}" if labels else "no axes"
         raise NoValue(f"{name} has {axes}, so it cannot have the indices {letters}")
@@ -104,7 +104,7 @@ class Scope:
         return value if isinstance(value, Array) or callable(value) else self.label(value)
 
     def code(self, name):
-        """Return the function of this name among the values, or None."""
+        """Return the function with this name among the values, or None."""
         found = name in self.values and self.values[name]
         return found if callable(found) else None
 
@@ -122,7 +122,7 @@ class Scope:
         return None
 
     def infer(self, *nodes):
-        """Record the axis over which each index in some expressions runs."""
+        """Determine the axis over which each index in some expressions runs."""
         below = [each for node in nodes for each in n.every_node(node)]
         for name, letters in filter(None, map(self.name_of, below)):
             labels, shape = self[name].labels if letters else (), self[name].values.shape if letters else ()
@@ -147,7 +147,7 @@ class Scope:
     # Arrays
 
     def combined(self, function, *arrays) -> Array:
-        """Apply an elementwise function to arrays that are aligned by their labels."""
+        """Apply an elementwise function to arrays after aligning them by their labels."""
         arrays = tuple(functools.reduce(self.with_indices, arrays, array) for array in arrays)
         labels = union(arrays)
         try:
@@ -158,7 +158,7 @@ class Scope:
         return Array(values, labels, is_row, any({*a.labels} == {*labels} and a.is_ordered for a in arrays))
 
     def with_indices(self, array, other):
-        """Label the axes of `array` with the indices of `other` that run over them: in `y_i (dy − c)`, dy is dy_i."""
+        """Replace axes of `array` with the indices of `other` over them: in `y_i (dy − c)`, dy becomes dy_i."""
         for axis in (axis for axis in array.axes if axis not in other.labels):
             free = [i for i in other.labels if i in self.spans and i not in array.labels]
             over = [i for i in free if self.spans[i][0].name == axis.name]
@@ -167,7 +167,7 @@ class Scope:
         return array
 
     def in_order(self, function, a, b) -> Array:
-        """Combine two arrays. Raises Unequal if they have the same axes in another order."""
+        """Combine two arrays elementwise. Raises Unequal if they have the same axes in a different order."""
         both = [[axis for axis in array.axes if axis in other.axes] for array, other in ((a, b), (b, a))]
         if both[0] != both[1] and a.is_ordered and b.is_ordered:
             axes = [", ".join(map(str, array.axes)) for array in (a, b)]
@@ -177,10 +177,10 @@ class Scope:
         return self.combined(function, a, b)
 
     def product(self, a, b) -> Array:
-        """Multiply adjacent factors: as matrices if both have axes without an index, else entry by entry.
+        """Multiply adjacent factors, as matrices if both have axes without an index, else elementwise.
 
-        Two vectors along the same axis are multiplied entry by entry, but `yᵀ dy` is their inner product, and `y dyᵀ`
-        their outer product.
+        Two vectors along the same axis are multiplied elementwise, but `yᵀ dy` is an inner product and `y dyᵀ` an outer
+        product.
         """
         left, right = a.axes, b.axes
         if not left or not right:
@@ -213,7 +213,7 @@ class Scope:
         return Array(values, labels, a.is_row and len(left) == 1 and len(right) > 1)
 
     def indexed(self, array, letters, name) -> Array:
-        """Label axes with index letters. Equal letters select the diagonal."""
+        """Label axes with index letters. Equal letters select a diagonal."""
         if not letters:
             return array
         return diagonals(Array(array.values, self.lettered(array.labels, array.values.shape, letters, name)))
@@ -232,7 +232,7 @@ class Scope:
         return tuple(found)
 
     def aligned(self, a, b):
-        """Return two sides of an equation with the same labels, and a remark on an index in only one of them."""
+        """Align the sides of an equation. Return both, and a remark if an index occurs on one side only."""
         a, b = self.with_indices(a, b), self.with_indices(b, a)
         if a.values.size == b.values.size and all(isinstance(x, Axis) and x.is_position for x in a.labels + b.labels):
             return a, replace(b, values=b.values.reshape(a.values.shape), labels=a.labels), ""  # (n,) and (n, 1)
@@ -245,7 +245,7 @@ class Scope:
     # Expressions
 
     def evaluate(self, node) -> Any:
-        """Evaluate a node to an Array, or to a tuple of Arrays. Raises NoValue, or Unequal if the axes do not fit."""
+        """Evaluate a node to an Array or a tuple of Arrays. Raises NoValue, or Unequal if the axes do not agree."""
         if found := self.name_of(node):
             if self.code(found[0]):
                 raise NoValue(f"{found[0]} is a function")
@@ -271,7 +271,7 @@ class Scope:
         return self.counter(node.text)
 
     def entry(self, node):
-        """Return W[id], or S_{t−1}, which is 0 outside of the array."""
+        """Evaluate an entry such as W[id] or S_{t−1}. The latter is 0 outside of the array."""
         array, at = self[node.of.text], [self.evaluate(part) for part in node.at]
         where, labels = entry_axes(array.labels, node), union(at)
         places = np.broadcast_arrays(*(values.astype(int) for values in operands(at, labels)))
@@ -349,10 +349,10 @@ class Scope:
         return self.label(np.arange(first, last + 1))
 
     def derivative(self, node):
-        """Return ∂of/∂by.
+        """Evaluate ∂of/∂by.
 
-        If `of` at one position depends only on `by` at that position, they share the axes of positions: all axes for an
-        elementwise function.
+        If `of` at a position depends only on `by` at the same position, both share the axes of positions. For an
+        elementwise function, these are all axes.
         """
         (by, j), (of, i) = (self.name_of(part) or (None, "") for part in (node.by, node.of))
         if of is None and node.of == n.Symbol("L") and by:  # the loss
@@ -383,7 +383,7 @@ class Scope:
     # Sums and functions
 
     def summand(self, node, letters):
-        """Evaluate the argument of a sum or a mean. Its index may run over another axis outside of the sum."""
+        """Evaluate the argument of a sum or a mean. The same index may run over a different axis outside of the sum."""
         inner = replace(self, spans={i: span for i, span in self.spans.items() if i not in letters})
         inner.infer(node)
         value = inner.evaluate(node)
@@ -391,7 +391,7 @@ class Scope:
         return value
 
     def reduced(self, function, a, index, sign):
-        """Sum over the axis of an index, or over the last axis."""
+        """Reduce an array along the axis of an index, or along the last axis."""
         named = {str(label): label for label in a.labels}
         letters = [index] if index in named else [*index]
         if not index:
@@ -459,7 +459,7 @@ class Scope:
         return replace(same[0], values=found) if same else self.label(found)
 
     def function(self, name):
-        """Return an elementwise function, or the derivative of one."""
+        """Return the elementwise function with this name, which may be a derivative such as f′."""
         if function := self.code(name) or self.numbers.functions.get(name):
             return function
         if name.endswith("′"):

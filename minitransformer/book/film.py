@@ -39,7 +39,7 @@ Filmed = namedtuple("Filmed", "execution steps values wrong error")
 
 @cache
 def filmed(old: str = "", new: str = "") -> Filmed:
-    """Replace `old` with `new` in one_page.py, and run it. Raises LookupError unless `old` occurs once."""
+    """Run one_page.py with `old` replaced by `new`. Raises LookupError unless `old` occurs once."""
     theta, options = WEIGHTS, {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
     made = execution(theta, old, new, **options)
     steps = [*made.forward, *made.back]
@@ -60,9 +60,10 @@ def reads(step, values) -> list:
 
 
 def dependence(step, right) -> dict:
-    """Return {result: {array that the line reads: lists}}.
+    """Return the entries of each result of a line that depend on each entry of an array that the line reads.
 
-    List k contains the flat indices of the entries of the result that change together with entry k of the array.
+    The value is {result: {array: lists}}. List k contains the flat indices of the entries of the result that change
+    when entry k of the array changes.
     """
     code, scope = compile(step.code, "<line>", "exec"), vars(right.execution.module) | right.execution.scope
     found = {made: {} for made in step.arrays}

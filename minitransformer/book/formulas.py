@@ -50,7 +50,7 @@ def formulas(text: str, names: frozenset = frozenset()) -> tuple[Formula, ...]:
 
 
 def relations_outside(text, found) -> list[str]:
-    """Return the relation signs that are in no formula, with the word on each side."""
+    """Return the relation signs that are not part of a formula, with the word on each side."""
     inside = {k for formula in found for k in range(formula.first, formula.behind)}
     shown = HIDDEN.sub(lambda match: "`" * len(match[0]), text)
     signs = re.finditer(rf"\S+ ([{''.join(n.RELATIONS)}]) \S+", shown)
@@ -90,13 +90,13 @@ def is_mathematical(word, names):
 
 
 def is_symbol(name):
-    """Return True for a letter with its marks, or for its gradient or derivative."""
+    """Return True if `name` is a letter with marks, or the gradient or derivative of one."""
     stem = name.partition("_")[0].removeprefix("∂").rstrip(MARKS).replace("\u0302", "")
     return name not in (*n.WORDS, *NOT_NAMES) and (len(stem) == 1 or (len(stem) == 2 and stem[0] == "d"))
 
 
 def longest(text, run):
-    """Find the longest formula in a run of words, then those before and after it."""
+    """Return the longest formula in a run of words, and those before and after it."""
     for length in range(len(run), 0, -1):
         for start in range(len(run) - length + 1):
             first, behind = without_bracket(text, run[start][0], run[start + length - 1][1])

@@ -26,7 +26,7 @@ WIDTH, HEIGHT, GAP, LEFT = 150, 26, 16, 105  # size, gap and left edge of the bo
 
 
 def front_page(leaves, equations: int, equal: int) -> list:
-    """Return the body of the front page. `equal` is the number of `equations` that equal the values of their lines."""
+    """Return the body of the front page. `equal` of the `equations` have the same values as their lines of code."""
     titles = {leaf.page: leaf.title for leaf in leaves}
     items = "".join(
         f"<li>{link(leaf.page, leaf.title)}<br>{escape(leaf.question or leaf.about)}</li>" for leaf in leaves

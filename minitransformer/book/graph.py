@@ -28,7 +28,7 @@ SWEEPS = 12
 
 @dataclass
 class Value:
-    """A value of the forward pass."""
+    """A value of the forward pass in the graph."""
 
     label: str  # text in the box
     number: int | None = None  # number of the equation, or None for an input
@@ -45,7 +45,7 @@ class Value:
 
 
 def values_of(function: str, derivations) -> dict[str, Value]:
-    """Return {name: Value} of a function in equation order, or {} without gradients."""
+    """Return {name: Value} for a function, in the order of the equations, or {} if it has no gradients."""
     runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
     local = (item for run in reversed(runs) for item in run.values.items())
     arrays = {name: value for name, value in local if isinstance(value, np.ndarray)}
@@ -70,7 +70,7 @@ def values_of(function: str, derivations) -> dict[str, Value]:
 
 
 def equations_of(function, derivations, arrays) -> list[tuple]:
-    """Return (name, number, is squared, names that are read) of each value that a numbered equation assigns."""
+    """Return (name, number, is squared, names that are read) for each value that a numbered equation assigns."""
     return [
         (name, s.number, isinstance(s.equation.sides[0], n.Power), reads)
         for s in derivations.statements
@@ -80,7 +80,7 @@ def equations_of(function, derivations, arrays) -> list[tuple]:
 
 
 def values_assigned(equations, known) -> dict[str, Value]:
-    """Return the Values that equations assign or, if they are in `known`, read."""
+    """Return {name: Value} for the values that equations assign, and for those in `known` that they read."""
     found: dict[str, Value] = {}
     for name, number, is_squared, reads in equations:
         value = found.setdefault(name, Value(name + "²" * is_squared, number))
@@ -91,7 +91,7 @@ def values_assigned(equations, known) -> dict[str, Value]:
 
 
 def add_sources_from_code(values, code):
-    """Find the sources of a value without an equation, such as the keys of attention, in its assignment."""
+    """Add the sources of values without an equation, such as the keys of attention, from the code."""
     for statement in (node for node in ast.walk(code) if isinstance(node, ast.Assign)):
         value = values.get(symbol_of(next(iter(names_in_code(statement.targets[0])), "")))
         if value is not None and value.number is None:
@@ -100,7 +100,7 @@ def add_sources_from_code(values, code):
 
 
 def on_paths(values, inputs) -> set:
-    """Return the names on the paths from an input to a value with a gradient in an equation."""
+    """Return the names on all paths from an input to a value whose gradient occurs in an equation."""
     order, derived = ordered(values), {name for name, value in values.items() if value.is_derived}
     after, before = derived | inputs, set(derived)
     for name in order:
@@ -126,7 +126,7 @@ def unique(names) -> list:
 
 
 def names_in(nodes, arrays) -> Iterator[str]:
-    """Yield the names that expressions read, except functions, derivatives, indices."""
+    """Yield the names that expressions read, except functions, derivatives and indices."""
     for node in nodes:
         if isinstance(node, n.Symbol):
             yield node.base if node.subscript and node.text not in arrays else node.text
@@ -141,7 +141,7 @@ def ordered(values: dict) -> list:
 
 
 def predicted(values: dict, name: str) -> set:
-    """Return the values whose gradients are needed for the gradient of `name`.
+    """Return the values whose gradients contribute to the gradient of `name`.
 
     These are the values that read `name`. A value whose gradient occurs in no equation is replaced with its readers.
     """
@@ -190,7 +190,7 @@ def drawn(values: dict) -> str:
 
 
 def arranged(rows: list, chains: list, values: dict) -> dict:
-    """Return {place: x coordinate of the centre}. A place is a value, or a point where a chain crosses a layer.
+    """Return the x coordinate of the centre of each place, which is a value, or a point where a chain crosses a layer.
 
     Each row is first ordered by the mean position of the neighbours. Each place is then moved towards that mean.
     """
@@ -214,7 +214,7 @@ def arranged(rows: list, chains: list, values: dict) -> dict:
 
 
 def apart(wanted: list, widths: list) -> list:
-    """Return the centres nearest to `wanted` at which no boxes of a row overlap."""
+    """Return the centres closest to `wanted` for which the boxes of a row do not overlap."""
     offsets = np.cumsum([0.0, *((a + b) / 2 + GAP for a, b in pairwise(widths))])
     return list(isotonic_regression(np.subtract(wanted, offsets)).x + offsets)
 
@@ -296,7 +296,7 @@ CAPTION = (
 
 
 def picture_of(function: str, derivations, explained: bool = True) -> str:
-    """Return the picture of a derivation, or "" if it has fewer than three values."""
+    """Return a picture of the graph of a function as HTML, or "" if it has fewer than three values."""
     values = values_of(function, derivations)
     if len(values) < 3:
         return ""

@@ -1,4 +1,4 @@
-"""Make a chapter's handout, with blanks for gradients and their code, and its key."""
+"""Create handouts of a chapter with blanks for the gradients and their code, and keys."""
 
 import re
 from html import escape
@@ -17,7 +17,7 @@ TASK = (
 
 
 def handout(leaf, derivations, answers=False, exercises=()) -> list:
-    """Return the body of a chapter's handout or, with `answers`, of its key."""
+    """Return the body of a chapter's handout, or of the key if `answers` is True."""
     if not any(statement.is_of_gradient for statement in derivations.statements):
         raise ValueError(f"there is no handout of {leaf.page!r}, because the chapter derives no backward pass")
     words = (Words if answers else Blanks)(derivations)
@@ -36,7 +36,7 @@ def in_code(exercises=()):
 
 
 class Blanks(Words):
-    """Format passages with blanks for the backward equations."""
+    """A formatter that replaces the backward equations with blanks."""
 
     def __init__(self, derivations):
         super().__init__(derivations)
@@ -46,7 +46,7 @@ class Blanks(Words):
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
     def passage(self, passage):
-        """Format a passage. In backward, only the left sides of equations and of lines of code are kept."""
+        """Format a passage. Of backward equations and their code, only the left sides are kept."""
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)
@@ -75,7 +75,7 @@ class Blanks(Words):
         return f"<div {tied}><div>{left}{blank}</div><span>({statement.number})</span></div>"
 
     def pictures(self, function):
-        """Return "", because the graph and the Jacobians are part of the answer."""
+        """Return "", because the graph and the Jacobians would reveal the answers."""
         return ""
 
 

@@ -56,9 +56,10 @@ def index_page(derived: dict) -> list:
 
 
 def meaning_of(text, meanings, leaves) -> str:
-    """Return the meanings of a symbol. Without any, y1 has those of y, and y′ those of X′, that apply to `leaves`.
+    """Return the meanings of a symbol that apply to `leaves`.
 
-    A meaning that ends with names of files in parentheses applies to these chapters only.
+    A symbol without an entry has the meanings of its base: y1 has those of y, and y′ those of X′. A meaning that ends
+    with file names in parentheses applies only to these chapters.
     """
     if text in meanings:
         return "; ".join(meanings[text])

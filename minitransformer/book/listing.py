@@ -25,7 +25,7 @@ class Passage:
 
 
 def passages(source: str) -> list[Passage]:
-    """Return the passages of a file. Code without a docstring belongs to the preceding passage."""
+    """Divide a file into passages. Code without a docstring belongs to the preceding passage."""
     text, quoted, found = source.split("\n"), docstrings(source), []
     for this, behind in zip(quoted, [*(after.begins for after in quoted[1:]), len(text) + 1], strict=True):
         numbers = [*range(this.begins, this.first), *range(this.last + 1, behind)]
@@ -46,7 +46,7 @@ def marks_of(source: str) -> dict:
 
 
 def listing(lines, numbers: dict, known: set, marks: dict) -> str:
-    """Format lines (line number, text) of code without their common indentation.
+    """Format code, given as (line number, text), without the common indentation.
 
     `numbers` maps lines to equation numbers, and `marks` maps lines to the tokens to be coloured. `known` contains the
     equation numbers on the page. The CSS variable `--in` indents the rest of a wrapped line.

@@ -75,7 +75,7 @@ Token = namedtuple("Token", "kind text offset is_adjacent")  # is_adjacent: it f
 
 
 class NotationError(ValueError):
-    """A line is not an equation of this notation. `column` is the column of the error, counted from 1."""
+    """Raised if a line is not an equation of this notation. `column` is the column of the error, counted from 1."""
 
     def __init__(self, message, column):
         super().__init__(message)
@@ -172,7 +172,7 @@ class Parser:
         return self.tokens[self.at]
 
     def take(self, expected=None):
-        """Consume the next token, and return its text. It must equal `expected`, if given."""
+        """Consume the next token and return its text. Raises NotationError if the text is not `expected`."""
         token = self.next
         if token.kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
@@ -335,7 +335,7 @@ class Parser:
         return self.fail(f"{text!r} is not expected here" if text else "the line ends too early")
 
     def named(self, text):
-        """Return the node of a name. The indices of S_{t−1} are expressions."""
+        """Parse a name, which may have indices such as x_i, or expressions as indices such as S_{t−1}."""
         base, brace, indices = re.fullmatch(r"(.*?)(?:_([{(])(.*)[})])?", text).groups()
         if not brace:
             return Symbol(text)
@@ -362,7 +362,7 @@ class Parser:
 
 
 def tokens(text, start):
-    """Split a line into Tokens. The last one has the kind "end"."""
+    """Split a line into Tokens. The last Token has the kind "end"."""
     found, at, is_adjacent = [], 0, True
     while at < len(text):
         match = TOKEN.match(text, at)

@@ -33,7 +33,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Place:
-    """The variable with the value of an equation, and the statement that assigns it."""
+    """The variable that contains the value of an equation, and the statement that assigns it."""
 
     function: str
     name: str  # name of the variable, or RETURNED for the returned value
@@ -57,7 +57,7 @@ def resolved(file):
 
 @contextmanager
 def watched(path):
-    """Record calls of a file's functions in a `with` block. Yields {qualified name: list of Frames}."""
+    """Return a context manager that records the calls of a file's functions, as {qualified name: list of Frames}."""
     seen, wanted = {}, resolved(os.path.abspath(path))
 
     @cache  # called at every return of any function
@@ -169,7 +169,7 @@ def statements(node):
 
 
 def names_given(statement):
-    """Return the names that a statement assigns. A return assigns RETURNED, a call its first argument."""
+    """Return the names that a statement assigns. For a return, this is RETURNED, and for a call, the first argument."""
     if isinstance(statement, ast.Return):
         return [RETURNED]
     if isinstance(statement, ast.Expr):

@@ -121,7 +121,7 @@ class Words:
         return f'<span class="value{" different" * bool(statement.errors)}">{escape(statement.in_words)}</span>'
 
     def heat_map(self, statement):
-        """Return a heat map of the Jacobian that an equation defines, or ""."""
+        """Return a heat map of the Jacobian that an equation defines, or "" if it defines none."""
         left, run = statement.equation.sides[0], statement.shown_on
         if run is None or not isinstance(left, n.Derivative):
             return ""
@@ -139,10 +139,10 @@ class Words:
         return figure(matrix, left, f" for one {names}" if both else " at one position")
 
     def pictures(self, function):
-        """Return the graph of a function and, for backward, Jacobians of the forward pass.
+        """Return the graph of a function and, for a backward pass, Jacobians of the forward pass.
 
-        A specimen selects the Jacobians in `shows`. The default is the Jacobian of the output with respect to x, unless
-        an equation has already shown it.
+        The attribute `shows` of a specimen selects the Jacobians. The default is that of the output with respect to x,
+        unless an equation has already shown it.
         """
         graph = picture_of(function, self.derivations, explained=not self.has_graph)
         self.has_graph = self.has_graph or bool(graph)

@@ -1,4 +1,4 @@
-"""Plant classic mistakes in backward passes, and measure the gradients' errors."""
+"""Plant typical mistakes in backward passes, and measure the errors of the gradients."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Planted:
 
 
 def planted_mistakes(path, cases) -> list[Planted]:
-    """Return at most SHOWN mistakes in different lines. Those that a check with dy = 1 misses come first."""
+    """Return at most SHOWN mistakes in different lines. Mistakes that a check with dy = 1 does not find come first."""
     mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
     functions = live_functions({str(mutant.path) for mutant in mutants})
@@ -47,7 +47,7 @@ def planted_mistakes(path, cases) -> list[Planted]:
 
 
 def gradients(case) -> tuple:
-    """Return (gradients for a random dy, gradients for dy = 1) of a case."""
+    """Return the gradients of a case for a random dy, and for dy = 1."""
     call, found = case.call(np.random.default_rng(0)), []
     with plain():
         for draw in (np.random.default_rng(1).normal, lambda size: np.ones(size)):
@@ -63,7 +63,7 @@ def gradients(case) -> tuple:
 
 
 def tried(mutant, functions, cases, right) -> Planted | None:
-    """Plant a mistake, and measure it in the first case that it affects. Return None if it affects none."""
+    """Plant a mistake, and measure the errors in the first case that it affects. Return None if none is affected."""
     for case, truth in zip(cases, right, strict=True):
         try:
             with np.errstate(all="ignore"), planted(mutant, functions):
@@ -77,7 +77,7 @@ def tried(mutant, functions, cases, right) -> Planted | None:
 
 
 def largest(wrong, right, scales) -> float:
-    """Return the largest error of the gradients, each divided by the largest entry of its array in `scales`."""
+    """Return the largest error of the gradients, relative to the largest entries of the arrays in `scales`."""
     pairs = zip(wrong, right, scales, strict=True)
     return max((np.abs(w - r).max(initial=0) / (np.abs(s).max(initial=0) or 1) for w, r, s in pairs), default=0.0)
 

@@ -35,7 +35,7 @@ FORWARD_ALONE, WITHOUT_EQUATIONS = 1, 3
 
 
 class OddError(ValueError):
-    """A problem is not suitable: a result has no short exact form, or a mistake does not change an answer."""
+    """Raised if a problem is not suitable: a result has no short exact form, or a mistake does not change an answer."""
 
 
 GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/∂x and has the shape of x."
@@ -55,7 +55,10 @@ class Topic:
 
 
 def exactly(number) -> str:
-    """Format a number as a fraction, multiple of ln 2, logarithm of an integer, or −∞. Else raise OddError."""
+    """Format a number as a fraction, a multiple of ln 2, the logarithm of an integer, or −∞.
+
+    Raises OddError for any other number.
+    """
     if number == -np.inf:
         return "−∞"
     if not abs(number) <= LARGEST_NUMERATOR:

@@ -20,7 +20,7 @@ def blocks(text: str):
 
 
 def inline(text: str, names: frozenset = frozenset()) -> str:
-    """Return a paragraph with its code, emphasis and formulas as HTML."""
+    """Convert a paragraph to HTML, including code, emphasis and formulas."""
     text = text.replace(PLACEHOLDER, " ")
     papers = {match.span(): f'<a href="{PAPERS[match[0]]}">{match[0]}</a>' for match in CITATION.finditer(text)}
     parts = papers | {match.span(): f"<code>{escape(match[1])}</code>" for match in CODE.finditer(text)}

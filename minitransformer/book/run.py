@@ -25,7 +25,7 @@ BACKWARD = ".<locals>.backward"
 
 
 class Run:
-    """The result of running a specimen: frames, equation places, and symbol values."""
+    """The result of running a specimen: the local variables of each call, and the values of symbols."""
 
     def __init__(self, specimen, path, numbered, statements):
         self.specimen, self.path, self.statements = specimen, path, statements
@@ -93,7 +93,7 @@ class Run:
         return next(iter(by_symbol + by_code), None)
 
     def give(self, node, place):
-        """Assign the value at a place to a name. If the equation defines the square, assign the root."""
+        """Assign the value at a place to a symbol. If the equation defines a square, assign the root."""
         value = self.value_at(place)
         if value is None:
             return
@@ -171,7 +171,7 @@ class Run:
         return last if inspect.isfunction(last) else None
 
     def name_of_output(self):
-        """Return "y" or "z" if its Jacobian with respect to x is a small matrix, else ""."""
+        """Return "y" or "z" if the Jacobian with respect to x is a small matrix, otherwise ""."""
         x, inputs = self.values.get("x"), self.specimen.inputs
         if not inputs or x is not inputs[0] or np.ndim(x) != 1 or len(x) > WIDEST:
             return ""
@@ -183,7 +183,7 @@ class Run:
         return Array(self.jacobian(of, by).reshape(shape), above.labels + below.labels)
 
     def jacobian(self, of, by):
-        """Differentiate a forward value with respect to an input by complex steps."""
+        """Differentiate a value of the forward pass with respect to an input by complex steps."""
         if f"∂{of}/∂{by}" in self.values:
             return self.values[f"∂{of}/∂{by}"]
         frame = self.frames.get(self.specimen.function)

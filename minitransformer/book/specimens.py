@@ -40,7 +40,7 @@ REDUCTIONS = ("plain", "mean", "sum", "none")
 
 @dataclass(frozen=True)
 class Specimen:
-    """A call of a function, on which the equations of the function are executed."""
+    """A call of a function, on which the equations in the function's docstrings are executed."""
 
     function: str
     call: Callable  # the function, or an object that calls it
@@ -56,7 +56,7 @@ class Specimen:
     dy: object = None  # the argument of backward, or None for random numbers
 
     def value(self, symbol, local):
-        """Return the value of a symbol in `names`, or None if the call lacks its variable."""
+        """Return the value of a symbol in `names`, or None if `local` lacks the variable."""
         code = self.names[symbol]
         if not isinstance(code, str):
             return code
@@ -107,7 +107,7 @@ def randomized(module):
 
 
 def of_the_chain_rule():
-    """Return the specimens of module.py. The Jacobians of log_softmax and layer_norm are not symmetric."""
+    """Return the specimens of module.py, with functions whose Jacobians are not symmetric."""
     x, dy, dy_g = normal(4), *normal(4, 4)[:2]
     normalized = partial(layer_norm, gamma=normal(4, other=1), beta=normal(4, other=2))
     (y, f_backward), (_, g_backward) = log_softmax(x), normalized(x)
@@ -149,7 +149,7 @@ def specimens_of_cases(path, cases) -> list[Specimen]:
 
 
 def called_by(target):
-    """Return the function that runs when a function, partial or module is called."""
+    """Return the function that is executed when a function, a partial or a module is called."""
     while isinstance(target, partial):
         target = target.func
     if inspect.isroutine(target):

@@ -24,10 +24,10 @@ def strip(film: dict) -> str:
 
 
 def lanes(back: list) -> list:
-    """Return (lane, first column, last column, is_more) for each line of backward.
+    """Return (lane, first column, last column, is_more) for each line of the backward pass.
 
-    A gradient spans the longest free run of the forward lines that it mirrors. `is_more` is True if it mirrors others,
-    too. A gradient that no line reads, or for which no column is free, is put in the third lane.
+    A gradient spans the longest free run of the forward lines that it mirrors. `is_more` is True if it also mirrors
+    others. A gradient that no line reads, or for which no column is free, is placed in the third lane.
     """
     taken, found = {1: set(), 2: set()}, []
     is_read = {name for line in back for name in line["reads"]}

@@ -9,7 +9,7 @@ SHORT = {"eps": "ε", "lam": "λ"}
 
 
 def symbol_of(name: str) -> str:
-    """Return the symbol of a name: x̂ for x_hat, β₁ for beta1, dγ for dgamma."""
+    """Return the symbol for a name in the code: x̂ for x_hat, β₁ for beta1, dγ for dgamma."""
     stem = name.removesuffix("_hat")
     hat = "\u0302" if stem != name else ""
     word = stem.rstrip("0123456789")

@@ -24,7 +24,7 @@ MINUS = '<mo form="prefix">−</mo>'
 
 
 def mathml(equation, names=(), *, only_left=False, display=True) -> str:
-    """Return the <math> elements of an equation or expression, or of its left side."""
+    """Return an equation or expression as <math> elements. `only_left` selects the left side of an equation."""
     setter = Setter(frozenset(names), display)
     if not isinstance(equation, n.Equation):
         return f"<math>{row(setter.set(equation))}</math>"

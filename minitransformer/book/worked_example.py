@@ -41,7 +41,7 @@ class Execution:
 
 
 def execution(theta, old: str = "", new: str = "", **options) -> Execution:
-    """Replace `old` with `new` in one_page.py, and run it. Raises LookupError unless `old` occurs once."""
+    """Run one_page.py with `old` replaced by `new`. Raises LookupError unless `old` occurs once."""
     source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
     if old and source.count(old) != 1:
         raise LookupError(f"{old!r} occurs {source.count(old)} times in one_page.py, not once")

@@ -1,4 +1,4 @@
-"""Make worksheets with numbers to solve by hand, and keys computed by the package."""
+"""Create worksheets with numbers to solve by hand, and keys computed by the package."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Sheet:
 
 
 def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
-    """Return `count` different worksheets of a topic with short exact results. Raises ValueError if there are fewer."""
+    """Draw `count` different worksheets of a topic. Raises ValueError if there are fewer."""
     rng, found, seen, misses = np.random.default_rng(seed), [], set(), 0
     while len(found) < count:
         if misses == TRIES:
@@ -112,7 +112,7 @@ def points(statement):
 
 
 def minutes(sheet):
-    """Estimate the minutes for a sheet: one for each equation, and a quarter for each number."""
+    """Estimate the time for a sheet in minutes: one for each equation, and a quarter for each number."""
     return 5 * math.ceil(sum(1 + np.size(value) / 4 for _, value in sheet.asked) / 5)
 
 

@@ -50,7 +50,7 @@ def write_pages(folder, pages, faults=()) -> Written:
 
 
 def write_book(folder, exercises, say=lambda text: None) -> Written:
-    """Write the whole book. `exercises` is {file of a chapter: names}. `say` is called with a line of text per page."""
+    """Write the whole book. `exercises` is {file of a chapter: names}. say(line) is called for each page."""
     every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
     bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
     derived: dict = {}
@@ -105,7 +105,7 @@ def faults(file, statements, reports):
 
 
 def write_handout(name, folder, exercises, answers=False) -> Written:
-    """Write the handout of a chapter or, with `answers`, its key. Raises ValueError for an unknown chapter."""
+    """Write the handout of a chapter, or the key if `answers` is True. Raises ValueError for an unknown chapter."""
     leaf = looked_up(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
     derivations = read_derivations(leaf.path, specimens().get(leaf.file, []))
     body = handout(leaf, derivations, answers, exercises.get(leaf.file, ()))
@@ -113,7 +113,7 @@ def write_handout(name, folder, exercises, answers=False) -> Written:
 
 
 def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
-    """Write worksheets of a topic to one page, and their keys to another. Raises ValueError for an unknown topic."""
+    """Write worksheets of a topic to one page, and the keys to another. Raises ValueError for an unknown topic."""
     topic = looked_up(name, TOPICS, "worksheet")
     made, pages = sheets(topic, seed=seed, level=level, count=count), {}
     for kind in ("worksheet", "key"):

@@ -155,7 +155,10 @@ def run(arguments) -> int:
 
 
 def collect(arguments) -> int:
-    """Grade submissions, and write or print the marks, after Ctrl-C those of the submissions graded so far."""
+    """Grade submissions, and write or print the marks.
+
+    After Ctrl-C, the marks are those of the submissions that have been graded.
+    """
     from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
 
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
@@ -260,7 +263,7 @@ def show_verdict(grader, folder, name) -> bool:
 
 
 def folded(text) -> str:
-    """Wrap lines to the width of the terminal, if there is one, and indent what follows to the text of the first."""
+    """Wrap lines to the width of the terminal, with a hanging indent. Without a terminal, the text is unchanged."""
     if not sys.stdout.isatty():
         return text
     width, lines = max(shutil.get_terminal_size().columns, 40), []

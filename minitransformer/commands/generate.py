@@ -107,7 +107,7 @@ def prompt_of(given: str) -> str:
 
 
 def decoded(data: bytes, longest: int, where: str = "standard input") -> str:
-    """Decode at most `longest` bytes of UTF-8 from standard input, without the last line break."""
+    """Decode UTF-8 from standard input, of at most `longest` bytes, and remove the last line break."""
     if len(data) > longest:
         raise ValueError(f"{where}: must have at most {longest:,} bytes, but has more")
     return "".join(decode_utf8(io.BytesIO(data), where)).removesuffix("\n")

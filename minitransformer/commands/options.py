@@ -38,14 +38,14 @@ KINDS = {
 
 
 def load_model(path) -> LanguageModel:
-    """Load a model, and let the matrix library use all cores if the model is large."""
+    """Load a model. For a large model, the matrix library may then use all cores."""
     lm = LanguageModel.load(path)
     tune_for(lm.model.config)
     return lm
 
 
 def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:
-    """Add an option with the type of its default. `limits` are arguments of check_int, which check_limits calls."""
+    """Add an option with the type of its default. `limits` are keyword arguments of check_int (see check_limits)."""
     if default is not None:
         more = {"type": type(default), **more}
         words = f"{words} (default: {default})"
@@ -102,7 +102,7 @@ def flag_of(name: str) -> str:
 
 
 def zero_is_none(cls, name: str) -> bool:
-    """Return True if the option value 0 means None, because the field can be None but has another default."""
+    """Return True if the value 0 of an option means None. The default of such a field is a number."""
     return statements(cls)[name]["optional"] is not None and cls.__dataclass_fields__[name].default is not None
 
 
@@ -128,7 +128,7 @@ def given_fields(arguments, cls) -> dict:
 
 @contextmanager
 def in_terms_of_options(cls):
-    """Within a `with` block, replace the field names of a class in error messages with the names of the options.
+    """Return a context manager that replaces the field names of `cls` in error messages with the names of the options.
 
     A field name that is an English word, such as positions, is replaced only at the beginning of a sentence.
     """

@@ -25,7 +25,7 @@ def existing_run(arguments) -> Checkpoint | None:
 
 
 def is_untrained(path: Path) -> bool:
-    """Return True if the file is the checkpoint of a run that failed before it saved a step."""
+    """Return True if `path` is the checkpoint of a run that ended before its first step."""
     try:
         return Checkpoint.read(path).training["step"] == 0
     except ArchiveError:  # a model without a run
@@ -33,7 +33,10 @@ def is_untrained(path: Path) -> bool:
 
 
 def chosen(before, given: dict, checkpoint: Checkpoint | None):
-    """Return `before` (Settings or a Config) with the fields of `given`. Only `steps` of a checkpoint may grow."""
+    """Return a copy of `before`, a Settings or Config, with the fields in `given`.
+
+    Raises ValueError if a field differs from a run that is resumed, except for a greater number of steps.
+    """
     with in_terms_of_options(type(before)):
         after = dataclasses.replace(before, **given)
         if checkpoint is not None:
@@ -42,7 +45,7 @@ def chosen(before, given: dict, checkpoint: Checkpoint | None):
 
 
 def recorded_arguments(checkpoint: Checkpoint, arguments, names) -> dict:
-    """Return the arguments that a checkpoint records. Raise ValueError if one of `names` now has another value."""
+    """Return the arguments that a checkpoint records. Raises ValueError if one of `names` now has another value."""
     before = checkpoint.about
     for name in names:
         now = getattr(arguments, name)
@@ -52,7 +55,7 @@ def recorded_arguments(checkpoint: Checkpoint, arguments, names) -> dict:
 
 
 def run_keywords(arguments, about: dict, announcement=()) -> dict:
-    """Return the arguments of a run. The lines of the announcement are shown when the run starts, after its checks."""
+    """Return the keyword arguments of a run. The lines of `announcement` are printed when the run starts."""
     return {
         "out": arguments.out,
         "resume": arguments.resume,
@@ -70,7 +73,7 @@ def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:
 
 @contextmanager
 def when_interrupted(advice):
-    """Within a `with` block, add advice() to the message of Ctrl-C."""
+    """Return a context manager that adds advice() to the message of Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -78,6 +81,6 @@ def when_interrupted(advice):
 
 
 def how_to_resume(command: str, out: Path, options: str = ""):
-    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
+    """Return a context manager that adds the command that resumes the run to the message of Ctrl-C."""
     words = f"; to resume: {started_as('minitransformer')} {command} --out {shlex.quote(str(out))} --resume{options}"
     return when_interrupted(lambda: words if (out / MODEL_FILE).exists() else "; nothing was saved")

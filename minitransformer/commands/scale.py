@@ -99,7 +99,7 @@ def run(arguments) -> int:
 
 @contextmanager
 def executor_of(address: str | None):
-    """Yield the executor of a Dask cluster, or None for processes on this machine."""
+    """Return a context manager for the executor of a Dask cluster, or None for processes on this machine."""
     if address is None:
         yield None
         return
@@ -116,7 +116,7 @@ def executor_of(address: str | None):
 
 @contextmanager
 def reporting(total: int, out: Path):
-    """Yield a function progress(plan, outcome) that updates a bar and reports failed and retried runs."""
+    """Return a context manager for progress(plan, outcome), which updates a bar and reports failures and retries."""
     narrator, ended = Narrator(), []
     with narrator.progress("the largest models first", "runs", total=total, even=False) as move:
 

@@ -241,7 +241,10 @@ def summarise(narrator, records, out) -> None:
 
 
 def resumable(out, about):
-    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C, with --text for a pipe."""
+    """Return a context manager that adds the command that resumes the run to the message of Ctrl-C.
+
+    The command contains --text if the text was read from a pipe.
+    """
     given = [about["text"]] if isinstance(about["text"], str) else about["text"] or []
     text = f" --text {shlex.join(given)}" if any(file == "-" or is_stream(file) for file in given) else ""
     return how_to_resume("train", out, text)

@@ -45,7 +45,7 @@ def run(arguments) -> int:
 
 
 def ids_of(lm, text, seed: int):
-    """Return the ids of the text. Without a text, return those of TEXT, or random ids if TEXT cannot be encoded."""
+    """Return the ids of `text` (default: TEXT, or random ids if the vocabulary lacks its letters)."""
     most = lm.model.config.context + 1
     if text is None:
         try:

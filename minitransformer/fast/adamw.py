@@ -20,7 +20,7 @@ from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 
 def a_step(adamw_in_place, rng):
-    """Take a step for two parameters. Return their new arrays θ, m and v."""
+    """Take a step for two parameters. Return the new arrays θ, m and v."""
     settings = {"t": 3, "lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-3, "weight_decay": 0.3}
     moves = [(*rng.random((4, *shape)), settings) for shape in ((2, 3), (5,))]
     adamw_in_place(moves, 0.7)
@@ -29,7 +29,7 @@ def a_step(adamw_in_place, rng):
 
 @twin_of(textbook.adamw_in_place, "07b41984d913", repeats=(textbook.adamw,), cases=(a_step,))
 def adamw_in_place(moves, gradient_scale=1.0):
-    """Take a step of AdamW for every tuple (theta, g, m, v, settings) in `moves`, changing θ, m and v in place."""
+    """Take a step of AdamW for every tuple (theta, g, m, v, settings) in `moves`. θ, m and v change in place."""
 
     def update(move):
         update_part(*move, gradient_scale)
@@ -42,7 +42,7 @@ def adamw_in_place(moves, gradient_scale=1.0):
 
 
 def update_part(theta, g, m, v, settings, gradient_scale=1.0):
-    """Take a step for some entries of a parameter, with g · gradient_scale as the gradient."""
+    """Take a step for some entries of a parameter. The gradient is g · gradient_scale."""
     t, lr, (beta1, beta2) = settings["t"], settings["lr"], settings["betas"]
     root_c2 = math.sqrt(1 - beta2**t)
     theta *= 1 - lr * settings["weight_decay"]  # (1)

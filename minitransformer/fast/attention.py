@@ -72,7 +72,7 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
 
 def recomputed(q, k, v, *, mask, scale):
-    """Compute attention, and compute its weights again in backward.
+    """Compute attention without saving the weights, which the backward pass computes again.
 
     Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), and mask (Tq, Tk) if there is one.
     """

@@ -27,7 +27,7 @@ from minitransformer.layers.softmax import finite_max, log_softmax
     ),
 )
 def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-    """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
+    """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward function.
 
     Saved for backward, with P positions: e (P, V) = exp(x − m), its row sums total (P,), so that p = e / total, the
     indices at_target (P,) of the targets' entries, kept (P,), own (P,), and smoothing (V,) or None.

@@ -40,7 +40,7 @@ def exact(x):
 
 
 def normal(x):
-    """Return the standard normal distribution function Φ and density φ at x, each of x's shape and dtype."""
+    """Return the distribution function Φ and the density φ of the standard normal distribution at x."""
     from scipy.special import erf  # here, since this import takes 0.2 seconds and not every command needs it
 
     distribution = 0.5 * (1 + erf(x * math.sqrt(0.5)))  # (6)

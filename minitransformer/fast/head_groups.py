@@ -19,7 +19,7 @@ from minitransformer.system.cores import side_by_side, threads
 
 
 def in_head_groups(q, k, v, *, attention, mask, groups=None, **options):
-    """Return attention(q, k, v, mask=mask, **options), computed in groups of heads (default: one per thread).
+    """Return attention(q, k, v, mask=mask, **options), computed in groups of heads (default: one group per thread).
 
     Saved for backward: the arrays that `attention` saves for each group.
     """

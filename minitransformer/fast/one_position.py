@@ -63,7 +63,7 @@ SUPPORTED = {
 
 
 def is_supported(module, dtype) -> bool:
-    """Return True if a module, and all modules in it, have supported attributes, and their Parameters have `dtype`."""
+    """Return True if a module and all modules within it have supported attributes and Parameters of `dtype`."""
     types, attributes = SUPPORTED.get(type(module)), vars(module)
     if types is None or attributes.keys() != types.keys():
         return False
@@ -137,7 +137,7 @@ def through_blocks(blocks, x, *, mask, positions, cache):
 
 
 def straight_through(block, x, batch, positions, cache):
-    """Apply a block to x (P, C), one position of each sequence in a batch. `batch` is the shape of the batch."""
+    """Apply a block to x (P, C), which has one position of each sequence. `batch` is the shape of the batch."""
     r = x + attended(block.attention, normalized(block.norm1, x), batch, positions, cache)
     return r + fed_forward(block.feed_forward, normalized(block.norm2, r))
 

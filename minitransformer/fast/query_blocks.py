@@ -25,9 +25,9 @@ FEWEST = 64  # queries in a block; with fewer, the products are too small to be 
 
 
 def in_query_blocks(q, k, v, *, attention, mask=None, queries=None, **options):
-    """Return attention(q, k, v, mask=mask, **options), computed for a few queries at a time.
+    """Return attention(q, k, v, mask=mask, **options), computed in blocks of `queries` queries.
 
-    Queries must be independent in `attention`. A block has `queries` of them (default: an eighth, at least FEWEST).
+    The default is an eighth of the queries, but at least FEWEST. `attention` must treat queries independently.
     """
     Tq, Tk = q.shape[-2], k.shape[-2]
     queries = max(FEWEST, -(-Tq // 8)) if queries is None else queries

@@ -41,7 +41,7 @@ def twin_of(function, digest: str, *, repeats=(), cases):
         verdicts = []  # of the comparison; empty before the first call
 
         def agrees() -> bool:
-            """Return True if the twin agrees with its textbook function. Warn if it does not, at the first call."""
+            """Return True if the twin agrees with its textbook function. The first call warns if it does not."""
             if not verdicts:
                 with LOCK:
                     if not verdicts:
@@ -73,9 +73,9 @@ def warn_of(function) -> None:
 
 
 def is_unedited(function, twin, digest, repeats, cases) -> bool:
-    """Return True if the sources have this digest, and function and twin give the same results on all cases.
+    """Return True if the sources have this digest, and both functions give the same results on all cases.
 
-    Without source files, as in an installation of compiled files, the results alone decide. They are compared in
+    Without source files, as in an installation of compiled files, only the results are compared. They are computed in
     float64.
     """
     try:
@@ -115,14 +115,14 @@ def source_of(function) -> str | None:
 
 @cache
 def definitions(file: str) -> dict[int, ast.FunctionDef]:
-    """Return the functions in a file by their first lines, or {} without a source file."""
+    """Return {first line: function} for a file, or {} if there is no source file."""
     nodes = ast.walk(ast.parse("".join(linecache.getlines(file))))
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     return {min(part.lineno for part in (node, *node.decorator_list)): node for node in functions}
 
 
 def results(function, case) -> list[np.ndarray]:
-    """Return y and all gradients of a case, computed with `function`, or the arrays that the case returns."""
+    """Return y and all gradients of `function` for a case, or the arrays that a callable case returns."""
     rng = np.random.default_rng(0)
     if callable(case):
         return case(function, rng)

@@ -16,7 +16,7 @@ TRIES = 12  # each with a quarter of the previous threshold
 
 
 def some_rows(keep_top_p, rng):
-    """Return the entries that are kept of a single row, and of several rows."""
+    """Apply keep_top_p to a single row and to several rows."""
     p = rng.dirichlet(np.ones(12), size=3)
     return [keep_top_p(p[:1], 0.7), keep_top_p(p, 0.3)]
 
@@ -37,9 +37,9 @@ def keep_top_p(p, top_p):
 
 
 def reaching(row, total):
-    """Return the indices, in increasing order, of all entries of row (V,) above a threshold.
+    """Return the indices of all entries of row (V,) above a threshold, in increasing order.
 
-    The threshold is the first that lets the entries sum to at least `total`. If none does, all indices are returned.
+    The threshold is lowered until the sum of these entries is at least `total`.
     """
     border = row.max()
     for _ in range(TRIES):

@@ -37,7 +37,7 @@ def softmax(x, *, axis=-1):
 
 
 def exponentials(x, axis):
-    """Return e of (1), and its sum along `axis`, kept with length 1. For a row of −∞, e is 0 and the sum is 1."""
+    """Return e of (1) and the sum along `axis`, with keepdims. For a row of −∞, e is 0 and the sum is 1."""
     if x.size and x.dtype != np.float16 and x.max() < 60:
         e = np.exp(x)
         total = axis_sum(e, axis)
@@ -51,8 +51,6 @@ def exponentials(x, axis):
 
 
 def axis_sum(x, axis):
-    """Return the sum along an axis, kept with length 1.
-
-    The sum is a product with ones, because NumPy sums short rows one at a time."""
+    """Sum along an axis, with keepdims, by a product with ones. NumPy would sum short rows one at a time."""
     x = x.swapaxes(axis, -1)
     return (x @ np.ones((x.shape[-1], 1), x.dtype)).swapaxes(axis, -1)

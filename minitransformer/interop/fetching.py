@@ -55,7 +55,7 @@ MODELS = {
 
 
 class FetchError(OSError):
-    """A model could not be fetched. Existing files are unchanged."""
+    """Raised if a model cannot be fetched. Existing files are unchanged."""
 
 
 def cache_folder() -> Path:

@@ -108,7 +108,9 @@ def only_the_question(source: str, exercise) -> str:
 
 
 def with_equations(source: str) -> str:
-    """Number the lines of one_page.py's backward pass, write their equations, and return no logits."""
+    """Number the lines of the backward pass in one_page.py, add their equations, and remove the logits from its
+    results.
+    """
     equations, lines = [], []
     for line in source.split("\n"):
         if match := MIRROR.fullmatch(line):
@@ -142,7 +144,7 @@ def edited(lines, edits) -> list[str]:
 
 
 def bare(source: str) -> str:
-    """Remove types and argument checks from a source. A block of nothing but checks keeps them."""
+    """Remove types and argument checks from source code. A block that consists only of checks is kept."""
     edits = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and node.body[0].lineno > node.lineno:
@@ -171,7 +173,7 @@ def signature(function, source: str) -> list[str]:
 
 
 class File:
-    """A source file without types and argument checks. If `is_complete`, the code of backward is kept."""
+    """A source file without types and argument checks. The code of backward passes is kept only if `is_complete`."""
 
     def __init__(self, source: str, *, is_complete=False):
         self.source, self.is_complete = bare(source), is_complete
@@ -183,7 +185,7 @@ class File:
         return names_needed(self.source, self.body, target)
 
     def taken(self, exercise, level) -> list[str]:
-        """Return the lines of an exercise: the function, and everything that it needs."""
+        """Return the lines of an exercise: its function, and the definitions that the function needs."""
         names = self.needed(exercise.target) | {"np"}
         if exercise.is_value and level is not None:  # the helpers are part of the answer
             names -= {name for name in self.nodes if name != exercise.target} - {"np", "math"}
@@ -223,7 +225,7 @@ class File:
         return found
 
     def result_of(self, function, node) -> str:
-        """Say which gradients a backward function within `node` returns."""
+        """Return a sentence that lists the gradients that a backward function within `node` returns."""
         gradients = []  # the names in the longest return statement
         for statement in statements_of(function):
             if isinstance(statement, ast.Return):
@@ -253,7 +255,7 @@ class File:
         return gone
 
     def slopes_and_paths(self, function) -> str:
-        """Format the Jacobian's entries, and the forward lines that each line reverses."""
+        """Format the entries of the Jacobian, and the forward lines that each backward line corresponds to."""
         paths = [f"{number} {name} ← {mirrors}" for number, name, mirrors in self.written(function) if mirrors]
         parts = (
             ("The slopes that you need:", self.slopes(function)),
@@ -268,7 +270,7 @@ class File:
         return [slope for slope in found if not GRADIENT.search(slope)]
 
     def written(self, function) -> list[tuple[str, str, str]]:
-        """Return (number, name, text after ← in the comment) of each numbered statement."""
+        """Return (number, assigned name, text after ← in the comment) of each numbered statement."""
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):
@@ -284,7 +286,7 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def without_raises(self, function) -> list[Edit]:
-        """Return the Edits that remove "Raises …" from a docstring. The argument checks are removed, too."""
+        """Return the edits that remove "Raises …" from a docstring, because exercises have no argument checks."""
         node = function.body[0]
         text = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
         shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{' ' * node.col_offset}\1", RAISES.sub("", text))
@@ -292,7 +294,7 @@ class File:
 
 
 def names_needed(source: str, body, target: str) -> set:
-    """Return the module-level names that a function needs, transitively. The function's name is included."""
+    """Return the module-level names that a function needs, directly or indirectly, including its own name."""
     scopes = {scope.get_name(): scope for scope in symtable.symtable(source, "", "exec").get_children()}
     binding = {}
     for node in body:
@@ -335,7 +337,7 @@ def docstring_of(function) -> str:
 
 
 def statements_of(function):
-    """Yield a function's simple statements in order, except in nested functions."""
+    """Yield the simple statements of a function in order, without those of nested functions."""
     todo = function.body[1:] if docstring_of(function) else list(function.body)
     while todo:
         node = todo.pop(0)
@@ -354,7 +356,7 @@ def target_of(statement) -> str:
 
 
 def blanks(tree) -> list[tuple[int, str]]:
-    """Return (line, name) of each remaining blank. The name is "return" in a return statement."""
+    """Return (line, assigned name) of each remaining blank. The name is "return" for a return statement."""
     found = []
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):

@@ -44,7 +44,7 @@ class Exercise:
 
     @property
     def is_value(self) -> bool:
-        """Return True if there is no backward pass, so that the returned value is graded."""
+        """Return True if the exercise has no backward pass, so the returned value is graded."""
         return self.name in HINTS
 
     @property
@@ -61,7 +61,7 @@ class Exercise:
 
 
 def with_another_axis(case, reference) -> list[Case]:
-    """Return a list with the Case that has another leading axis, or [] if the function refuses its inputs."""
+    """Return a list with `case` for inputs with another leading axis, or [] if the function rejects such inputs."""
 
     def draw(rng):
         call = case.draw(rng)

@@ -247,7 +247,7 @@ pre-norm-residual input-twice gelu-mixed dy-ignored"""
 
 
 def with_wrong_gradient(name, wrong) -> Case:
-    """Return a Case for first_steps.check on a museum exhibit, repaired unless `wrong`."""
+    """Return a Case for first_steps.check with a function of the museum. The function is repaired unless `wrong`."""
     exhibit = find(name)
     words = "with its mistake" if wrong else "right"
     return Case(

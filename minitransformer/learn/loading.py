@@ -19,13 +19,13 @@ MOST_SAID = 500  # characters of the output, and of an exception
 
 
 class Fault(Exception):  # noqa: N818
-    """The learner's code fails. `line` is the line if it is known, and `question` hints at the cause."""
+    """Raised when the learner's code fails. `line` is the line, if it is known, and `question` hints at the cause."""
 
     line, question = None, Question()
 
 
 def loaded(path, text):
-    """Run a file as a module, which may import modules from its folder. Raises Fault if the code fails."""
+    """Run a file as a module, which may import modules from the same folder. Raises Fault if the code fails."""
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"learn_{path.stem}"
@@ -38,7 +38,7 @@ def loaded(path, text):
 
 @contextlib.contextmanager
 def faults(path, *, at_module_level=False):
-    """Convert exceptions of a file's code to Faults that name the line."""
+    """Convert exceptions of the code in a file to Faults, whose message contains the line."""
     try:
         yield
     except (Fault, GradientError, GeneratorExit):
@@ -84,7 +84,9 @@ def functions_of_numpy() -> dict:
 
 
 def replaced(before: dict, path) -> str:
-    """Name an attribute of NumPy that differs from `before`, an earlier result of functions_of_numpy()."""
+    """Return a message if an attribute of NumPy differs from `before`, an earlier result of functions_of_numpy(),
+    else "".
+    """
     for (module, name), value in before.items():
         if vars(module).get(name) is not value:
             return f"{path.name} replaces {module.__name__}.{name}, which the grader needs"
@@ -92,7 +94,7 @@ def replaced(before: dict, path) -> str:
 
 
 class PackageCalls:
-    """Detect calls of the package's version of an exercise in a `with` block. Indirect calls count."""
+    """Return a context manager that detects calls of the package's solution of an exercise, also indirect ones."""
 
     def __init__(self, exercise, path):
         self.path, self.sentence = str(path), ""

@@ -15,7 +15,8 @@ MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
 def sources_of_notebook(content: bytes, exercises):
     """Yield (exercise, source) for each exercise whose function a notebook defines.
 
-    The source is the last definition, with the imports, functions and constants that it needs. Raises Unreadable.
+    The source is the last definition, with the imports, functions and constants that it needs. Raises Unreadable if the
+    content is not a notebook.
     """
     try:
         cells = json.loads(content)["cells"]
@@ -44,7 +45,9 @@ def start(node) -> int:
 
 
 def notebook_of(text, exercise, level) -> str:
-    """Return a notebook with the text(exercise, level) of an exercise and a cell that checks it."""
+    """Return a notebook with a cell for the exercise, whose source is text(exercise, level), and a cell that checks
+    it.
+    """
     name, no_result = exercise.name, {"execution_count": None, "outputs": []}
     task = f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells."
     code = f"%%writefile {name}.py\n{text(exercise, level).rstrip()}"

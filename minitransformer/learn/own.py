@@ -26,7 +26,7 @@ FORMS = {
 
 @dataclass(frozen=True)
 class OwnExercise(Exercise):
-    """An exercise that a teacher has added. `reference` is a placeholder, because learners have no solution."""
+    """An exercise that a teacher has added. `reference` is a placeholder, because the solution is not distributed."""
 
     about: dict = field(default_factory=dict, compare=False)
 
@@ -59,13 +59,13 @@ def read_toml(path) -> OwnExercise:
 
 
 def exercises_of(name: str) -> list[Exercise]:
-    """Return the exercises of a folder with TOML files, or of a set in SETS."""
+    """Return the exercises in a folder of TOML files, or those of a named set (see SETS)."""
     paths = sorted(Path(name).glob("*.toml"))
     return [read_toml(path) for path in paths] or exercise_set(name)
 
 
 def refuse(path, about):
-    """Raise ValueError if an entry of a TOML file is missing or has the wrong form."""
+    """Raise ValueError if an entry of a TOML file is missing or invalid."""
     points = about.get("points", 1)
     right = {key: isinstance(about.get(key), str) for key in ("name", "title", "source", "function")}
     right["name"] = right["name"] and about["name"].isidentifier()

@@ -36,7 +36,7 @@ mutants_of = cache(mutate)
 
 
 def of_museum(seed: int) -> list[OwnExercise]:
-    """Return MANY exercises, each a function of the museum with a mistake in backward."""
+    """Draw MANY functions of the museum, and return each as an exercise with a mistake in its backward pass."""
     found: dict = {}
     for case in random.Random(seed).sample(CASES, len(CASES)):
         function, wrong = case.function, [line for mark, line in case.lines if mark == "−"]
@@ -66,7 +66,7 @@ def of_museum(seed: int) -> list[OwnExercise]:
 
 
 def with_bug(exercise, level: int, seed: int, grader) -> str:
-    """Return the text of an exercise with a planted mistake. The given equations depend on `level`."""
+    """Return the source of an exercise with a planted mistake. `level` determines which equations are given."""
     if level == FORWARD:
         raise ValueError(f"--bug: the level must be less than {FORWARD}, because the mistake is in backward")
     if exercise.given:
@@ -101,7 +101,7 @@ def digest(exercise, seed, name: str) -> str:
 
 
 def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
-    """Return the Verdict on the search for a planted mistake, without naming its line."""
+    """Return the Verdict on the search for a planted mistake. It does not reveal the line."""
     values = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == NAME]
     named = str(ast.literal_eval(values[-1])) if values and isinstance(values[-1], ast.Constant) else ""
     named = named.strip("() ")

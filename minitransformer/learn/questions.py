@@ -13,7 +13,9 @@ FLAT = "reverses all of its axes: which two have to be exchanged, or which flatt
 
 
 class Question(NamedTuple):
-    """A question, with the name that the line in question assigns, or "", and the other names in it."""
+    """A question to the learner. `line` is the name that the line in question assigns, and `names` are other names
+    in it.
+    """
 
     text: str = ""
     line: str = ""
@@ -21,7 +23,7 @@ class Question(NamedTuple):
 
 
 def question_on(error, source: str, frame, line: int) -> Question:
-    """Return a question about an exception that a learner's line raised, perhaps an empty one."""
+    """Return a question about an exception that a line of the learner raised, or an empty Question."""
     if isinstance(error, UnboundLocalError):
         name = re.search(r"'(.*?)'", str(error))[1]
         text = f"{name} is read before the line that computes it: which order do the lines need?"
@@ -73,7 +75,7 @@ def described(value) -> str:
 
 
 def unpacked_in(source: str, frame):
-    """Return an assignment that unpacks an array, the result of a backward function, or None."""
+    """Return the assignment that unpacks a single array returned by a backward function, or None."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Call):
             parts = [frame.f_locals.get(getattr(part, "id", "")) for part in node.targets[0].elts]
@@ -112,7 +114,7 @@ def on_entries(one, other) -> str:
 
 
 def question_on_problem(problem) -> Question:
-    """Return the question about a violation of gradcheck's contract, perhaps an empty one."""
+    """Return a question about a violation of gradcheck's contract, or an empty Question."""
     if not problem.kind:
         return Question()
     asked = KINDS[problem.kind].question.format(**problem.data)

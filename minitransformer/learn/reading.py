@@ -7,11 +7,11 @@ KINDS = {"d": "a folder", "l": "a symbolic link", "p": "a named pipe", "s": "a s
 
 
 class Unreadable(ValueError):  # noqa: N818
-    """A file or folder is not read. The message gives the reason."""
+    """Raised if a file or folder may not be read. The message gives the reason."""
 
 
 def read_regular(path, most: int) -> tuple[bytes, float]:
-    """Read a regular file of at most `most` bytes, or raise Unreadable. Return (content, modification time)."""
+    """Read a regular file of at most `most` bytes. Return (content, modification time). Raises Unreadable otherwise."""
     try:
         require_regular(os.lstat(path), most)
         flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))

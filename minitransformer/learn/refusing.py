@@ -25,7 +25,7 @@ ANEW = "`minitransformer learn start --out another` writes a new copy"
 
 
 class Refusal(ValueError):  # noqa: N818
-    """A file is not graded. The message gives the reason."""
+    """Raised if a file is not graded. The message gives the reason."""
 
 
 def source_of(path) -> str:
@@ -39,7 +39,10 @@ def source_of(path) -> str:
 
 
 def of_header(exercise, text: str):
-    """Return (exercise, level or None, entries of the header). The exercise is the header's student's variant."""
+    """Parse the header of a file. Return (exercise, level or None, entries of the header).
+
+    The returned exercise is the variant of the student in the header.
+    """
     match = HEADER.search(text[:1000])
     entries = {name: entry for name, entry in match.groupdict().items() if entry} if match else {}
     level = int(entries["level"]) if entries else None
@@ -47,7 +50,9 @@ def of_header(exercise, text: str):
 
 
 def refuse_other_tasks(exercise, text, tree, given, level) -> None:
-    """Raise Refusal unless a file keeps to the task. `given` is the syntax tree of the original exercise."""
+    """Raise Refusal if a file changes more than the task allows. `given` is the syntax tree of the original
+    exercise.
+    """
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:
         raise Refusal(f"the file does not define {exercise.target}, the function that is graded. {ANEW}")

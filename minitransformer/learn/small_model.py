@@ -26,7 +26,7 @@ LAST = 50  # number of last steps whose losses are averaged
 
 @contextmanager
 def in_use(folder, names):
-    """Replace the package's functions with the learner's, and yield {name of an exercise: number of calls}."""
+    """Replace the package's functions with the learner's, and yield {exercise name: number of calls}."""
     calls = {exercise.name: 0 for exercise in EXERCISES}
     paths = {name: (Path(folder) / f"{name}.py").absolute() for name in names}
     modules = {name: loaded(path, source_of(path)) for name, path in paths.items()}
@@ -66,7 +66,7 @@ def counting(calls, name, function):
 
 
 def loss_of_pairs(ids) -> float:
-    """Return the cross-entropy of a bigram model of letters fitted to the same text."""
+    """Return the cross-entropy of a bigram model of letters that was fitted to the same text."""
     counts = np.zeros((ids.max() + 1,) * 2)
     np.add.at(counts, (ids[:-1], ids[1:]), 1)
     p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -74,7 +74,10 @@ def loss_of_pairs(ids) -> float:
 
 
 def train(folder, names, *, steps, seed, say) -> tuple[dict, tuple, str]:
-    """Train a small model. Return ({name: number of calls}, (loss of the last steps, loss_of_pairs), its text)."""
+    """Train a small model. Return the number of calls by name, two losses and a generated text.
+
+    The losses are those of the last steps, and of a bigram model.
+    """
     text = default_corpus()[:CHARACTERS]
     tokenizer = CharTokenizer.train(text)
     rng = np.random.default_rng(seed)

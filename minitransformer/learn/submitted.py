@@ -35,7 +35,7 @@ class Submitted:
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {exercise: Submitted} for a folder. Raises Unreadable if it has none, or too many files."""
+    """Return {exercise name: Submitted} for a folder. Raises Unreadable if there is no file, or too many."""
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:
@@ -98,7 +98,9 @@ def sources_in(path, place, exercises):
 
 
 def exercise_named(stem, exercises) -> tuple[str | None, bool]:
-    """Return (exercise with the longest name in `stem`, whether the rest is only numbers and words for a copy)."""
+    """Return the exercise with the longest name that occurs in a file's stem, and whether the rest only marks a
+    copy.
+    """
     words = [word.lower() for word in WORD.findall(stem)]
     if not words or {words[0], words[-1]} & {"test", "tests"}:
         return None, False

@@ -47,7 +47,7 @@ OF_ANY_LINE = rows_of(IN_ANY_LINE)
 
 
 def component_of(exercise) -> Component | None:
-    """Return the right version of an exercise, with the typical mistakes in it, or None without a solution."""
+    """Return the textbook's version of an exercise and the typical mistakes in it, or None if it has no solution."""
     if exercise.given or exercise.name not in GLOSSARY:
         return None
     rows = (*OF_EXERCISES.get(exercise.name, ()), *OF_ANY_LINE)
@@ -55,7 +55,7 @@ def component_of(exercise) -> Component | None:
 
 
 def with_result_of(exercise, function):
-    """Convert the textbook's function to one that returns what the exercise does, of a student's variant."""
+    """Adapt the textbook's function to the result of the exercise, which may be a student's variant."""
 
     @wraps(function)
     def adapted(*inputs, **options):

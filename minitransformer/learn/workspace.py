@@ -50,9 +50,9 @@ LEVEL_TEXT = "The level is the part that you write (`learn start --level 2 --out
 
 
 def start(folder, exercises, level: int, text=cut, ending=".py", task=TASK) -> tuple[list[str], list[str]]:
-    """Write the missing files of a learner's folder. Return the names (added, kept).
+    """Write the missing files of a learner's folder. Return the names of the new and of the existing files.
 
-    `text(exercise, level)` returns the text of an exercise. `task` is the first paragraph of the page of instructions.
+    `text(exercise, level)` returns the content of an exercise file. `task` is the first paragraph of the instructions.
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == FORWARD:
@@ -115,7 +115,7 @@ def is_begun(folder, exercise) -> bool:
 
 
 def saved_files(folder, look=time.sleep):
-    """Poll a folder forever, and yield each exercise that has changed, once two polls agree."""
+    """Poll a folder forever. Yield the name of each exercise that has changed, once two polls agree."""
     known = last = times(folder)
     while True:
         look(PAUSE)

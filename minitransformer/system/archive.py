@@ -26,7 +26,7 @@ LONGEST_HEADER = 1000  # bytes; NumPy writes 118
 
 
 class ArchiveError(ValueError):
-    """A file is damaged, or is not an archive of minitransformer. The message is one printable line."""
+    """Raised if a file is damaged, or is not an archive of minitransformer. The message is one printable line."""
 
     def __init__(self, message):
         super().__init__(one_line(message))
@@ -34,7 +34,7 @@ class ArchiveError(ValueError):
 
 @contextlib.contextmanager
 def errors_name(path):
-    """Within a `with` block, convert exceptions that a damaged file can cause to an ArchiveError with its path."""
+    """Return a context manager that converts exceptions caused by a damaged file to an ArchiveError with its path."""
     try:
         yield
     except ArchiveError:  # already names its file
@@ -60,7 +60,7 @@ def save_archive(path, arrays: dict, description: dict) -> None:
 
 
 class ZipWriter(zipfile.ZipFile):
-    """A zip file that is not closed when it is deleted, because closing would raise another error after Ctrl-C."""
+    """A zip file that is not closed when it is deleted, because closing could raise a second error after Ctrl-C."""
 
     def __del__(self):
         pass
@@ -76,7 +76,7 @@ def write_members(file, members: dict) -> None:
 
 
 def read_bounded(path) -> bytes:
-    """Return the bytes of a file, or raise ArchiveError if it is endless or longer than LONGEST_DESCRIPTION."""
+    """Read a file of at most LONGEST_DESCRIPTION bytes. Raises ArchiveError if it is longer."""
     with open(path, "rb") as file:
         content = file.read(LONGEST_DESCRIPTION + 1)
     if len(content) > LONGEST_DESCRIPTION:
@@ -170,7 +170,7 @@ class Archive:
 
     @contextlib.contextmanager
     def damage(self, what: str):
-        """Within a `with` block, convert the many exceptions that a damaged part can cause to an ArchiveError."""
+        """Return a context manager that converts exceptions caused by a damaged part to an ArchiveError."""
         try:
             yield
         except MemoryError:

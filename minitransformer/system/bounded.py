@@ -47,7 +47,10 @@ SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
 class Ended(Lost):
-    """A request ended before its last answer. The message gives the reason. `answer` is the latest answer, or None."""
+    """Raised if a request ends before its last answer. The message gives the reason.
+
+    `answer` is the latest answer, or None.
+    """
 
     def __init__(self, reason, answer=None):
         super().__init__(reason)
@@ -55,7 +58,11 @@ class Ended(Lost):
 
 
 class Bounded:
-    """Answer each request in a separate process, until the end of a `with` block or of the program."""
+    """A process that answers each request in a child process.
+
+    It ends with the `with` block or the program. `module` defines prepare() and answers(request), and `megabytes`
+    limits the memory.
+    """
 
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
@@ -71,7 +78,7 @@ class Bounded:
         """Send a request and return its last answer. `first` is called with the first answer as soon as it arrives.
 
         The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
-        Ended, which has the latest answer, if the time is exceeded or the code ends its process.
+        Ended if the time is exceeded or the code ends its process.
         """
         answer, is_done, allowed = None, False, seconds
         try:
@@ -131,7 +138,7 @@ class Bounded:
 
 
 def it_ended(status):
-    """Return the reason why a request ended, from the exit status of its process."""
+    """Describe how the process of a request ended, given its exit status."""
     if status >= 0:
         return f"it ended its process with status {status}"
     return f"it ended its process: {ending(status).removeprefix('was ended by ')}"
@@ -193,9 +200,9 @@ def in_a_child(answers, request, seconds, megabytes, pipe):
 
 
 def forwarding(lines, word, pipe):
-    """Return a function that sends the messages in a child's lines to the caller, as far as they have arrived.
+    """Return a function that forwards the messages that a child has written so far to the caller.
 
-    It returns True if more may come, because some process can still write to the pipe.
+    The function returns True while some process can still write to the child's pipe.
     """
     left = b""
 
@@ -240,7 +247,7 @@ def be_the_child(answers, request, seconds, megabytes, word, pipe):
 
 
 def end_all(group):
-    """Kill a process group, then all descendants of this process, until none is left."""
+    """Kill a process group, and then all descendants of this process."""
     deadline = time.monotonic() + GRACE
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
@@ -276,7 +283,7 @@ def control(option, value):
 
 
 def limit_forks():
-    """Allow this process and its children at most MOST forks in total. A further fork blocks.
+    """Limit this process and its children to MOST forks in total. A further fork blocks.
 
     On Linux, each child is killed when its parent ends, so that no child outlives a supervisor that is killed.
     """

@@ -75,7 +75,7 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield the ids of a generated text. After the first id, which needs large products, use only one thread."""
+    """Yield the ids of a generated text, with one thread after the first id, which alone needs large products."""
     with contextlib.ExitStack() as until_the_end:
         for number, token in enumerate(ids):
             if number == 0 and matrix_library() is not None:

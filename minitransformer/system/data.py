@@ -17,7 +17,7 @@ class Data:
 
 
 def as_data(value):
-    """Convert a value to JSON-serializable values. NaN and infinity become None."""
+    """Convert a value to JSON-serializable objects. NaN and infinity become None."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

@@ -13,13 +13,14 @@ CLONE = Path(__file__).resolve().parents[2]  # if it contains setup.cfg
 
 
 class MissingExtra(ImportError):  # noqa: N818
-    """A package of an optional extra is not installed. The message names the command that installs it."""
+    """Raised if a package of an optional extra is not installed. The message contains the command that installs it."""
 
 
 def require(package: str, *, otherwise: str = "", extra: str = "app", load: bool = True) -> None:
-    """Raise MissingExtra if `package` cannot be imported, or without `load`, if it cannot be found.
+    """Raise MissingExtra if `package` cannot be imported.
 
-    `otherwise` names an alternative, such as an option.
+    With load=False, the package is only searched for, and not imported. `otherwise` describes an alternative for the
+    message, such as an option.
     """
     try:
         found = importlib.import_module(package) if load else importlib.util.find_spec(package)
@@ -32,7 +33,10 @@ def require(package: str, *, otherwise: str = "", extra: str = "app", load: bool
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra from the clone, or its packages: no index has this package."""
+    """Return the command that installs an extra.
+
+    In a clone, the command installs from there. Otherwise it lists the packages, because no index has this package.
+    """
     if (CLONE / "setup.cfg").is_file():
         folder = "." if Path(os.path.realpath(".")) == CLONE else str(CLONE)
         return f"{started_as('pip')} install -e {shlex.quote(f'{folder}[{extra}]')}"

@@ -51,9 +51,10 @@ def write_atomically(path, write) -> None:
 
 
 def put_in_place(new, target) -> None:
-    """Rename a file. On Windows, a file that a program has open or mapped cannot be replaced.
+    """Rename the file `new` to `target`.
 
-    Often the program is a virus scanner, and closes it soon. If not, the new content is kept beside the file.
+    On Windows, a file that a program has open or mapped cannot be replaced. Often the program is a virus scanner, which
+    soon closes the file, so renaming is tried several times. If it fails, the new content is kept next to the file.
     """
     try:
         os.replace(new, target)
@@ -115,7 +116,7 @@ def lock(file) -> bool | None:
 
 @contextlib.contextmanager
 def naming(path, what="cannot write", end=""):
-    """Add the name of the file to an OSError that is raised within the block."""
+    """Return a context manager that adds the name of a file to an OSError."""
     try:
         yield
     except OSError as error:

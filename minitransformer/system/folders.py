@@ -20,7 +20,7 @@ _held = ContextVar("held", default=frozenset())  # the paths of the folders that
 
 @contextlib.contextmanager
 def at_work_in(folder):
-    """Lock a folder against other runs within a `with` block, which may be nested. None locks nothing.
+    """Return a context manager that locks a folder against other runs. It may be nested, and None locks nothing.
 
     The folder is created if necessary, and removed at the end if it is then empty. Temporary files of killed processes
     are removed. Raises BlockingIOError if another run works in the folder, and OSError if it cannot be written to.
@@ -46,7 +46,7 @@ def at_work_in(folder):
 
 @contextlib.contextmanager
 def locked(folder: Path):
-    """Create and lock a folder within a `with` block, and remove old temporary files."""
+    """Return a context manager that creates and locks a folder, and removes old temporary files."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder))
     with naming(folder, "cannot write there"):
@@ -73,7 +73,7 @@ def locked(folder: Path):
 
 
 def sweep_up(folder: Path) -> None:
-    """Remove the temporary files of killed processes. Files that are still being written are locked, and are kept."""
+    """Remove the temporary files of killed processes. Locked files are kept, because they are still being written."""
     for leftover in folder.glob(f"{TEMPORARY_START}*{TEMPORARY_END}"):
         with contextlib.suppress(OSError):
             if leftover.is_dir():  # it belongs to an earlier run, since only this run is at work

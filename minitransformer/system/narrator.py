@@ -12,7 +12,7 @@ WIDTH = 20  # characters of a bar
 
 
 class Narrator:
-    """Report the progress of a program on standard error. If `quiet` is True, nothing is written."""
+    """A reporter of a program's progress on standard error. If `quiet` is True, nothing is written."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
@@ -29,7 +29,7 @@ class Narrator:
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
-        """Draw a bar within a `with` block. Yields progress(done, total, description=…), which updates the bar.
+        """Return a context manager that draws a bar. It yields progress(done, total, description=…) to update the bar.
 
         `total` may be unknown. If all units take about the same time (`even`), the bar shows the remaining time.
         """

@@ -54,12 +54,12 @@ def with_grid(axes) -> None:
 
 
 def legend(axes, size: int = 8, **place) -> None:
-    """Show the names of the lines. `place` contains keyword arguments of `axes.legend`, such as loc."""
+    """Add a legend with the names of the lines. Keyword arguments, such as loc, are passed to `axes.legend`."""
     axes.legend(frameon=False, labelcolor=INK, fontsize=size, **place)
 
 
 def draw_band(axes, xs, means, low, high, colour, name: str = "") -> None:
-    """Draw a curve of means with markers, on a band between the ends `low` and `high` of their intervals."""
+    """Draw a curve of means with markers, and a band from `low` to `high`, the ends of the intervals."""
     axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(xs, means, "o-", color=colour, label=name, linewidth=1.6, markersize=3.5)
 

@@ -1,4 +1,4 @@
-"""An object in a process: ask it, end it, and say how it ended.
+"""Objects in other processes, whose methods are called through a pipe.
 
 A process is started as those of gradcheck (gradcheck/front/processes.py). `Process` is for our own code, such as a
 replica of a model, and `Bounded` (bounded.py) for other people's.
@@ -16,11 +16,11 @@ from gradcheck.front.streams import error_in_words
 
 
 class Lost(ChildProcessError):  # noqa: N818
-    """A process has ended before it answered. The message says how."""
+    """Raised if a process ends before it answers. The message describes how it ended."""
 
 
 def ending(status: int) -> str:
-    """Describe how a process with this exit status ended."""
+    """Describe how a process ended, given its exit status."""
     if status >= 0:
         return f"ended with status {status}"
     names = {number.value: number.name for number in signal.Signals}
@@ -64,10 +64,16 @@ def _kill_running():
 
 
 class Process:
-    """A process with the object make(*arguments). `ask` calls a method of the object. Use it in a `with` block."""
+    """A process that holds the object make(*arguments). `ask` calls a method of this object.
+
+    It is a context manager, which stops the process at the end of the block.
+    """
 
     def __init__(self, make, *arguments, patience=0.0, **how):
-        """`patience` is the time in seconds for the process to end by itself; `how` are the arguments of `start`."""
+        """Start the process. At the end of the `with` block, it has `patience` seconds to end before it is killed.
+
+        Other keyword arguments are passed to `start`.
+        """
         self.patience = patience
         self.process, self.pipe = start(_answer_calls, make, *arguments, **how)
 
@@ -78,7 +84,7 @@ class Process:
         self.stop(self.patience if kind is None else 0)
 
     def ask(self, method: str, *arguments, **options):
-        """Return the result of object.method(*arguments, **options), or raise its exception. Raises Lost."""
+        """Return object.method(*arguments, **options), or raise its exception. Raises Lost if the process has ended."""
         self.send(method, *arguments, **options)
         return self.receive()
 
@@ -89,7 +95,7 @@ class Process:
             raise self.lost() from None
 
     def receive(self):
-        """Wait for the answer to the oldest call that was sent."""
+        """Return the answer to the oldest unanswered call, or raise its exception."""
         try:
             error, answer = self.pipe.recv()
         except (EOFError, OSError):

@@ -1,10 +1,10 @@
-"""The ids of a long text, kept in a folder, so that the next run on the same text need not encode it again.
+"""The ids of a long text, stored in a folder, so that the next run with the same text need not encode it again.
 
     corpus.json             a digest of the text and the tokenizer, and one of the ids
     corpus-train.npy        the ids of the two splits, which are memory-mapped when they are read
     corpus-validation.npy
 
-A folder keeps the ids of one text. If the text, the tokenizer or a file differs, the text is encoded again.
+A folder contains the ids of one text. If the text, the tokenizer or a file differs, the text is encoded again.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ FACTS_FILE, TRAIN_FILE, VALIDATION_FILE = "corpus.json", "corpus-train.npy", "co
 
 
 def kept_corpus(text, tokenizer, folders, *, name=None, say=lambda line: None, progress=None) -> Corpus:
-    """Return the Corpus of tokenize_corpus, with the ids that one of `folders` keeps.
+    """Return the Corpus of a text as tokenize_corpus does, if possible from the ids that a folder contains.
 
-    If none keeps them and the text is long, they are written to the first folder. say(line) is called with a line about
-    the next step. The other arguments, and the exceptions, are those of tokenize_corpus.
+    If no folder contains them and the text is long, they are written to the first folder. say(line) is called with a
+    line about the next step. The other arguments, and the exceptions, are those of tokenize_corpus.
     """
     name = name or getattr(text, "name", "the text")
     key, characters = digest(text, tokenizer)
@@ -59,7 +59,7 @@ def write(folder: Path, key: str, corpus: Corpus) -> None:
 
 
 def read(folder: Path, key: str, tokenizer, name: str, characters: int) -> Corpus | None:
-    """Return the Corpus that a folder keeps, or None if it keeps none of this text, or a damaged one."""
+    """Load the Corpus of a text from a folder. Return None if the ids are missing, damaged or of another text."""
     try:
         facts = json.loads((folder / FACTS_FILE).read_bytes())
         if facts["text and tokenizer"] != key:

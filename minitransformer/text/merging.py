@@ -43,7 +43,7 @@ class WordCache(dict):
 
 
 def apply_merges(symbols, merges):
-    """Merge the list of ids `symbols` until no pair of neighbours has a merge.
+    """Merge neighbours in the list of ids `symbols` until no pair of neighbours has a merge.
 
     `merges` is {pair of ids: (rank, merged id)}. The pair of lowest rank is merged first. Among equal pairs, the
     leftmost is merged first.

@@ -40,7 +40,7 @@ PATIENCE = 2.0  # seconds that a failing rank waits for the other ranks to fail 
 
 
 class RanksDiffer(ValueError):  # noqa: N818
-    """The weights of the ranks are no longer equal, because their machines compute differently."""
+    """Raised if the weights of the ranks are no longer equal, because their machines compute differently."""
 
 
 class Ranks:
@@ -86,7 +86,7 @@ class Ranks:
 
     @contextmanager
     def at_work_in(self, folder):
-        """Let the first rank hold the lock of a folder inside a `with` block (see folders.py)."""
+        """Return a context manager in which the first rank holds the lock of a folder (see folders.py)."""
         with ExitStack() as first:
             self.from_first(lambda: first.enter_context(at_work_in(folder)))
             yield
@@ -115,7 +115,7 @@ class Ranks:
 
     @contextmanager
     def failing_together(self):
-        """End all ranks, with one message, if an exception is raised in a `with` block.
+        """Return a context manager that ends all ranks, with one message, if an exception is raised.
 
         If all ranks raise an exception, the first rank raises its exception, and the other ranks raise SystemExit with
         status 0. Otherwise mpirun might end the first rank before it has printed its message. If only this rank raises

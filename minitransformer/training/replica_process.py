@@ -26,7 +26,7 @@ LOAD = 4 << 20  # bytes of gradients that are transferred at once
 
 
 class ReplicaLost(Lost):
-    """The process of a replica has ended unexpectedly."""
+    """Raised if the process of a replica has ended unexpectedly."""
 
 
 class SharedMemory:

@@ -23,10 +23,10 @@ from minitransformer.text import IGNORE_INDEX
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818
-    """The loss or the gradient is not finite, or the gradient is too large to be squared. The weights are unchanged.
+    """Raised if the loss or gradient is not finite, or the gradient is too large to be squared.
 
-    `loss` is the loss of the step. `parameter` is the name of the parameter with the largest gradient entry, and
-    `gradient` is this entry; NaN counts as the largest. Both are missing (None) for a validation loss.
+    The weights are unchanged. `loss` is the loss of the step. `parameter` is the name of the parameter with the largest
+    gradient entry, and `gradient` is this entry; NaN counts as the largest. Both are None for a validation loss.
     """
 
     def __init__(self, message, loss, parameter=None, gradient=None):

@@ -71,7 +71,7 @@ def page_findings(
 
 
 def explain(lm, ids, target: int, weights, ablation: str) -> dict:
-    """Explain the prediction of `target` after ids (n,). `weights` (L, H, n) is the last position's attention."""
+    """Explain the prediction of `target` after ids (n,). `weights` (L, H, n) is the last row of the attention."""
     contributions = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
     written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
@@ -90,7 +90,7 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
 
 
 def maps(patching: PatchingMaps) -> dict:
-    """Return the patching maps as nested lists, from the first different token on."""
+    """Return the patching maps as nested lists, beginning with the first token that differs."""
     both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
     start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
     tokens = [patching.tokens_at(t) for t in range(start, len(both))]

@@ -7,7 +7,7 @@ from importlib import resources
 
 
 def render_page(findings: dict, title: str) -> str:
-    """Return an HTML document that shows the findings and has no external references."""
+    """Return an HTML document that shows `findings` and has no external references."""
     parts = {
         "title": html.escape(title),
         "style": asset("page.css"),

@@ -32,7 +32,7 @@ def text_of(name: str) -> str:
 
 
 def read(path: Path) -> Derivation:
-    """Read a derivation from a file. Raises ValueError if its header is not valid."""
+    """Read a derivation from a file. Raises ValueError if the header is invalid."""
     name, inputs, conditions, definitions, asked = "", {}, [], [], []
     try:
         lines = path.read_text("utf-8").splitlines()

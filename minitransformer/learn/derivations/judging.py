@@ -35,7 +35,9 @@ class Judgement:
 
 
 def judged(derivation) -> tuple[list[Judgement], list[str]]:
-    """Judge the lines of a Derivation. Return (Judgements, names of gradients with no closed form yet)."""
+    """Judge the lines of a Derivation. Return a list of Judgements, and the names of the gradients without a closed
+    form.
+    """
     with decimal.localcontext(prec=DIGITS):
         judge, found, before = Judge(derivation.forward), [], ""
         for line, text in derivation.lines:
@@ -55,7 +57,11 @@ def judged(derivation) -> tuple[list[Judgement], list[str]]:
 
 
 class Judge:
-    """Judge lines in order. `alive` maps a derivative (of, by), or the letter of a length, to possible readings."""
+    """A judge of lines, which are passed to it in order.
+
+    `alive` contains the readings that are still possible for a derivative, with the key (of, by), or for a length, with
+    its letter as key.
+    """
 
     def __init__(self, forward):
         self.forward, self.alive, self.forms, self.own, self.conditions = forward, {}, [], [], []
@@ -87,7 +93,9 @@ class Judge:
             return FALSE, str(reason)
 
     def rewritten(self, node):
-        """Replace y′ with ∂y/∂x if the forward pass has a single input x, and 1 in `1ᵀ y` or `W 1` with a column."""
+        """Replace abbreviations: y′ with ∂y/∂x if x is the only input, and 1 in `1ᵀ y` or `W 1` with a column of
+        ones.
+        """
         one, column = n.Number("1"), n.Symbol(ONES)
         if node == n.Transpose(one):
             return n.Transpose(column)
@@ -102,7 +110,7 @@ class Judge:
         return node if isinstance(node, n.Symbol) else rebuilt(node, self.rewritten)
 
     def condition(self, text):
-        """Return (letter, relation, letter) of a condition such as i ≠ j, or None."""
+        """Parse a condition such as i ≠ j as (letter, relation, letter), or return None."""
         found = re.fullmatch(r"([a-z]) ([=≠]) ([a-z])", text)
         return found.groups() if found and not any(found[at] in self.worlds[0] for at in (1, 3)) else None
 
@@ -116,14 +124,14 @@ class Judge:
         return (name, letters) if base is side else (f"{name}²", "")
 
     def define(self, name, letters, expression):
-        """Give a name to an expression.
+        """Define `name` as an expression, with the indices `letters`.
 
-        If the forward pass contains the expression, the pass is rewritten to compute the name and to use it.
+        If the forward pass contains the expression, the pass is rewritten to compute and use the name.
         """
         plain = self.without_indices(expression)
 
         def routed(node):
-            """Replace the expression with the name. If it is 1/X, also replace quotients by X."""
+            """Replace the expression with the name. If the expression is 1/X, a/X also becomes a · name."""
             if not is_dataclass(node):
                 return node
             if self.without_indices(node) == plain:
@@ -155,7 +163,9 @@ class Judge:
         world.define(name, letters, expression, scopes[0])
 
     def reroute(self, forward):
-        """Replace the forward pass with an equivalent one. Return False if it computes other values."""
+        """Replace the forward pass with an equivalent one. Return False, without replacing it, if other values
+        result.
+        """
         try:
             worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
         except (NoValue, Unequal):
@@ -174,7 +184,9 @@ class Judge:
     # Equations
 
     def decided(self, parses):
-        """Return (verdict, remark) of an equation, given {parse: remark}. It holds if one of the parses holds."""
+        """Return (verdict, remark) on an equation, given as {parse: remark}. It is true if one of the parses is
+        true.
+        """
         failures = []
         for equation, said in parses.items():
             choices = self.choices(equation)
@@ -198,7 +210,10 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return {derivative (of, by), letter of a length, or another choice: possible readings}."""
+        """Return the possible readings of each ambiguous part of an equation, as {part: readings}.
+
+        A part is a derivative (of, by), the letter of a length, or one of the constants above.
+        """
         found, known, moving = {}, self.worlds[0], []
         for node in n.every_node(equation):
             if isinstance(node, n.Derivative):
@@ -215,7 +230,7 @@ class Judge:
         return dict(itertools.islice(found.items(), MOST))
 
     def holding(self, equation, choices):
-        """Return (choices in which an equation holds, failures of the other choices)."""
+        """Return the choices of readings with which an equation is true, and the failures of the other choices."""
         holding, failures = [], []
         for chosen in itertools.product(*choices.values()):
             readings_of = dict(zip(choices, chosen, strict=True))
@@ -268,7 +283,7 @@ class Judge:
         return None
 
     def example(self, equation, readings_of):
-        """Describe the first of EXAMPLES on which an equation fails, or return None."""
+        """Describe the first of EXAMPLES for which an equation is false, or return None."""
         for length, entries in EXAMPLES:
             cycle = itertools.cycle(map(decimal.Decimal, entries))
             draw = lambda shape, cycle=cycle: np.reshape([next(cycle) for _ in np.ndindex(shape)], shape)  # noqa: E731

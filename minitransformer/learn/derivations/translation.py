@@ -31,7 +31,7 @@ OPERATORS = set("=·+−/(≈≤≥")
 
 
 def equations(line: str, known=()) -> list[str]:
-    """Return the translated equations in a line. Equations after "where" or "with" come first.
+    """Return the translated equations of a line. Definitions, which follow "where" or "with", come first.
 
     Names in `known` are never read as English words.
     """
@@ -71,7 +71,7 @@ def segments(text: str, known):
 
 
 def normal(text: str) -> str:
-    """Normalize a text. A letter with a hat or a dot becomes two characters, any other letter one."""
+    """Normalize Unicode: a letter with a hat or a dot becomes two characters, and any other letter one."""
     pairs = ((letter, unicodedata.normalize("NFD", letter)) for letter in unicodedata.normalize("NFC", text))
     return "".join(two if two[1:] in MARKS else letter for letter, two in pairs)
 
@@ -138,7 +138,7 @@ def word(match) -> str:
 
 
 class Strokes(notation.Parser):
-    """Parse `1/C Σ x` as (1/C) Σ x: a slash without blanks divides one factor by the next."""
+    """A parser for which a slash without blanks divides one factor by the next, so `1/C Σ x` is (1/C) Σ x."""
 
     divides_by_all = True  # True if a slash between blanks divides by the rest of the term, False for one factor
 
@@ -174,7 +174,7 @@ PARSERS = {
 
 
 def readings(text: str) -> dict:
-    """Return {parse of an equation: remark on its slashes}, the likeliest parse first."""
+    """Return the parses of an equation as {parse: remark on the slashes}, the most likely one first."""
     found, error = {}, None
     for parser, remark in PARSERS.items():
         try:

@@ -71,7 +71,7 @@ class Forward:
 
 
 class World:
-    """A forward pass run on random numbers. `world[name]` is a value, or a gradient such as dx."""
+    """The values of a forward pass on random inputs. `world[name]` is a value, or a gradient such as dx."""
 
     def __init__(self, forward, sizes, values, upstream=None):
         self.forward, self.sizes, self.inputs = forward, sizes, values
@@ -95,7 +95,7 @@ class World:
 
     @classmethod
     def on(cls, forward, sizes, draw):
-        """Draw inputs and upstream gradient with draw(shape). Inputs are scaled to satisfy the conditions."""
+        """Draw the inputs and the upstream gradient with draw(shape). Inputs are scaled to satisfy the conditions."""
         values = {
             name: Array(
                 np.asarray(draw(tuple(sizes[letter] for letter in letters)), dtype=object),
@@ -108,7 +108,7 @@ class World:
         return cls(forward, sizes, values, draw)
 
     def computed(self, given):
-        """Run the forward pass with some values replaced, and return {name: value}."""
+        """Run the forward pass, in which the values in `given` replace the computed ones. Return {name: value}."""
         values = self.inputs | {name: value for name, value in given.items() if name in self.inputs}
         for name, expression in self.forward.definitions:
             values[name] = given.get(name) or scope_of(values).evaluate(expression)
@@ -135,13 +135,13 @@ class World:
         return other
 
     def define(self, name, letters, expression, scope):
-        """Give a name to an expression, with the indices `letters` or, without them, the axes of its value."""
+        """Define a name as an expression, with the indices `letters` or, if there are none, the axes of the value."""
         scope.infer(expression)
         self.definitions[name] = expression, letters, scope
         self.locals[name] = self.defined(name, scope.values)
 
     def defined(self, name, values):
-        """Return the value of a name that the student has defined, if the names in its definition have these values."""
+        """Evaluate the definition of a student's name, where `values` are the values of the names in the definition."""
         expression, letters, scope = self.definitions[name]
         value = replace(scope, values=values).evaluate(expression)
         labels = tuple(letters) or value.labels
@@ -155,7 +155,7 @@ class World:
         return Array(np.broadcast_to(value.along(labels), shape), copies_numbered(axes), value.is_row)
 
     def moved(self, of, given, reading):
-        """Return the value of a name or an expression if some other values are replaced."""
+        """Return the value of a name or an expression after replacing the values in `given`."""
         expressions = dict(self.forward.definitions)
         if isinstance(of, str) and of not in self.definitions:
             if reading == TOTAL or of not in expressions:
@@ -174,7 +174,7 @@ class World:
         return self.defined(of, values) if own else replace(scope, values=values).evaluate(of)
 
     def velocity(self, name):
-        """Return the derivative of a value when the inputs `moving` move in their directions."""
+        """Return the directional derivative of a value when each input in `moving` moves in its direction."""
         if name in self.inputs and name in self.moving:
             return self.directions[name]
         moved = []
@@ -185,7 +185,7 @@ class World:
         return replace(moved[0], values=(moved[0].values - moved[1].values) / (2 * STEP))
 
     def gradient(self, name):
-        """Return ∂L/∂name for L = ⟨dy, y⟩."""
+        """Return the gradient of L = ⟨dy, y⟩ with respect to a value."""
         if name == self.forward.output:
             return self.dy
         slopes = self.slopes(name, lambda given: self.computed(given)[self.forward.output])
@@ -194,7 +194,7 @@ class World:
         return Array(np.array(totals, dtype=object).reshape(value.values.shape), value.labels)
 
     def derivative(self, of, by, reading):
-        """Return ∂of/∂by, with the axes of `of` before those of `by`. `reading` is TOTAL or PARTIAL."""
+        """Return ∂of/∂by. The axes of `of` precede those of `by`. `reading` is TOTAL or PARTIAL."""
         if (of, by, reading) not in self.derivatives:
             for name in (of, by):
                 if isinstance(name, str) and name not in self.values and (name == by or name not in self.definitions):
@@ -207,7 +207,7 @@ class World:
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
-        """Yield ∂function({name: value})/∂entry for each entry of the value."""
+        """Yield the derivative of function({name: value}) with respect to each entry of the value."""
         value = self.values[name]
         for at in np.ndindex(value.values.shape):
             moved = []
