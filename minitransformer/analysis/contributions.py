@@ -68,7 +68,10 @@ class PositionContributions(Data):
 
     @property
     def correlations(self) -> dict:
-        """Return {measure: {"pearson": …, "spearman": …}}, the correlations of each measure with ablation."""
+        """Return the correlations of each measure with ablation.
+
+        The values are dictionaries with the keys "pearson" and "spearman".
+        """
         return {name: correlations(getattr(self, name), self.ablation) for name in MEASURES}
 
 

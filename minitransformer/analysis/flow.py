@@ -128,7 +128,7 @@ def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
 
 
 def prediction_at(lm, ids, index: int):
-    """Return (ids before `index`, target, True if the target is in the text).
+    """Return the ids before `index`, the target, and whether the target is in the text.
 
     After the last token of the text, the target is the most likely next token.
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def record(model, ids, names) -> dict:
-    """Run the model on ids (..., T) and return {name: activation}. Raises KeyError for an unknown name."""
+    """Run the model on ids (..., T) and return the named activations. Raises KeyError for an unknown name."""
     seen: dict = {}
     with model.hooked({name: gradient_recorder(seen, {}, name) for name in names}):
         model.predict(ids)

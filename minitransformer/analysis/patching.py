@@ -99,7 +99,7 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric (P,) of ids (T,) under each patch. `values` is {name: activation of the clean prompt}."""
+    """Return the metric (P,) of ids (T,) under each patch. `values` are the activations of the clean prompt."""
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):

@@ -24,9 +24,9 @@ SHOWN = 4  # entries of each map in a report
 class PatchingMaps(Data):
     """The effects of patching each site, and their estimates by attribution.
 
-    `effects` and `attributions` are {kind of activation: array}. "residual" (L + 1, T) patches the stream after each
-    stage, and "attention" and "feed_forward" (L, T) patch the outputs of layers, one position at a time. "heads" (L, H)
-    patches the output of a head at all positions together.
+    The arrays in `effects` and `attributions` have the following keys. "residual" (L + 1, T) patches the stream after
+    each stage, and "attention" and "feed_forward" (L, T) patch the outputs of layers, one position at a time. "heads"
+    (L, H) patches the output of a head at all positions together.
     """
 
     clean_tokens: list[str]  # T strings
@@ -96,7 +96,7 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 
 def map_patches(model, T: int) -> dict:
-    """Return {name of a map: list of patches, one per entry in row-major order}."""
+    """Return the patches of each map, one per entry in row-major order."""
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),

@@ -116,7 +116,7 @@ def output_bias(attention, heads):
 
 
 def frozen_norm(norm, x):
-    """Return (the function d ↦ r(x) Aᵀ d, b) for a norm N(x) = r(x) A x + b at x (C,)."""
+    """Linearise a norm N(x) = r(x) A x + b at x (C,). Return the function d ↦ r(x) Aᵀ d, and b."""
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias
     growth = (y @ y) / (backward_at_zero(y) @ x) if y.any() else 1.0  # r(x) / r(0)

@@ -88,7 +88,7 @@ def require_equal_losses(losses: dict) -> None:
 
 
 def collect(raw: dict, sizes: dict) -> dict:
-    """Combine the measurements {name of a size: result of measure_size} into JSON-serializable results."""
+    """Combine the results of measure_size for each size into JSON-serializable results."""
     answers = [answer for measured in raw.values() for of_round in measured["rounds"] for answer in of_round.values()]
     limits = {kind: max(answer["limits"][kind] for answer in answers) for kind in ("flops", "bandwidth")}
     results = {"limits": limits, "versions": {}, "sizes": {}}
@@ -105,7 +105,7 @@ def collect(raw: dict, sizes: dict) -> dict:
 
 
 def engine_results(answers: list, facts: dict, limits: dict) -> dict:
-    """Return the results of one engine at one size. `answers` is a list of {question: answer}, one per round."""
+    """Combine the answers of one engine at one size, which are a dictionary for each round."""
     result = {
         name: summary([seconds for answer in answers for turn in answer[question] for seconds in turn])
         for question, name in TIMED.items()

@@ -130,7 +130,7 @@ def certified(case):
 
 
 def in_the_text(statements, names) -> list:
-    """Return the section on equations in sentences, with a reason for each that was not found equal."""
+    """Return the section on equations in sentences, with a reason for each that is not equal to its line."""
     equations = list({s.text: s for s in statements if s.in_prose}.values())
     if not equations:
         return []
@@ -151,7 +151,7 @@ def shown(statement, names):
 
 
 def checked(cases) -> dict:
-    """Check cases, and return {name: Report}. Raises ValueError if a case cannot be checked."""
+    """Return the report of each case, right or wrong. Raises ValueError if a case cannot be checked."""
     reports = {}
     for case in cases:
         try:

@@ -23,7 +23,10 @@ ASSUMED = "it is an assumption of its sentence"
 
 
 def reasons_in(text: str) -> dict:
-    """Parse headings with file names, and lines `- reason: a = b; c = d`. Return {file: {equation: reason}}."""
+    """Parse unexecuted.md into the reasons for each file and equation.
+
+    The text has a heading for each file, followed by lines `- reason: a = b; c = d`.
+    """
     found = {}
     for section in re.split("^## ", text, flags=re.MULTILINE)[1:]:
         file, *lines = section.strip().split("\n")

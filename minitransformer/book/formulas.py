@@ -58,7 +58,7 @@ def relations_outside(text, found) -> list[str]:
 
 
 def runs(text, names) -> Iterator[list]:
-    """Yield runs of mathematical words as lists of (first, behind). Punctuation outside of parentheses ends a run."""
+    """Yield runs of mathematical words as lists of character ranges. Punctuation outside of parentheses ends a run."""
     run: list = []
     words = list(re.finditer(r"\S+", text))
     for word, after in zip(words, [*words[1:], None], strict=True):

@@ -45,7 +45,7 @@ class Value:
 
 
 def values_of(function: str, derivations) -> dict[str, Value]:
-    """Return {name: Value} for a function, in the order of the equations, or {} if it has no gradients."""
+    """Return the values of a function by name, in the order of the equations. There are none if it has no gradients."""
     runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
     local = (item for run in reversed(runs) for item in run.values.items())
     arrays = {name: value for name, value in local if isinstance(value, np.ndarray)}
@@ -70,7 +70,11 @@ def values_of(function: str, derivations) -> dict[str, Value]:
 
 
 def equations_of(function, derivations, arrays) -> list[tuple]:
-    """Return (name, number, is squared, names that are read) for each value that a numbered equation assigns."""
+    """Return a tuple for each value that a numbered equation assigns.
+
+    It contains the name, the number of the equation, whether the equation defines the square, and the names that it
+    reads.
+    """
     return [
         (name, s.number, isinstance(s.equation.sides[0], n.Power), reads)
         for s in derivations.statements
@@ -80,7 +84,7 @@ def equations_of(function, derivations, arrays) -> list[tuple]:
 
 
 def values_assigned(equations, known) -> dict[str, Value]:
-    """Return {name: Value} for the values that equations assign, and for those in `known` that they read."""
+    """Return the values that equations assign, and those in `known` that they read, by name."""
     found: dict[str, Value] = {}
     for name, number, is_squared, reads in equations:
         value = found.setdefault(name, Value(name + "²" * is_squared, number))

@@ -80,7 +80,7 @@ class Blanks(Words):
 
 
 def rooms(asked, source):
-    """Return {id of a statement: height of the blank in millimetres}.
+    """Return the height of the blank for each statement in millimetres. The keys are the ids of the statements.
 
     The height is proportional to the number of lines of the derivation in the file.
     """

@@ -22,7 +22,7 @@ OPENING = (
 
 
 def index_page(derived: dict) -> list:
-    """Return the body of the page of symbols and terms. `derived` is {Leaf of a chapter: Derivations}."""
+    """Return the body of the page of symbols and terms. `derived` contains the Derivations of each chapter."""
     names = frozenset().union(*(names_of(d.statements) for d in derived.values()))
     meanings: dict = {}
     for text, said in MEANING.findall(COLUMNS.sub("\n    ", NOTATION.read_text("utf-8"))):

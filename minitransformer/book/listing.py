@@ -46,7 +46,7 @@ def marks_of(source: str) -> dict:
 
 
 def listing(lines, numbers: dict, known: set, marks: dict) -> str:
-    """Format code, given as (line number, text), without the common indentation.
+    """Format numbered lines of code as HTML, without the common indentation.
 
     `numbers` maps lines to equation numbers, and `marks` maps lines to the tokens to be coloured. `known` contains the
     equation numbers on the page. The CSS variable `--in` indents the rest of a wrapped line.

@@ -57,7 +57,7 @@ def resolved(file):
 
 @contextmanager
 def watched(path):
-    """Return a context manager that records the calls of a file's functions, as {qualified name: list of Frames}."""
+    """Return a context manager that records all calls of the functions in a file, as Frames by qualified name."""
     seen, wanted = {}, resolved(os.path.abspath(path))
 
     @cache  # called at every return of any function

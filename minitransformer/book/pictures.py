@@ -66,7 +66,7 @@ def svg(wide, tall, body, title):
 
 
 def line_chart(title: str, xs, series: dict, decades: bool = False) -> str:
-    """Return a figure with two lines {name: values}. `xs` are labels at equal distances.
+    """Return a figure with two named lines. `xs` are labels at equal distances.
 
     The vertical axis begins at 0. With `decades`, it is logarithmic.
     """

@@ -13,7 +13,10 @@ CITATION = re.compile("|".join(map(re.escape, PAPERS)))
 
 
 def blocks(text: str):
-    """Yield ("prose", paragraph) and ("indented", lines). Blank lines end a paragraph, but not an indented block."""
+    """Divide a text into paragraphs ("prose") and the lines of indented blocks ("indented").
+
+    Blank lines end a paragraph, but not an indented block.
+    """
     for block in BLOCK.finditer(f"{text}\n"):
         lines = block[0].rstrip().split("\n")
         yield ("indented", lines) if block["indented"] else ("prose", " ".join(map(str.strip, lines)))

@@ -24,7 +24,7 @@ def strip(film: dict) -> str:
 
 
 def lanes(back: list) -> list:
-    """Return (lane, first column, last column, is_more) for each line of the backward pass.
+    """Return the lane, the first and last column, and `is_more` for each line of the backward pass.
 
     A gradient spans the longest free run of the forward lines that it mirrors. `is_more` is True if it also mirrors
     others. A gradient that no line reads, or for which no column is free, is placed in the third lane.

@@ -40,7 +40,7 @@ class Written:
 
 
 def write_pages(folder, pages, faults=()) -> Written:
-    """Write pages, the style sheet and the font. `pages` is {name: (title, body, equation numbers, navigation)}."""
+    """Write pages, the style sheet and the font. The values of `pages` are arguments of whole_page."""
     contents = {name: files("minitransformer.book").joinpath("static", name).read_bytes() for name in STATIC}
     contents |= {f"{name}.html": printable(whole_page(*page)).encode() for name, page in pages.items()}
     with at_work_in(folder):
@@ -50,7 +50,7 @@ def write_pages(folder, pages, faults=()) -> Written:
 
 
 def write_book(folder, exercises, say=lambda text: None) -> Written:
-    """Write the whole book. `exercises` is {file of a chapter: names}. say(line) is called for each page."""
+    """Write the whole book. `exercises` maps chapters to exercise names, and say(line) is called for each page."""
     every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
     bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
     derived: dict = {}
@@ -123,12 +123,12 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
 
 
 def write_beliefs(folder, results, pictures) -> Path:
-    """Write the page of experiments on beliefs. `pictures` is {name of an experiment: file in the folder}."""
+    """Write the page of experiments on beliefs. `pictures` maps experiments to files in the folder."""
     return write_pages(folder, {"index": (BELIEFS, beliefs_page(results, pictures))}).pages[0]
 
 
 def write_own(path, folder, say=lambda text: None) -> Written:
-    """Write the page of a reader's file, and execute its equations on the inputs of its CASES.
+    """Write the page of a reader's file, whose equations are executed on the inputs of its CASES.
 
     Raises OSError if the file cannot be read, NotationError if a numbered equation cannot be parsed, and ValueError if
     the file is not Python, contains no equation, or fails when it runs.

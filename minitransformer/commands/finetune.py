@@ -131,7 +131,7 @@ def existing_fine_tuning(arguments) -> Checkpoint | None:
 
 
 def given_about(arguments, checkpoint) -> dict:
-    """Return the arguments that the checkpoint records in addition to the settings."""
+    """Return the arguments, other than the settings, that the checkpoint records."""
     given = {name: getattr(arguments, name) for name in REMEMBERED}
     if checkpoint is not None:
         before = recorded_arguments(checkpoint, arguments, REMEMBERED)

@@ -38,7 +38,7 @@ KINDS = {
 
 
 def load_model(path) -> LanguageModel:
-    """Load a model. For a large model, the matrix library may then use all cores."""
+    """Load a model. A large model may then use all cores."""
     lm = LanguageModel.load(path)
     tune_for(lm.model.config)
     return lm
@@ -121,7 +121,7 @@ def add_fields(group, cls, names, **defaults) -> None:
 
 
 def given_fields(arguments, cls) -> dict:
-    """Return {name: value} for each field of the dataclass `cls` that was given as an option."""
+    """Return the values of the fields of the dataclass `cls` that were given as options."""
     given = {name: value for name, value in vars(arguments).items() if name in statements(cls)}
     return {name: None if value == 0 and zero_is_none(cls, name) else value for name, value in given.items()}
 

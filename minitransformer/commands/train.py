@@ -173,7 +173,7 @@ def given_settings(arguments, checkpoint) -> Settings:
 
 
 def given_text(arguments, checkpoint) -> dict:
-    """Return the arguments that the checkpoint records in addition to the configuration and the settings."""
+    """Return the arguments, other than the configuration and the settings, that the checkpoint records."""
     if checkpoint is None:
         kind = arguments.tokenizer or DEFAULT_TOKENIZER
         refuse_without(kind == "bpe", f"--tokenizer bpe, not with {kind}", vocab_size=arguments.vocab_size)

@@ -80,7 +80,7 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks. Yield (key, "trained", result), (key, "failed", reason) or (key, "retried", reason)."""
+    """Run the tasks. Yield the key, "trained", "failed" or "retried", and the result or the reason of each attempt."""
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):

@@ -115,7 +115,7 @@ def source_of(function) -> str | None:
 
 @cache
 def definitions(file: str) -> dict[int, ast.FunctionDef]:
-    """Return {first line: function} for a file, or {} if there is no source file."""
+    """Return the functions of a file by their first line, or {} if there is no source file."""
     nodes = ast.walk(ast.parse("".join(linecache.getlines(file))))
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     return {min(part.lineno for part in (node, *node.decorator_list)): node for node in functions}

@@ -77,7 +77,7 @@ lm_head               lm_head      lm_head                   output
 
 
 def names(column: int, *, without: str) -> dict:
-    """Return a column of NAMES as a dictionary {our name: name in the file}, except the components in `without`."""
+    """Map our component names to those in a column of NAMES, except for the components in `without`."""
     rows = [line.split() for line in NAMES.splitlines()[2:]]
     return {row[0]: row[column] for row in rows if row[column] != "−" and row[0] not in without.split()}
 

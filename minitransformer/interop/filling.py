@@ -81,7 +81,7 @@ def fill(tensor: StoredTensor, parameters: dict, source) -> None:
 
 
 def some_rows(shape):
-    """Yield slices of about NUMBERS_AT_ONCE numbers each that together cover the rows of an array of this shape."""
+    """Divide the rows of an array into slices with about NUMBERS_AT_ONCE numbers each."""
     step = max(NUMBERS_AT_ONCE // max(math.prod(shape[1:]), 1), 1)
     for start in range(0, shape[0], step):
         yield slice(start, min(start + step, shape[0]))

@@ -88,7 +88,7 @@ def weight_files(folder: Path) -> dict:
 
 
 def mapped_tensors(path: Path) -> dict:
-    """Map the arrays of a safetensors file into memory. Return {name: array}."""
+    """Map the arrays of a safetensors file into memory, and return them by name."""
     from safetensors import SafetensorError, safe_open
 
     with open(path, "rb") as file:  # raises an OSError with the name of the file, unlike safe_open

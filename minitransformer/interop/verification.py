@@ -124,7 +124,7 @@ def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Ver
 
 
 def parts_of(model) -> dict:
-    """Return {part: {name: Parameter}}. Each block, and each module outside of the blocks, is a part."""
+    """Group the Parameters of a model by part. Each block, and each module outside of the blocks, is a part."""
     parts = {}
     for name, parameter in model.named_parameters():
         words = name.split(".")

@@ -108,8 +108,9 @@ def only_the_question(source: str, exercise) -> str:
 
 
 def with_equations(source: str) -> str:
-    """Number the lines of the backward pass in one_page.py, add their equations, and remove the logits from its
-    results.
+    """Number the lines of the backward pass in one_page.py, and add their equations.
+
+    The logits, which an exercise does not need, are removed from the results.
     """
     equations, lines = [], []
     for line in source.split("\n"):
@@ -270,7 +271,7 @@ class File:
         return [slope for slope in found if not GRADIENT.search(slope)]
 
     def written(self, function) -> list[tuple[str, str, str]]:
-        """Return (number, assigned name, text after ← in the comment) of each numbered statement."""
+        """Return the number of each numbered statement, the assigned name, and the text after ← in the comment."""
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):
@@ -356,7 +357,7 @@ def target_of(statement) -> str:
 
 
 def blanks(tree) -> list[tuple[int, str]]:
-    """Return (line, assigned name) of each remaining blank. The name is "return" for a return statement."""
+    """Return the line and the assigned name of each blank. For a return statement, the name is "return"."""
     found = []
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):

@@ -84,8 +84,9 @@ def functions_of_numpy() -> dict:
 
 
 def replaced(before: dict, path) -> str:
-    """Return a message if an attribute of NumPy differs from `before`, an earlier result of functions_of_numpy(),
-    else "".
+    """Return a message if the file has replaced an attribute of NumPy, or "".
+
+    `before` is an earlier result of functions_of_numpy().
     """
     for (module, name), value in before.items():
         if vars(module).get(name) is not value:

@@ -13,7 +13,7 @@ MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
 
 
 def sources_of_notebook(content: bytes, exercises):
-    """Yield (exercise, source) for each exercise whose function a notebook defines.
+    """Yield each exercise whose function a notebook defines, with the source of the solution.
 
     The source is the last definition, with the imports, functions and constants that it needs. Raises Unreadable if the
     content is not a notebook.
@@ -45,8 +45,9 @@ def start(node) -> int:
 
 
 def notebook_of(text, exercise, level) -> str:
-    """Return a notebook with a cell for the exercise, whose source is text(exercise, level), and a cell that checks
-    it.
+    """Return an exercise as a notebook, with a cell for the solution and a cell that checks it.
+
+    `text(exercise, level)` returns the source of the exercise.
     """
     name, no_result = exercise.name, {"execution_count": None, "outputs": []}
     task = f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells."

@@ -13,8 +13,9 @@ FLAT = "reverses all of its axes: which two have to be exchanged, or which flatt
 
 
 class Question(NamedTuple):
-    """A question to the learner. `line` is the name that the line in question assigns, and `names` are other names
-    in it.
+    """A question to the learner, which may be empty.
+
+    `line` is the name that the line in question assigns, or "", and `names` are other names in the line.
     """
 
     text: str = ""

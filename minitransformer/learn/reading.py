@@ -11,7 +11,7 @@ class Unreadable(ValueError):  # noqa: N818
 
 
 def read_regular(path, most: int) -> tuple[bytes, float]:
-    """Read a regular file of at most `most` bytes. Return (content, modification time). Raises Unreadable otherwise."""
+    """Read the content and modification time of a regular file of at most `most` bytes. Otherwise raise Unreadable."""
     try:
         require_regular(os.lstat(path), most)
         flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))

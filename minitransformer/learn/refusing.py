@@ -39,9 +39,9 @@ def source_of(path) -> str:
 
 
 def of_header(exercise, text: str):
-    """Parse the header of a file. Return (exercise, level or None, entries of the header).
+    """Parse the header of a file. Return the exercise, the level or None, and the entries of the header.
 
-    The returned exercise is the variant of the student in the header.
+    The returned exercise is the variant of the student whom the header names.
     """
     match = HEADER.search(text[:1000])
     entries = {name: entry for name, entry in match.groupdict().items() if entry} if match else {}
@@ -50,8 +50,9 @@ def of_header(exercise, text: str):
 
 
 def refuse_other_tasks(exercise, text, tree, given, level) -> None:
-    """Raise Refusal if a file changes more than the task allows. `given` is the syntax tree of the original
-    exercise.
+    """Raise Refusal if a file changes more than the task allows.
+
+    `given` is the syntax tree of the original exercise.
     """
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:

@@ -26,7 +26,10 @@ LAST = 50  # number of last steps whose losses are averaged
 
 @contextmanager
 def in_use(folder, names):
-    """Replace the package's functions with the learner's, and yield {exercise name: number of calls}."""
+    """Return a context manager that replaces the package's functions with the learner's.
+
+    It yields a dictionary that counts the calls of each exercise.
+    """
     calls = {exercise.name: 0 for exercise in EXERCISES}
     paths = {name: (Path(folder) / f"{name}.py").absolute() for name in names}
     modules = {name: loaded(path, source_of(path)) for name, path in paths.items()}

@@ -35,7 +35,7 @@ class Submitted:
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {exercise name: Submitted} for a folder. Raises Unreadable if there is no file, or too many."""
+    """Find the submitted file of each exercise in a folder. Raises Unreadable if there are no files, or too many."""
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:
@@ -98,8 +98,9 @@ def sources_in(path, place, exercises):
 
 
 def exercise_named(stem, exercises) -> tuple[str | None, bool]:
-    """Return the exercise with the longest name that occurs in a file's stem, and whether the rest only marks a
-    copy.
+    """Return the exercise with the longest name that occurs in the stem of a file.
+
+    Also return True if the rest of the stem contains only numbers and words for a copy.
     """
     words = [word.lower() for word in WORD.findall(stem)]
     if not words or {words[0], words[-1]} & {"test", "tests"}:

@@ -24,7 +24,7 @@ DY = GLOSSARY.pop("every exercise")
 
 
 def rows_of_exercises(table: str) -> dict[str, list[Row]]:
-    """Parse a table into {exercise: rows}."""
+    """Parse a table into the rows of each exercise."""
     for line in ABBREVIATIONS.strip().split("\n"):
         name, code = line.split(" = ", 1)
         table = table.replace(name, code)
@@ -70,6 +70,6 @@ def with_result_of(exercise, function):
 
 
 def glossary_of(exercise: str) -> dict:
-    """Return {code: noun phrase} for an exercise."""
+    """Return the noun phrases for the names and expressions of an exercise."""
     entries = f"{DY}; {GLOSSARY.get(exercise, DY)}".split(";")
     return dict(entry.strip().split(": ") for entry in entries)

@@ -46,7 +46,7 @@ def errors_name(path):
 
 
 def save_archive(path, arrays: dict, description: dict) -> None:
-    """Write arrays {name: array} and a JSON-serializable description to `path`, atomically.
+    """Write named arrays and a JSON-serializable description to `path`, atomically.
 
     Raises OSError if the file cannot be written, and ValueError if the description is too long.
     """
@@ -86,7 +86,7 @@ def read_bounded(path) -> bytes:
 
 @contextlib.contextmanager
 def open_archive(path):
-    """Open the Archive at `path` within a `with` block. Raises OSError, or ArchiveError if the file is invalid."""
+    """Return a context manager that opens an Archive. Raises OSError, or ArchiveError if the file is invalid."""
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
             raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or truncated")
@@ -140,7 +140,7 @@ class Archive:
         return description
 
     def under(self, prefix: str) -> dict:
-        """Return {name without the prefix: name} for the arrays with this prefix."""
+        """Return the names of the arrays with a prefix. The keys of the result lack the prefix."""
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:
@@ -157,7 +157,7 @@ class Archive:
         return Header(dtype, shape)
 
     def read(self, names) -> dict:
-        """Return {name: array} for the given names. Each member is read to its end, which verifies its checksum."""
+        """Read arrays by name. Each member is read to its end, which verifies the checksum."""
         claimed = sum(self.members[name].file_size for name in names)
         if claimed > MOST_INFLATION * self.size:
             raise ArchiveError(f"{self.path}: damaged: {self.size:,} bytes cannot contain arrays of {claimed:,} bytes")

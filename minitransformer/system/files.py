@@ -76,7 +76,10 @@ def write_json(path, data) -> None:
 
 
 def status(path) -> os.stat_result | None:
-    """Return os.stat(path), or None if there is no file. Raises OSError for a link that the system does not follow."""
+    """Return os.stat(path), or None if there is no such file.
+
+    Raises OSError for a link that the system does not follow.
+    """
     try:
         return os.stat(path)
     except FileNotFoundError:

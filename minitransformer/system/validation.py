@@ -41,7 +41,7 @@ def check_int(name: str, value, **limits) -> int:
 
 
 def number(name: str, value, **limits) -> float:
-    """Return `value` as a float if it is a number within the limits, as check_int does. NaN violates every limit."""
+    """Return `value` as a float if it is a number within the limits (see check_int). NaN violates every limit."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
     try:
@@ -113,7 +113,10 @@ def setting(default, means: str, check, *, optional: str | None = None, **limits
 
 
 def statements(cls) -> dict:
-    """Return {field: metadata} of a dataclass of settings, including fields whose default a subclass overrides."""
+    """Return the metadata of each field of a dataclass of settings.
+
+    The metadata of a field whose default a subclass overrides are those of the base class.
+    """
     return {
         name: field.metadata
         for base in reversed(cls.__mro__)
@@ -142,7 +145,7 @@ def documented(cls):
 
 
 def kinds(base) -> dict:
-    """Return {kind: class} for `base` and its imported subclasses whose `kind` is not None."""
+    """Return `base` and its imported subclasses by their `kind`. Classes without a kind are left out."""
     classes = [base]
     for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()

@@ -13,10 +13,9 @@ IGNORE_INDEX = -100  # cross_entropy ignores positions with this target, as in P
 
 
 def random_batch(ids, batch_size, context, rng):
-    """Draw random windows as (inputs, targets), each (batch_size, context) int64.
+    """Draw random windows of ids. Return inputs and targets, each (batch_size, context) int64.
 
-    ids   (N,) of any integer dtype, with N > context
-    rng   a numpy Generator; the same state gives the same batch
+    ids   (N,) of any integer dtype, with N > context rng   a numpy Generator; the same state gives the same batch
 
     The start of each window is uniformly random. Raises ValueError if `ids` is shorter than context + 1.
     """
@@ -31,10 +30,10 @@ def random_starts(ids, batch_size, context, rng):
 
 
 def sequential_blocks(ids, context, batch_size):
-    """Yield (inputs, targets) in order, each (≤ batch_size, context) int64. Every id except the first is a target once.
+    """Yield batches of inputs and targets in order, each (≤ batch_size, context) int64.
 
-    The last block is padded on the right with inputs of 0 and targets of IGNORE_INDEX. Raises ValueError for fewer than
-    two ids.
+    Every id except the first is a target once. The last batch is padded on the right with inputs of 0 and targets of
+    IGNORE_INDEX. Raises ValueError for fewer than two ids.
     """
     if len(ids) < 2:
         raise ValueError(f"ids must have at least 2 tokens, not {len(ids)}")

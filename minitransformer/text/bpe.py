@@ -166,14 +166,14 @@ class BPETokenizer(ByteLevelTokenizer):
 
 
 def without_merge(tokens, merges):
-    """Return {text: id} of the tokens that are neither a byte nor the result of a merge."""
+    """Return the ids of the tokens that are neither a byte nor the result of a merge, by their text."""
     made = {left + right for left, right in merges}
     rest = {token: i for i, token in enumerate(tokens) if len(token) != 1 and token not in made}
     return {token.decode("utf-8", "replace"): i for token, i in rest.items()}
 
 
 def ids_of_text(tokens, special_tokens):
-    """Return {token: id} of the ordinary tokens. Raises ValueError if a token occurs twice."""
+    """Return the ids of the ordinary tokens. Raises ValueError if a token occurs twice."""
     special = set(special_tokens.values())
     text = [(token, i) for i, token in enumerate(tokens) if i not in special]
     ids = dict(text)

@@ -42,7 +42,7 @@ ENOUGH = 2**23  # bytes in all different words; each byte needs about 50 bytes o
 
 
 def count_words(pieces, splitting):
-    """Count the words in `pieces`, each of which consists of whole words (see splitting.py). Return a Counter.
+    """Count the words in `pieces`, which are texts that consist of whole words (see splitting.py).
 
     Counting stops when the different words have ENOUGH bytes in total, which bounds the memory. Ordinary text of 100 MB
     stays below the limit.
@@ -58,9 +58,9 @@ def count_words(pieces, splitting):
 
 
 def learn_merges(words, vocab_size, progress=None):
-    """Return (tokens, merges) with `vocab_size` tokens, or fewer if no pair is left. See BPETokenizer.train.
+    """Learn a vocabulary of `vocab_size` tokens, or fewer if no pair is left. Return the tokens and the merges.
 
-    `words` are pairs (word, count), one for each different word: the word as bytes, and its frequency.
+    `words` are pairs of a word, as bytes, and its frequency. `progress` is as in BPETokenizer.train.
     """
     tokens = [bytes([byte]) for byte in range(256)]
     merges = []

@@ -65,7 +65,7 @@ class ByteLevelTokenizer(Tokenizer):
         return super().encode(text)
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-        """Yield an array of ids for each chunk. Together they are the ids of the whole text."""
+        """Yield an array of ids for each chunk of a text. The arrays together are the ids of the whole text."""
         return self._encode_escaped(without_surrogates(chunks))
 
     def _encode_escaped(self, chunks):

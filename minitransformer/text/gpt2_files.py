@@ -41,7 +41,7 @@ def parse_merge(line):
 
 
 def in_order_of_id(vocabulary):
-    """Return the keys of {token: id} in order of id. Raises ValueError unless the ids are 0 … V − 1."""
+    """Sort the tokens of a vocabulary by id. Raises ValueError unless the ids are 0 … V − 1."""
     ids = vocabulary.values()
     if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(ids))):
         raise ValueError(f"the ids must be the integers 0 to {len(ids) - 1}, each of them once, not {brief(list(ids))}")
@@ -55,7 +55,7 @@ def token_bytes(spelled):
 
 
 def read_merges(path):
-    """Return the merges of a vocab.bpe, a list of pairs of bytes. Error messages name the file and the line."""
+    """Read the merges of a vocab.bpe as pairs of bytes. Error messages contain the file and the line."""
     lines = read_bounded(path).decode("utf-8", "surrogateescape").replace("\r\n", "\n").removesuffix("\n").split("\n")
     merges = []
     for number, line in enumerate(lines, start=1):

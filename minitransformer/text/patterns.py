@@ -56,7 +56,7 @@ class Pattern:
     longest: int | None = None
 
     def sample(self, rng, batch_size, length):
-        """Draw `batch_size` random tasks of one length as (inputs, targets), each (B, T) int64 with T = width(length).
+        """Draw tasks of one length. Return inputs and targets, each (batch_size, width(length)) int64.
 
         Targets outside of the answers are IGNORE_INDEX. Raises ValueError for a length that the pattern does not allow.
         """
@@ -149,7 +149,10 @@ PATTERNS = {pattern.name: pattern for pattern in _ALL}
 
 
 def right_rows(predicted, targets):
-    """Return a boolean array (B,), True for each row (T,) whose predictions equal all targets except IGNORE_INDEX."""
+    """Return a boolean array (B,) that is True for each row whose targets are all predicted correctly.
+
+    `predicted` and `targets` are (B, T). Targets of IGNORE_INDEX are not compared.
+    """
     return ((predicted == targets) | (targets == IGNORE_INDEX)).all(axis=-1)
 
 
@@ -162,12 +165,12 @@ def accuracy(predicted, targets):
 
 
 def spell(ids):
-    """Write a row of ids as text, such as "REVERSE ba de ko = ko de ba END"."""
+    """Convert a row of ids to text, such as "REVERSE ba de ko = ko de ba END"."""
     return " ".join(spell_token(int(i)) for i in ids if i != PAD)
 
 
 def spell_token(i):
-    """Write one id as a name, a number or a syllable. An unused id is written as "?" and the id."""
+    """Convert an id to a name, a number or a syllable. An unused id is shown as "?" and the id."""
     if i < len(_NAMES):
         return _NAMES[i]
     if i in NUMBERS:

@@ -61,7 +61,7 @@ def split_words(text, splitting="gpt2"):
 
 @functools.cache
 def word_pattern(splitting, ascii_only):
-    """Compile the expression of a rule, either for all of Unicode or for ASCII only."""
+    """Compile the regular expression of a splitting rule, for all of Unicode or for ASCII only."""
     letters, numbers = ("a-zA-Z", "0-9") if ascii_only else unicode_classes("L", "N")
     classes = {"L": letters, "N": numbers, "S": WHITE_SPACE}
     return re.compile(re.sub("[LNS]", lambda name: classes[name[0]], EXPRESSIONS[splitting]))

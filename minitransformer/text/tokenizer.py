@@ -74,7 +74,7 @@ class Tokenizer(ABC):
         return concatenate(self.encode_chunks(chunks_of(text)))
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-        """Yield an array of ids for each chunk. Together they are the ids of the whole text."""
+        """Yield an array of ids for each chunk of a text. The arrays together are the ids of the whole text."""
         start = 0
         for chunk in chunks:
             yield self._encode(chunk, start)

@@ -108,7 +108,7 @@ class Checkpoint:
 
     @property
     def about(self) -> dict:
-        """Return the options of the command that wrote the checkpoint, or {} if a Python program wrote it."""
+        """Return the options of the command that wrote the checkpoint. They are empty if a Python program wrote it."""
         about = self.training.get("about")
         return about if isinstance(about, dict) else {}
 
@@ -166,7 +166,7 @@ class Checkpoint:
         self.warn_of_environment()
 
     def read_arrays(self, run) -> dict:
-        """Load the arrays that `run` needs, as {name in the file: array}."""
+        """Load the arrays that `run` needs. The keys of the result are the names in the file."""
         steps = self.training["optimizer_steps"]
         with open_archive(self.path) as archive:
             stored = archive.under(PARAMETERS) | archive.under(UNMERGED)

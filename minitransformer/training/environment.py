@@ -38,6 +38,6 @@ def environment() -> dict:
 
 
 def forms_in_use() -> dict:
-    """Return {function: the form in use, "twin" or "textbook"} for each textbook function with a twin."""
+    """Return which form of each textbook function with a twin is in use, "twin" or "textbook"."""
     load_extension_of("minitransformer.module")
     return {function: "twin" if not is_plain() and twin.agrees() else "textbook" for function, twin in TWINS.items()}

@@ -89,7 +89,10 @@ class ReplicaProcess(Process):
         super().send("called", np.geterr(), is_plain(), *request)
 
     def gradients(self, parameters):
-        """Yield (Parameter, gradient) for each Parameter with a gradient. A gradient is valid until the next one."""
+        """Yield each Parameter with its gradient, if it has one.
+
+        A gradient is valid until the next one is requested.
+        """
         for n, load in enumerate(self.memory.loads):
             self.send("hand_over", n)
             have_one = self.receive()

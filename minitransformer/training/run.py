@@ -87,8 +87,9 @@ class Run:
         return {}, {}
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Restore the result of own_state. Raises KeyError, TypeError or ValueError, without changing the run, if it
-        is invalid.
+        """Restore the result of own_state.
+
+        Raises KeyError, TypeError or ValueError, without changing the run, if the state is invalid.
         """
 
     @property
@@ -123,8 +124,9 @@ class Run:
         return self.records
 
     def open_metrics(self, resume: bool):
-        """Open the metrics file. With `resume`, later records than the checkpoint's are removed, otherwise all old
-        files.
+        """Open the metrics file.
+
+        With `resume`, records after the checkpoint are removed. Otherwise, all files of an earlier run are removed.
         """
         self.records, size = [], 0
         if self.folder is None:

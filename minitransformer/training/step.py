@@ -51,7 +51,7 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
 
 
 def losses_of_batches(model, batches, rng=None):
-    """Yield (n_i / n, (L_i, backward)) of (1) for each batch (inputs, targets)."""
+    """Yield n_i / n of (1), and the loss with its backward function, for each batch (inputs, targets)."""
     for share, batch in zip(token_shares([targets for _, targets in batches]), batches, strict=True):
         yield share, model.loss(*batch, rng=rng)
 

@@ -40,8 +40,9 @@ def bar(fraction: float) -> str:
 
 
 def watcher(highest_loss: float = 1.0) -> ProgressBar:
-    """Return a progress bar that also prints losses and accuracies as bars. A loss of `highest_loss` fills the
-    width.
+    """Return a progress bar that also prints losses and accuracies as bars.
+
+    A loss of `highest_loss` has the longest bar.
     """
 
     def evaluation(record, training_loss):

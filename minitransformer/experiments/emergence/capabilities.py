@@ -62,11 +62,11 @@ class Capability:
         return mixed % np.uint64(HELD_OUT) == 0
 
     def training_batch(self, rng, n: int):
-        """Draw (inputs, targets), each (n, CONTEXT), of n questions that are not held out."""
+        """Draw the inputs and targets, each (n, CONTEXT), of n training questions."""
         return as_exercise(*self.rows(self.draw(rng, n, held_out=False)))
 
     def test(self):
-        """Return (inputs, targets), each (n, CONTEXT), of at most TEST_QUESTIONS test questions."""
+        """Return the inputs and targets, each (n, CONTEXT), of at most TEST_QUESTIONS test questions."""
         return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
@@ -88,7 +88,7 @@ class Capability:
         return hashlib.sha256(np.concatenate(arrays).astype("<i8").tobytes()).hexdigest()[:16]
 
     def scores(self, model) -> dict:
-        """Return the scores of a model: {"exact": …, "loglik": …, "seen": …}."""
+        """Return the scores "exact", "loglik" and "seen" of a model (see the top of this file)."""
         (inputs, targets), (seen_inputs, seen_targets) = fixed_exercises(self)
         log_p = log_softmax(model.predict(inputs))[0]
         asked = targets != IGNORE_INDEX
@@ -105,7 +105,7 @@ def exact_match(logits, targets) -> float:
 
 @cache
 def fixed_exercises(capability: Capability):
-    """Return (inputs, targets) of the test, and (inputs, targets) of a training batch."""
+    """Return the inputs and targets of the test, and those of a training batch."""
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
     training = capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
@@ -122,7 +122,7 @@ def as_exercise(tokens, is_answer):
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) for a task's prompts (n, p) and answers (n, m)."""
+    """Join prompts (n, p) and answers (n, m) to rows of tokens. Also return a boolean array that marks the answers."""
     tokens = joined(task, prompt, a.ANSWER, answer)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
@@ -147,7 +147,7 @@ def units(rng, n, symbols=a.LETTERS):
 
 
 def induction_rows(questions):
-    """Return (tokens, is_answer) for rows `INDUCTION x1 … xn x1 … xn x1 …`.
+    """Return rows `INDUCTION x1 … xn x1 … xn x1 …`, and a boolean array that marks the targets.
 
     The targets begin at the second x2, because the length n is not known before the second x1.
     """
@@ -170,7 +170,7 @@ def add_rows(questions):
 
 
 def brackets(rng, n):
-    """Draw beginnings (n, 3 OPEN) of balanced sequences of brackets.
+    """Draw n beginnings of balanced sequences of brackets, as an array (n, 3 OPEN).
 
     All valid orders of opening and closing brackets are equally probable.
     """

@@ -49,9 +49,9 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Fit and test a scaling law. Return (Forecast, ""), or (None, reason).
+    """Fit and test a scaling law, given the runs of each size.
 
-    `by_size` lists the runs of each size. There is no Forecast if the sizes are fewer than FEWEST_SIZES.
+    Returns the Forecast and "", or None and the reason if there are fewer than FEWEST_SIZES sizes.
     """
     if len(by_size) < FEWEST_SIZES:
         return None, f"the fit requires at least {FEWEST_SIZES} sizes, of which one is held out, not {len(by_size)}"

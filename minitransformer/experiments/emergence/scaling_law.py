@@ -54,7 +54,7 @@ class ScalingLaw:
         return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta  # (1)
 
     def optimal(self, C):
-        """Return (N*, D*), the parameters and tokens with the lowest loss for a budget of C operations."""
+        """Return the numbers of parameters N* and tokens D* with the lowest loss for a budget of C operations."""
         ratio = self.alpha * self.A / (self.beta * self.B)
         N = ratio ** (1 / (self.alpha + self.beta)) * (C / 6) ** (self.beta / (self.alpha + self.beta))  # (5)
         D = C / (6 * N)  # (6)

@@ -141,7 +141,7 @@ def checked_checkpoints(lm, checkpoints) -> list[tuple]:
 
 
 def loaded(lm, rated):
-    """Yield (model, learning rate) for each checkpoint, which is loaded only when it is needed."""
+    """Yield the model and the learning rate of each checkpoint. A checkpoint is loaded only when it is needed."""
     for i, (checkpoint, rate) in enumerate(rated):
         other = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if other.tokenizer.to_dict() != lm.tokenizer.to_dict():

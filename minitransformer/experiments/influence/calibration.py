@@ -58,7 +58,10 @@ class Calibration(Data):
 
 
 def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], alpha: float) -> list[dict]:
-    """Return a dictionary {likely_seen_similar, p_value, calibration} for each text, given as ids."""
+    """Judge whether each text, given as ids, was likely seen in training.
+
+    The dictionaries that are returned contain three fields of PromptInfluence.
+    """
     if not seen or not held_out:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in texts]
     least = math.ceil(1 / alpha - 1 - 1e-9)

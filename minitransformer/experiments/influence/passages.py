@@ -68,7 +68,7 @@ def cut(lm, ids) -> list[Passage]:
 
 
 def next_tokens(*passages: Passage):
-    """Return (inputs, targets) with one row per passage."""
+    """Return the inputs and targets for predicting every token of the passages, with one row per passage."""
     return batch_of([(passage.ids[:1], passage.ids[1:]) for passage in passages])
 
 

@@ -38,7 +38,7 @@ def task_of(said) -> c.Capability:
 
 
 def rows(said, questions):
-    """Return (tokens, is_answer) for rows `x y = z`, where z is the larger number according to the table `said`."""
+    """Return rows `x y = z`, where z is the larger number according to `said`, and a boolean array that marks z."""
     return c.question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[said[questions[:, :1], questions[:, 1:]]])
 
 

@@ -99,7 +99,7 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 
 
 def calls(rng) -> dict:
-    """Draw the arguments of a check for each mistake, as {name: (inputs, options)}.
+    """Draw the inputs and options of a check for each mistake.
 
     There are as many queries as keys, because otherwise the shapes would reveal a missing transpose.
     """

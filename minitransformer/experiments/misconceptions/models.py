@@ -65,10 +65,10 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
-    """Return {seed: result of Plan.run} for each size of a sweep, smallest first.
+    """Return the results of a sweep for each size, smallest first, as dictionaries with seeds as keys.
 
-    Only models of the family that were tested in all `capabilities` are included. If their runs differ in the number of
-    steps, only the longest runs are included.
+    Only models of the family that were tested in all `capabilities` are included. If the runs differ in the number of
+    steps, only the longest ones are included.
     """
     found: dict = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):

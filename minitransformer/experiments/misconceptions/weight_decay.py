@@ -25,7 +25,7 @@ def measure(seed: int) -> dict:
 
 
 def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
-    """Train a model. Return its matrices, and √v for AdamW's second moments v."""
+    """Train a model. Return the matrices, and the square roots of AdamW's second moments."""
     model = Transformer(of_size(PARAMETERS), seed)
     rng = np.random.default_rng((seed, 1))
     matrices = [parameter for parameter in model.parameters() if parameter.data.ndim == 2]

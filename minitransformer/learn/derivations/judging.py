@@ -35,8 +35,9 @@ class Judgement:
 
 
 def judged(derivation) -> tuple[list[Judgement], list[str]]:
-    """Judge the lines of a Derivation. Return a list of Judgements, and the names of the gradients without a closed
-    form.
+    """Judge the lines of a derivation.
+
+    Returns a list of Judgements, and the names of the gradients that still lack a closed form.
     """
     with decimal.localcontext(prec=DIGITS):
         judge, found, before = Judge(derivation.forward), [], ""
@@ -93,8 +94,9 @@ class Judge:
             return FALSE, str(reason)
 
     def rewritten(self, node):
-        """Replace abbreviations: y′ with ∂y/∂x if x is the only input, and 1 in `1ᵀ y` or `W 1` with a column of
-        ones.
+        """Replace abbreviations with their meaning.
+
+        If the forward pass has a single input x, y′ becomes ∂y/∂x. In `1ᵀ y` and `W 1`, 1 becomes a column of ones.
         """
         one, column = n.Number("1"), n.Symbol(ONES)
         if node == n.Transpose(one):
@@ -110,7 +112,7 @@ class Judge:
         return node if isinstance(node, n.Symbol) else rebuilt(node, self.rewritten)
 
     def condition(self, text):
-        """Parse a condition such as i ≠ j as (letter, relation, letter), or return None."""
+        """Parse a condition on indices, such as i ≠ j, into its three parts. Return None for other text."""
         found = re.fullmatch(r"([a-z]) ([=≠]) ([a-z])", text)
         return found.groups() if found and not any(found[at] in self.worlds[0] for at in (1, 3)) else None
 
@@ -163,8 +165,9 @@ class Judge:
         world.define(name, letters, expression, scopes[0])
 
     def reroute(self, forward):
-        """Replace the forward pass with an equivalent one. Return False, without replacing it, if other values
-        result.
+        """Replace the forward pass with an equivalent one.
+
+        Returns False, without a replacement, if the new pass computes other values.
         """
         try:
             worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
@@ -184,9 +187,7 @@ class Judge:
     # Equations
 
     def decided(self, parses):
-        """Return (verdict, remark) on an equation, given as {parse: remark}. It is true if one of the parses is
-        true.
-        """
+        """Judge an equation. `parses` maps possible parses to remarks, and the equation holds if one of them holds."""
         failures = []
         for equation, said in parses.items():
             choices = self.choices(equation)
@@ -210,7 +211,7 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return the possible readings of each ambiguous part of an equation, as {part: readings}.
+        """Return the possible readings of each ambiguous part of an equation.
 
         A part is a derivative (of, by), the letter of a length, or one of the constants above.
         """

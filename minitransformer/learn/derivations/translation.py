@@ -46,7 +46,7 @@ def equations(line: str, known=()) -> list[str]:
 
 
 def segments(text: str, known):
-    """Yield (preceding words, equation) for each equation in an English text."""
+    """Yield each equation in an English text, with the words before it."""
     words: set[str] = set()
     equation: list[str] = []
     tokens = text.split()
@@ -174,7 +174,7 @@ PARSERS = {
 
 
 def readings(text: str) -> dict:
-    """Return the parses of an equation as {parse: remark on the slashes}, the most likely one first."""
+    """Parse an equation in all possible ways, the most likely one first. Each parse maps to a remark on the slashes."""
     found, error = {}, None
     for parser, remark in PARSERS.items():
         try:

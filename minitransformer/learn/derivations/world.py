@@ -108,7 +108,7 @@ class World:
         return cls(forward, sizes, values, draw)
 
     def computed(self, given):
-        """Run the forward pass, in which the values in `given` replace the computed ones. Return {name: value}."""
+        """Run the forward pass, in which the values in `given` replace the computed ones. Return all values by name."""
         values = self.inputs | {name: value for name, value in given.items() if name in self.inputs}
         for name, expression in self.forward.definitions:
             values[name] = given.get(name) or scope_of(values).evaluate(expression)
@@ -207,7 +207,10 @@ class World:
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
-        """Yield the derivative of function({name: value}) with respect to each entry of the value."""
+        """Yield the derivative of `function` with respect to each entry of the named value.
+
+        The argument of `function` is a dictionary with the changed value.
+        """
         value = self.values[name]
         for at in np.ndindex(value.values.shape):
             moved = []

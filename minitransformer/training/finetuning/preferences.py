@@ -80,7 +80,7 @@ def checked_row(row, where: str) -> PreferenceRow:
 
 
 def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
-    """Return (training rows, held-out rows).
+    """Split the rows of a dataset into training rows and held-out rows.
 
     `held_out` is another dataset or a fraction of the prompts. None selects the marked rows, or a fifth of the prompts
     if no row is marked. Raises ValueError if one of the two lists would be empty.
