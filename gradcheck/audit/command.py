@@ -1,4 +1,4 @@
-"""Try mutants on a test command, which runs in copies of the project.
+"""Run a test command on mutants, in copies of the project.
 
 Each mutant is written into a copy. The command must import this copy, even if the original is installed. Therefore
 PYTHONPATH begins with the copy, followed by the copies of those directories in sys.path that are in the project. To
@@ -22,10 +22,10 @@ BROKEN = "raise ImportError('the audit tests that this file is imported')\n"
 
 
 class TestCommand:
-    """A test command that runs in copies of the current directory, one for each process, within `folder`.
+    """A test command that runs in copies of the current directory.
 
-    Raises AuditError if a file is not in the current directory, if the command fails without a mutant, or if it passes
-    although no audited file can be imported.
+    Each process has its own copy within `folder`. Raises AuditError if a file is not in the current directory, if the
+    command fails without a mutant, or if it passes although no audited file can be imported.
     """
 
     __test__ = False  # pytest would collect it because of its name
@@ -66,9 +66,10 @@ class TestCommand:
         return Outcome(SURVIVING, message="the command passes")
 
     def _run(self, changed):
-        """Run the command in a copy with {file: changed source}.
+        """Run the command in a copy of the project with changed files.
 
-        Returns (exit status, output), or (None, "") if the command exceeds the time limit.
+        `changed` maps the path of a file to its new source. Returns (exit status, output), or (None, "") if the command
+        exceeds the time limit.
         """
         copy = self._copy()
         for path, text in changed.items():
@@ -84,7 +85,10 @@ class TestCommand:
                 (copy / path.relative_to(self.root)).write_text(self.sources[path], "utf-8")
 
     def _copy(self):
-        """Return this process's copy, without hidden files, caches and virtual environments."""
+        """Return the copy of this process, which is created at the first call.
+
+        Hidden files, caches and virtual environments are not copied.
+        """
         copy = self.folder / str(os.getpid()) / (self.root.name or "root")
 
         def not_copied(within, names):

@@ -1,4 +1,4 @@
-"""The command `python -m gradcheck audit`: the options, and the steps of an audit."""
+"""The command line of `python -m gradcheck audit`."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gradcheck.audit.command import TestCommand
 from gradcheck.audit.mutations import mutate
-from gradcheck.audit.reporting import describe, followed, summary, write_json
+from gradcheck.audit.reporting import describe, summary, with_progress, write_json
 from gradcheck.audit.trials import EQUIVALENT, SURVIVING, AuditError, Trials
 from gradcheck.cases import load_cases
 from gradcheck.front.exits import OK, WRONG, Parser, whole_number
@@ -42,7 +42,7 @@ def audit(options):
         raise AuditError(f"--json {options.json}: its folder does not exist")
     cases = _load(options)
     top = _top_level(options.target)
-    trials = Trials(cases, range(options.draws), lambda path: _belongs(Path(path), top))
+    trials = Trials(cases, range(options.draws), lambda path: _is_project_code(Path(path), top))
     if cases and not options.all:
         files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
     else:
@@ -59,7 +59,7 @@ def audit(options):
         else:
             for name in {name: None for mutant in mutants for name in trials.cases_that_run(mutant)}:
                 trials.verify(name, trials.seeds[0])
-        outcomes = followed(trials.run(mutants, jobs, options.target, command), len(mutants))
+        outcomes = with_progress(trials.run(mutants, jobs, options.target, command), len(mutants))
     tried = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1] is not None]
     if len(tried) < len(mutants):
         left = counted(len(mutants) - len(tried), "mutant")
@@ -97,7 +97,10 @@ def audit_parser():
 
 
 def _load(options):
-    """Return the cases of the target. With --command, a module without cases gives []."""
+    """Return the cases of the target.
+
+    With --command, a target without cases is allowed.
+    """
     try:
         return load_cases(options.target)
     except ImportError as error:
@@ -107,7 +110,10 @@ def _load(options):
 
 
 def _top_level(target):
-    """Return the folder of the top-level package, or the file of the module, that contains the target."""
+    """Return the folder of the top-level package that contains the target.
+
+    If the target is a single module, return the path of this file.
+    """
     if target.endswith(".py"):
         return Path(os.path.realpath(target))
     spec = importlib.util.find_spec(target.partition(".")[0])
@@ -115,16 +121,16 @@ def _top_level(target):
     return Path(os.path.realpath(next(iter(where)) if where else spec.origin))
 
 
-def _belongs(path, top):
-    """Return True if a file belongs to the target's package or to other project code."""
+def _is_project_code(path, top):
+    """Return True if a file belongs to the target's package or to other code of the project."""
     foreign = set(NOT_AUDITED) & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) or path.is_relative_to(OURS)
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
 
 def _select(options, files, trials):
-    """Return the mutants that the options select, in the order of the source. Raises AuditError if there is none.
+    """Return the mutants that the options select, in the order of the source.
 
-    If `trials` are given, functions that no case runs are left out.
+    If `trials` is given, functions that no case runs are left out. Raises AuditError if no mutant remains.
     """
     mutants = [mutant for path in files for mutant in mutate(path, options.functions)]
     if trials is not None:

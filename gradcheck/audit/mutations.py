@@ -1,4 +1,4 @@
-"""Create the mutants of a file: each has one mistake in one place of a function.
+"""Create the mutants of a file, each with one mistake in one function.
 
 The mistakes are listed in gradcheck/mistakes/table.py. A mutant is stored as an edit of the source text, so that other
 lines and comments are unchanged and the difference from the original is readable.
@@ -19,7 +19,10 @@ ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tup
 
 @dataclass(frozen=True)
 class Mutant:
-    """A source file with one mistake: characters `start` to `end` of the file at `path` become `replacement`."""
+    """A source file with one mistake.
+
+    Characters `start` to `end` of the file at `path` are replaced with `replacement`.
+    """
 
     path: Path
     source: str = field(repr=False)  # the original text, read once, because the file may be edited during the audit
@@ -40,7 +43,7 @@ class Mutant:
 
     @property
     def mutated_source(self):
-        """Return the text of the file with the mistake. Later statements keep their line numbers."""
+        """The text of the file with the mistake, in which later statements keep their line numbers."""
         lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
         last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # last line of the statement
         below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
@@ -48,7 +51,7 @@ class Mutant:
         return self.source[: self.start] + self.replacement + rest + "\n" * lost + self.source[below:]
 
     def difference(self):
-        """Return (removed lines, added lines), dedented."""
+        """Return the removed and the added lines, dedented, as two lists."""
         source = self.source
         first = source.rfind("\n", 0, self.start) + 1
         last = source.find("\n", self.end)
@@ -60,14 +63,17 @@ class Mutant:
 
 
 def mutate(path, patterns=("backward",)):
-    """Return the Mutants of the functions of a file whose names match a pattern, in the order of the source."""
+    """Return the mutants of all functions of a file whose names match a pattern.
+
+    The mutants are in the order of the source.
+    """
     source, closures = read_source(path), find_closures(path, patterns)
     nested = {closure.node for closure in closures}
     return [mutant for closure in closures for mutant in _mutants(closure, source, nested - {closure.node})]
 
 
 def _mutants(closure, source, others):
-    """Return the Mutants of one function, outside the nested functions `others`."""
+    """Return the mutants of one function, except in the nested functions `others`."""
     lines = source.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
     first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno
@@ -94,7 +100,7 @@ def _mutants(closure, source, others):
 
 
 def _in_text(source, start, end, new, place):
-    """Return (start, end, text) to replace source[start:end] with the node `new`."""
+    """Return (start, end, text), the edit that replaces source[start:end] with a node."""
     text = ast.unparse(new)
     if place.elements and isinstance(place.parent, ast.Assign):
         text = text.removeprefix("(").removesuffix(")")

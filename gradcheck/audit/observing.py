@@ -1,4 +1,4 @@
-"""Observe a case: record everything that a check could notice, and the lines that the case runs.
+"""Record everything that a check could notice when a case runs.
 
 An observation contains the gradients that two calls of backward return, and the values of dy, the arguments and the
 parameters after these calls. Two observations are the same if their gradients have the same shapes and dtypes and agree
@@ -22,10 +22,10 @@ real_path = functools.lru_cache(os.path.realpath)
 
 @exits_as_errors()
 def observe(case, seed, is_varied=False):
-    """Call a case's backward twice, and return (gradients, other arrays).
+    """Run both passes of a case, the backward pass twice.
 
-    If backward raises RuntimeError in the second call, only the first gradients are returned. A missing gradient is
-    None.
+    Returns two lists of arrays: the gradients of both calls, and all other arrays. If backward raises RuntimeError in
+    the second call, only the first gradients are returned. A missing gradient is None.
     """
     call = case.call(np.random.default_rng(seed))
     if is_varied:
@@ -49,10 +49,10 @@ def observe(case, seed, is_varied=False):
 
 
 def varied(call, rng):
-    """Return a copy of a Call with its arrays, masks and numbers varied at random. Parameters are varied in place.
+    """Return a copy of `call` in which arrays, masks and numbers are changed at random.
 
-    Values are multiplied by random factors and shifted a little, so that most of them keep the sign that some functions
-    need, but 0 and 1 do not remain.
+    Parameters are changed in place. Values are multiplied by random factors and shifted a little. Most of them keep
+    their sign, which some functions require, but none remains 0 or 1.
     """
 
     def vary(value):
@@ -71,7 +71,6 @@ def varied(call, rng):
 
 
 def is_same(a, b):
-    """Return True if two observations are the same, gradients up to rounding."""
     (gradients_a, others_a), (gradients_b, others_b) = a, b
     if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
         return False
@@ -85,8 +84,8 @@ def _kind(array):
     return None if array is None else (array.shape, array.dtype)
 
 
-def lines_run(function, *arguments):
-    """Call a function. Return its result, and the set of (file, line) that it runs."""
+def trace_lines(function, *arguments):
+    """Call a function and return its result and the set of (file, line) that ran."""
     tracer, before = trace.Trace(trace=False), sys.gettrace()
     try:
         result = tracer.runfunc(function, *arguments)

@@ -1,4 +1,4 @@
-"""Print the progress of an audit, and report the score and the survivors."""
+"""Print the progress of an audit, the mutation score and the surviving mutants."""
 
 import json
 import os
@@ -14,8 +14,11 @@ from gradcheck.front.tables import table
 EVERY = 10.0  # seconds between lines of progress
 
 
-def followed(outcomes, total):
-    """Convert an iterator of `total` Outcomes to a list. A line to stderr every ten seconds shows the progress."""
+def with_progress(outcomes, total):
+    """Convert an iterator of `total` outcomes to a list.
+
+    While it is consumed, a line on standard error shows the progress every ten seconds.
+    """
     found, start, last = [], time.monotonic(), time.monotonic()
     for outcome in outcomes:
         found.append(outcome)
@@ -27,10 +30,13 @@ def followed(outcomes, total):
 
 
 def summary(tried, judge, seconds):
-    """Return the report on (Mutant, Outcome) pairs: a table of the files, the survivors, and a last line."""
+    """Summarize the mutants that were tried, as text.
+
+    `tried` is a list of (Mutant, Outcome). The text contains a table of the files, the surviving mutants and the score.
+    """
     counts = {}
     for mutant, outcome in tried:
-        counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1
+        counts.setdefault(displayed_path(mutant.path), Counter())[outcome.status] += 1
     whole = sum(counts.values(), Counter())
     if len(counts) > 1:
         counts["all"] = whole
@@ -57,23 +63,26 @@ def summary(tried, judge, seconds):
 
 
 def score(count):
-    """Return the mutation score, killed / (killed + surviving), rounded down so that 100 % means no survivor."""
+    """Return the mutation score, killed / (killed + surviving), as text.
+
+    It is rounded down, so that 100 % means that no mutant survives.
+    """
     possible = count[KILLED] + count[SURVIVING]
     return f"{1000 * count[KILLED] // possible / 10:.1f} %" if possible else "-"
 
 
 def describe(mutant):
-    """Return a mutant's location, removed lines and added lines, as lines of text."""
+    """Return the location and the changed lines of a mutant, as lines of text."""
     removed, added = mutant.difference()
     return [
-        f"{shown(mutant.path)}:{mutant.line}: {mutant.function}: {mutant.kind}",
+        f"{displayed_path(mutant.path)}:{mutant.line}: {mutant.function}: {mutant.kind}",
         *(f"  - {line}" for line in removed),
         *(f"  + {line}" for line in added),
     ]
 
 
-def shown(path):
-    """Return a path as text, relative to the current folder if it is in that folder."""
+def displayed_path(path):
+    """Return a path as text, relative to the current directory if possible."""
     here = os.path.realpath(os.getcwd())
     return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
 
@@ -83,7 +92,12 @@ def write_json(file, target, command, tried):
     results = []
     for mutant, outcome in tried:
         removed, added = mutant.difference()
-        place = {"file": shown(mutant.path), "line": mutant.line, "function": mutant.function, "kind": mutant.kind}
+        place = {
+            "file": displayed_path(mutant.path),
+            "line": mutant.line,
+            "function": mutant.function,
+            "kind": mutant.kind,
+        }
         results.append({**place, "removed": removed, "added": added, **asdict(outcome)})
     counts = {"mutants": len(tried), **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)}}
     data = {"target": target, "command": command, **counts, "results": results}

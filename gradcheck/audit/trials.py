@@ -1,10 +1,11 @@
-"""Try a mutant on the cases: compare gradients, and run checks if they differ.
+"""Try mutants on the cases of a module.
 
-The gradients of every case that runs the mutated statement are compared for every seed. If they differ, `check_case`
-runs, and the mutant is *killed* if the check fails. If no case shows a difference, the arrays, parameters and numbers
-of the cases are varied, because the inputs may be special, such as γ = 1. A mutant *survives* if no case runs it, or if
-its gradients differ and every check passes. A mutant is *equivalent* if its gradients are always the same and no
-certificate is refused. A certificate (gradcheck/certify) proves the gradients right for all inputs of these shapes.
+The gradients of every case that runs the mutated statement are compared with the original ones for every seed. If they
+differ, `check_case` runs, and the mutant is *killed* if the check fails. If no case shows a difference, the arrays,
+parameters and numbers of the cases are varied, because the inputs may be special, such as γ = 1. A mutant *survives* if
+no case runs it, or if its gradients differ and every check passes. A mutant is *equivalent* if its gradients are always
+the same and no certificate is refused. A certificate (gradcheck/certify) proves the gradients right for all inputs of
+these shapes.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from importlib import import_module
 
 import numpy as np
 
-from gradcheck.audit.observing import is_same, lines_run, observe, real_path
+from gradcheck.audit.observing import is_same, observe, real_path, trace_lines
 from gradcheck.cases import check_case, exits_as_errors, load_cases, quiet
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
@@ -42,16 +43,16 @@ CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify
 
 
 class AuditError(ValueError):
-    """The target cannot be audited; the message gives the reason."""
+    """The target cannot be audited. The message gives the reason."""
 
 
 class TimeIsUp(KeyboardInterrupt):
-    """A step of a trial has exceeded its time limit. Handlers of Exception do not catch it."""
+    """A trial has exceeded its time limit. `except Exception` does not catch this."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The status of a mutant, with the reason."""
+    """The result of trying a mutant."""
 
     status: str  # KILLED, EQUIVALENT or SURVIVING
     by: str = ""  # the cause of a kill, one of the BY_ constants; BY_CERTIFICATE if all certificates succeeded
@@ -62,7 +63,7 @@ class Outcome:
 
 
 class Trials:
-    """The cases on which mutants are tried, and the results of the original code.
+    """The cases on which mutants are tried, with the results of the original code.
 
     Raises ValueError if a case raises an exception on the inputs that it draws.
     """
@@ -77,7 +78,7 @@ class Trials:
             start, lines = time.process_time(), set()
             for seed in seeds:
                 try:
-                    self.observed[name, seed, False], run = lines_run(observe, case, seed)
+                    self.observed[name, seed, False], run = trace_lines(observe, case, seed)
                 except Exception as error:
                     raise ValueError(f"{name} raises {error_in_words(error)}, without any mutant") from error
                 lines |= run
@@ -90,19 +91,22 @@ class Trials:
             self.slowest = max(self.slowest, (time.process_time() - start) / len(seeds))
 
     def cases_that_run(self, mutant):
-        """Return the names of the cases that run the mutated statement, those with fast checks first."""
+        """Return the names of the cases that run the mutated statement, the fastest first."""
         first, last = mutant.lines
         wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
         names = [name for name, lines in self.lines.items() if wanted & lines]
         return sorted(names, key=lambda name: self.verified.get((name, self.seeds[0]), 0.0))
 
     def verify(self, name, seed):
-        """Run a check without a mutant, unless it has been run before. Raises AuditError if it fails."""
+        """Run the check of a case without a mutant, once for each seed.
+
+        Raises AuditError if the check fails.
+        """
         if (name, seed) in self.verified:
             return
         start = time.process_time()
         with quiet():
-            outcome = ask(self.cases[name], seed)
+            outcome = failed_check(self.cases[name], seed)
         if outcome is not None:
             raise AuditError(
                 f"the check of {name!r} fails without any mutant (seed {seed}), so its failures prove nothing: "
@@ -112,11 +116,12 @@ class Trials:
         self.slowest = max(self.slowest, self.verified[name, seed])
 
     def run(self, mutants, jobs, target, command=None):
-        """Try `jobs` mutants at a time, and yield their Outcomes in order.
+        """Try all mutants, `jobs` at a time, and yield the outcomes in order.
 
-        A mutant that changes a gradient is tried on the checks, or on the TestCommand `command`. Without a command, a
-        mutant whose code cannot replace the code in memory has the Outcome None. The mutants are tried in processes,
-        which import the cases of `target` again; with one job, they are tried in this process.
+        A mutant that changes a gradient is tried on the checks, or on `command` (a TestCommand) if that is given.
+        Without a command, the outcome is None for a mutant whose code cannot replace the code in memory. With one job,
+        the mutants are tried in this process. Otherwise they are tried in worker processes, which import the cases of
+        `target` again.
         """
         paths = {str(mutant.path) for mutant in mutants}
         if jobs == 1:
@@ -125,7 +130,7 @@ class Trials:
             return
         files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
         modules = [name for name, file in files.items() if real_path(file) in paths]
-        with Workers(jobs, _begin, self, target, modules, mutants, command, needs_program=False) as executor:
+        with Workers(jobs, _begin_worker, self, target, modules, mutants, command, needs_program=False) as executor:
             outcomes = [executor.submit(_tried, i) for i in range(len(mutants))]
             try:
                 for outcome in outcomes:
@@ -147,7 +152,10 @@ class Trials:
         return found if found is not None and found.status == result.status == SURVIVING else result
 
     def _compared(self, mutant, functions, names, passes, has_checks):
-        """Return the Outcome of a mutant in memory. Without checks, it survives if its gradients differ."""
+        """Return the outcome of a mutant that replaces the code in memory.
+
+        Without checks, the mutant survives if its gradients differ.
+        """
         try:
             with quiet(), planted(mutant, functions):
                 outcome = self._judged(names, passes, has_checks)
@@ -173,7 +181,7 @@ class Trials:
             if self._differs(name, seed):
                 differs_in[name] = None
                 with limited(LEAST + PATIENCE * self.slowest):
-                    outcome = ask(self.cases[name], seed) if has_checks else _surviving([name], passes)
+                    outcome = failed_check(self.cases[name], seed) if has_checks else _surviving([name], passes)
                 if outcome is not None:
                     return outcome
         if differs_in:
@@ -205,8 +213,8 @@ def _surviving(names, passes, where=""):
     return Outcome(SURVIVING, message=message, differs_in=tuple(names))
 
 
-def _begin(trials, target, modules, mutants, command):
-    """Begin a process that tries mutants. SIGTERM ends it with its command."""
+def _begin_worker(trials, target, modules, mutants, command):
+    """Initialize a worker process. SIGTERM ends it together with its command."""
     global _tries
 
     def stop(*_):
@@ -232,7 +240,7 @@ def _tried(i):
 
 @contextlib.contextmanager
 def limited(seconds):
-    """Raise TimeIsUp if the `with` block exceeds a limit of CPU time.
+    """Raise TimeIsUp if a `with` block exceeds a limit of CPU time.
 
     There is no limit on Windows, nor in threads other than the main thread.
     """
@@ -252,8 +260,8 @@ def limited(seconds):
         signal.signal(signal.SIGPROF, before)
 
 
-def ask(case, seed):
-    """Check a case with one seed. Return an Outcome if the check fails, or None if it passes.
+def failed_check(case, seed):
+    """Check a case with one seed. Return an Outcome if the check fails, or None.
 
     A wrong gradient is usually wrong everywhere, so a few entries of each argument are checked first, which takes a
     tenth of the time.
@@ -274,11 +282,14 @@ def ask(case, seed):
 
 
 class PlantingError(Exception):
-    """The code of a function in memory cannot be replaced by the mutated code."""
+    """The code of a function in memory cannot be replaced with the mutated code."""
 
 
 def live_functions(paths):
-    """Return {path: functions} for the functions in memory that some files define."""
+    """Return the functions in memory that are defined in the given files.
+
+    The result is a dictionary {path: list of functions}.
+    """
     functions = {}
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType:  # isinstance would read `__class__`, and some objects then emit a warning
@@ -288,7 +299,7 @@ def live_functions(paths):
 
 @contextlib.contextmanager
 def planted(mutant, functions):
-    """Replace the original code with a mutant within the `with` block.
+    """Replace the original code with a mutant within a `with` block.
 
     `functions` is the result of live_functions. The code of a closure is a constant in the code of its outer function.
     Replacing the `__code__` of the outer function takes effect wherever the function has been imported. Raises

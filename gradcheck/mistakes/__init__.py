@@ -1,4 +1,6 @@
-"""A table of mistakes in hand-written gradients. Each row contains right code, wrong code, and a sentence:
+"""A table of mistakes in hand-written gradients.
+
+Each row of the table contains right code, wrong code, and a sentence:
 
     factor dropped: {B:factor} is missing[ from {A}] | A * B → A; rank=2 B=factors
 

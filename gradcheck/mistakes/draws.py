@@ -1,4 +1,4 @@
-"""Draw other inputs for the same function, to verify that a result does not hold by chance."""
+"""Draw other inputs of a function, to verify that a result does not hold by chance."""
 
 import itertools
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def other_draws(run, rng, sizes=(True, False), with_integers=False):
-    """Yield Calls of a function with other values, the most different ones first.
+    """Yield Calls of the same function with other values, the most different ones first.
 
-    `sizes` lists the values of `is_larger` to try (see `varied`). Integers, which may be indices or sizes, are varied
-    only if `with_integers`. Parameters are assigned new arrays. The original arrays remain in `run.arguments`.
+    `run` is the Run with the original inputs, `sizes` lists the values of `is_larger` to try, and `with_integers` is
+    passed on (see `varied`). Parameters are assigned new arrays. The original arrays remain in `run.arguments`.
     """
     for is_larger, is_signed in itertools.product(sizes, (True, False)):
         call = varied(run, rng, is_larger, is_signed, with_integers)
@@ -18,11 +18,12 @@ def other_draws(run, rng, sizes=(True, False), with_integers=False):
 
 
 def varied(run, rng, is_larger, is_signed, with_integers=False):
-    """Return a Call of the same function with other arrays and numbers.
+    """Return a Call of the same function with other arrays and numbers, or None.
 
     Floats are scaled at random. With `is_larger`, a random slice is repeated on every axis longer than 1. Because
     parameters cannot grow, None is returned if there are any. With `is_signed`, arrays with entries of both signs get
-    random signs, masks and integer indices are permuted, and booleans are negated at random.
+    random signs, masks and integer indices are permuted, and booleans are negated at random. With `with_integers` as
+    well, integers, which may be indices or sizes, are increased by one.
     """
     parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
     if is_larger and parameters:

@@ -1,6 +1,7 @@
-"""The kinds of mistakes: for each kind, a sentence that quotes no code, and a question that leads a student to it.
+"""The kinds of mistakes.
 
-A sentence and its kind travel together through reports, so that no reader has to recognize a sentence by its words.
+Each kind has a sentence that quotes no code, and a question that leads a student to the mistake. A sentence and its
+kind are passed on together, so that no other code has to recognize a sentence by its words.
 """
 
 from typing import NamedTuple
@@ -12,7 +13,10 @@ class Kind(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A sentence on a wrong gradient, with its kind: a key of KINDS, or "" if the mistake is not named."""
+    """A sentence about a wrong gradient, and the kind of mistake.
+
+    The kind is a key of KINDS, or "" if the mistake is not recognised.
+    """
 
     sentence: str = ""
     kind: str = ""

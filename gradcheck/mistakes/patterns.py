@@ -1,13 +1,12 @@
-"""Match Python code with patterns, in which a capital letter (a hole) stands for any part.
+"""Match Python code with patterns in which capital letters stand for any code.
 
-| pattern | matches |
-|---|---|
-| `A * B`, `A += B` | any product, any `+=`; a letter that occurs twice must match the same code both times |
-| `F(A, *R)` | a call with at least one argument; R matches the other arguments, keyword arguments included |
-| `F(*R, axis=K)` | a call with that keyword argument in any position |
-| `A.M(*R)` | any method; `T` after a dot is not a hole, because `A.T` is a transpose |
-| `np.exp(A)` | the function `exp` of NumPy or of another library in LIBRARIES |
-| `for A in B: ...` | a statement with any body |
+Such a letter is called a hole.
+
+| pattern | matches | |---|---| | `A * B`, `A += B` | any product, any `+=`; a letter that occurs twice must match the
+same code both times | | `F(A, *R)` | a call with at least one argument; R matches the other arguments, keyword
+arguments included | | `F(*R, axis=K)` | a call with that keyword argument in any position | | `A.M(*R)` | any method;
+`T` after a dot is not a hole, because `A.T` is a transpose | | `np.exp(A)` | the function `exp` of NumPy or of another
+library in LIBRARIES | | `for A in B: ...` | a statement with any body |
 """
 
 import ast
@@ -47,10 +46,10 @@ def is_hole(name):
 
 
 def match(pattern, node, bound):
-    """Match a pattern with a node. Return {hole: code}, or None if they differ.
+    """Match a pattern with a syntax tree, and return {hole: code} or None.
 
-    `bound` maps each hole that has matched before to its code, which the hole must match again, or has the value None
-    if an earlier part of the pattern did not match.
+    `bound` maps each hole that has matched before to its code, which the hole must match again. It is None if an
+    earlier part of the pattern did not match.
     """
     if bound is None:
         return None
@@ -106,7 +105,7 @@ def _match_call(pattern, node, bound):
 
 
 def build(pattern, bound):
-    """Fill the holes of a pattern with the code in `bound`, without copying the code."""
+    """Fill the holes of a pattern with the code in `bound`, which is not copied."""
     if isinstance(pattern, list):
         return [build(part, bound) for part in pattern]
     if not isinstance(pattern, ast.AST):
@@ -128,7 +127,7 @@ def build(pattern, bound):
 
 
 def same(a, b):
-    """Return True if two pieces of code are identical. True and 1 differ."""
+    """Return True if two pieces of code are identical (True and 1 are not)."""
     if isinstance(a, ast.AST) and isinstance(b, ast.AST):
         return ast.dump(a) == ast.dump(b)
     return type(a) is type(b) and str(a) == str(b)
@@ -139,7 +138,7 @@ def text_of(code):
 
 
 def number_of(node):
-    """Return the value of a number, perhaps with a minus sign, or None."""
+    """Return the value of a number, which may have a minus sign, or None for other code."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1

@@ -1,4 +1,4 @@
-"""Run edited source: in a copy of a function, or in place of the code of functions in memory.
+"""Run edited source, in a copy of a function or in the functions in memory.
 
 Edited source is compiled, never executed: the code objects of its functions are found by their first line and name.
 """
@@ -12,7 +12,10 @@ import types
 
 
 def codes_of(source, file):
-    """Compile a source text or syntax tree and return {(first line, name): code} of its functions."""
+    """Compile a source text or syntax tree, and return the code of its functions.
+
+    The result is a dictionary {(first line, name): code object}.
+    """
     codes, pending = {}, [compile(source, file, "exec", dont_inherit=True)]
     while pending:
         for constant in pending.pop().co_consts:
@@ -33,7 +36,6 @@ def tree_of(function):
 
 
 def copy_with(function, code):
-    """Return a copy of a function with other code."""
     copied = types.FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
@@ -61,7 +63,10 @@ def with_node(tree, node, new):
 
 @contextlib.contextmanager
 def planted(changes):
-    """Run functions with other code within the `with` block. `changes` lists pairs (function, code)."""
+    """Give functions other code objects within a `with` block.
+
+    `changes` is a list of (function, code).
+    """
     before = []
     try:
         for function, code in changes:

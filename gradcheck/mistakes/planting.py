@@ -1,4 +1,4 @@
-"""Make mistakes in right code: find the places and fill the holes of a pattern."""
+"""Make mistakes in right code: find the places, and fill the holes of a pattern."""
 
 import ast
 import builtins
@@ -25,7 +25,7 @@ UNTOUCHED = (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.Global, ast.
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a piece of code in a function."""
+    """The context of a piece of code in a function."""
 
     parent: ast.AST
     lines: tuple  # the first and the last line of the statement
@@ -36,7 +36,7 @@ class Place:
 
 
 class Scope:
-    """The visible names in a function to mutate, and the code that may fill holes.
+    """The names that are visible in a function, and the code that may fill holes.
 
     The keys of `tests` and `lists` are classes of holes. A hole in the pattern to replace may match code only if
     `tests[class](code, place)` returns True. It may match any code if its class has no test. A hole that occurs only in
@@ -144,7 +144,10 @@ def _other_axes(axis):
 
 
 def _other_subscripts(code):
-    """Return subscripts of an einsum with the last two letters of one operand or of the result exchanged."""
+    """Return variants of the subscripts of an einsum.
+
+    In each variant the last two letters of one operand or of the result are exchanged.
+    """
     subscripts = getattr(code, "value", None)
     parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
     found = []
@@ -158,8 +161,9 @@ def _other_subscripts(code):
 def possible_mistakes(closure, others=(), rows=BY_PLACE):
     """Yield (Edit, Place) for each mistake that can be made in a function.
 
-    `rows` maps each kind of place to the rows of the table that may be applied there; by default, these are all rows.
-    Signatures, `raise` and `assert` statements and the nested functions `others` do not change.
+    `closure` is the function (sources.Closure). `rows` maps each kind of place to the rows of the table that may be
+    applied there; by default, these are all rows. Signatures, `raise` and `assert` statements and the nested functions
+    `others` do not change.
     """
     scope = Scope(closure)
     for statement in closure.node.body:
@@ -177,7 +181,7 @@ def possible_mistakes(closure, others=(), rows=BY_PLACE):
 
 
 def _places(statement, others):
-    """Yield (kind of place, node, Place) for each place in a statement, including those inside it."""
+    """Yield (kind of place, node, Place) for a statement and all code inside it."""
     if isinstance(statement, UNTOUCHED) or (isinstance(statement, FUNCTION) and statement in others):
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -224,7 +228,10 @@ def _expressions(node, outer):
 
 
 def _wholes(statement, here):
-    """Yield (kind of place, node, Place) for the values and pairs in a statement, or for the condition of an `if`."""
+    """Yield (kind of place, node, Place) for the values and pairs in a statement.
+
+    For an `if` statement, yield the condition.
+    """
     value = getattr(statement, "value", None)
     if isinstance(statement, ast.Return) and value is not None:
         for gradient in value.elts if isinstance(value, ast.Tuple) else [value]:

@@ -1,4 +1,4 @@
-"""Repair wrong code: find the parts to change and fill the holes of a pattern."""
+"""Repair wrong code: find the parts to change, and fill the holes of a pattern."""
 
 import ast
 import copy
@@ -130,7 +130,10 @@ def _other_axes(axes, bound):
 
 
 def _other_numbers(n):
-    """Return code for numbers such as n + 1 and 2 n. If n has many digits, write `2 * 0.044715`."""
+    """Return code for numbers near n, such as n + 1 and 2 n.
+
+    If n has many digits, the code is an expression such as `2 * 0.044715`.
+    """
     others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
     plain = [_number(other) for other in others if other != n and _is_plain(other)]
     if _is_plain(n):
@@ -158,12 +161,12 @@ def repairs(code, names, rank):
 
 
 def loop_repairs(iterable, names):
-    """Yield an Edit for each repair of the iterable of a loop."""
+    """Yield each possible repair of the iterable of a loop."""
     return (edit for row in LOOPS for edit in row.repairs(iterable, names, True))
 
 
 def exchanges(node):
-    """Yield an Edit for each pair of elements of a tuple, which exchanges the two."""
+    """Yield the edits that exchange two elements of a tuple."""
     for i, j in itertools.combinations(range(len(node.elts)), 2):
         elements = list(node.elts)
         elements[i], elements[j] = elements[j], elements[i]
@@ -171,7 +174,7 @@ def exchanges(node):
 
 
 def _with_exchanged_names(node, names):
-    """Yield an Edit for each pair of names in an expression, which exchanges the two everywhere in it."""
+    """Yield the edits that exchange two names everywhere in an expression."""
     found = {_id(inner) for inner in ast.walk(node)} & {*names.arrays, *names.called}
     for a, b in itertools.combinations(sorted(found), 2):
         if (a in names.arrays) == (b in names.arrays):

@@ -1,4 +1,7 @@
-"""A row of the table of mistakes: right code, wrong code, and a sentence that describes the mistake."""
+"""A row of the table of mistakes.
+
+It consists of right code, wrong code, and a sentence that describes the mistake.
+"""
 
 import ast
 import re
@@ -15,10 +18,10 @@ LONGEST = 60  # largest number of characters of quoted code
 
 @dataclass(frozen=True)
 class Row:
-    """A mistake: code that matches the pattern `wrong` is written instead of code that matches the pattern `right`.
+    """A mistake that one can make in right code, and undo in wrong code.
 
-    When the mistake is made or repaired, a hole that occurs only in the new pattern is filled with code of its class.
-    If the hole has no class, the row is used only in the other direction.
+    `right` and `wrong` are patterns. When one of them is replaced with the other, a hole that occurs only in the new
+    pattern is filled with code of its class. If the hole has no class, the row is used only in the other direction.
     """
 
     kind: str  # a key of KINDS (kinds.py)
@@ -34,11 +37,11 @@ class Row:
     where: str = ""  # in a row of a component: the target of the statement to which it applies
 
     def mistakes(self, node, scope, place):
-        """Yield an Edit for each way to make the mistake at a node of right code."""
+        """Yield the edits that make the mistake at a node of right code."""
         return self._edits(node, scope, place, self.right, self.wrong, place is not None and place.is_whole)
 
     def repairs(self, node, scope, is_whole):
-        """Yield an Edit for each way to undo the mistake at a node of wrong code."""
+        """Yield the edits that undo the mistake at a node of wrong code."""
         return self._edits(node, scope, None, self.wrong, self.right, is_whole)
 
     def _edits(self, node, scope, place, old, new, is_whole):
@@ -60,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A `Row` of the table that is applied at one place."""
+    """A row of the table, applied to a piece of code."""
 
     row: Row
     old: ast.AST  # the code that is replaced
@@ -69,11 +72,11 @@ class Edit:
     is_whole: bool = False  # True if the whole value of an assignment, or a returned gradient, is replaced
 
     def sentence(self, reader):
-        """Return the sentence for a `Reader`, or None if it would show hidden code.
+        """Return the sentence for a reader, or None if it would show hidden code.
 
         A hole is replaced with its code if the reader may see the code, otherwise with the reader's phrase for the code
         or with the noun in the sentence. An optional part is left out if it would quote hidden code. It is also left
-        out if the edit is of a whole value, which leaves no rest to name.
+        out if the edit replaces a whole value, because there is no rest to name.
         """
         text = OPTIONAL.sub(
             lambda part: "" if self.is_whole else self._filled(part[1], reader) or "", self.row.sentence
@@ -108,7 +111,7 @@ class Reader:
         return True
 
     def phrase(self, code):
-        """Return the noun phrase that describes a piece of code to this reader, or None."""
+        """Return a noun phrase that describes the code to this reader, or None."""
 
 
 class Student(Reader):
@@ -134,15 +137,15 @@ class Student(Reader):
 
 
 def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, where="", **classes):
-    """Create a `Row` of the table of mistakes.
+    """Create a row of the table of mistakes.
 
     `right` and `wrong` are patterns, and `sentence` is a template:
 
-    {B}                is replaced with the code in the hole B
-    {B:factor}         becomes "the factor gamma", or "a factor" for a reader who may not see the answer
-    {B:another array}  becomes "gamma", or "another array" for such a reader
-    {wrong}            is replaced with the whole wrong code
-    [ of {A}]          is left out if the edit replaces a whole value
+        {B}                is replaced with the code in the hole B
+        {B:factor}         becomes "the factor gamma", or "a factor" for a reader who may not see the answer
+        {B:another array}  becomes "gamma", or "another array" for such a reader
+        {wrong}            is replaced with the whole wrong code
+        [ of {A}]          is left out if the edit replaces a whole value
 
     An answer is a hole that only `right` has. The sentence must give a noun for it, such as `factor` above. The other
     arguments are described in `Row`.
@@ -169,9 +172,10 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, where="", 
 
 
 def rows_of(table: str) -> list[Row]:
-    """Parse lines `kind: sentence | right → wrong; rank=2 B=factors | …` of a table, and return a list of Rows.
+    """Parse a table of mistakes and return a list of rows.
 
-    The options of a pair are the keyword arguments of `mistake`. A line that ends with | continues in the next one.
+    A line is `kind: sentence | right → wrong; rank=2 B=factors | …`. The options after the semicolon are keyword
+    arguments of `mistake`. A line that ends with | continues in the next one.
     """
     found = []
     for line in table.replace(" |\n    ", " | ").strip().split("\n"):

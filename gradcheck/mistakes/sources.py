@@ -1,4 +1,4 @@
-"""Find the functions to mutate in a source file, and the names that are visible in them."""
+"""Find functions in a source file, and the names that are visible in them."""
 
 import ast
 import fnmatch
@@ -11,7 +11,7 @@ from gradcheck.names import FUNCTION, names_bound, nodes_of
 
 @dataclass(frozen=True)
 class Closure:
-    """A function to mutate."""
+    """A function in a source file, with its enclosing functions."""
 
     path: Path
     qualname: str
@@ -21,15 +21,16 @@ class Closure:
 
 
 def read_source(path):
-    """Return the text of a source file, in the encoding that it declares."""
+    """Return the text of a Python file, decoded as the file declares."""
     with tokenize.open(path) as file:
         return file.read()
 
 
 def find_closures(path, patterns):
-    """Find the functions of a file whose name or qualified name matches one of the fnmatch patterns, in order.
+    """Find the functions of a file whose names match one of the fnmatch patterns.
 
-    A nested function that matches is a separate Closure. Raises SyntaxError if the file cannot be parsed.
+    A pattern may match the name or the qualified name. A nested function that matches is listed separately. The result
+    is in the order of the source. Raises SyntaxError if the file cannot be parsed.
     """
     module = ast.parse(read_source(path), str(path))
     closures = []
@@ -56,7 +57,7 @@ def first_line(function):
 
 
 def bound_names(function):
-    """Return {name: line of its first binding} for the arguments and local names of a function."""
+    """Return {name: first line that binds it} for the arguments and local names."""
     arguments = dict.fromkeys(argument_names(function), function.lineno)
     return arguments | {name: line for name, line in names_bound(*function.body).items() if name not in arguments}
 
@@ -73,6 +74,6 @@ def called_names(node):
 
 
 def module_names(module):
-    """Return (all names, names bound by `import`) at the top level of a module."""
+    """Return the names at the top level of a module, and those bound by `import`."""
     imports = [node for node in nodes_of(*module.body, enters_scopes=False) if isinstance(node, ast.Import)]
     return {*names_bound(module)}, {*names_bound(*imports)}

@@ -1,8 +1,8 @@
-"""A museum of wrong gradients, each of which a real project shipped or a real person asked about.
+"""A museum of wrong gradients from real projects and real questions.
 
-An exhibit shows the mistake in a few lines written for this purpose, with the correct lines and the source, a check in
-the style of the authors that does not detect it, the reason, and the report of gradcheck. The check and gradcheck run
-each time the exhibit is shown.
+An exhibit shows the mistake in a few lines written for this purpose, with the correct lines and the source. It also
+shows a check in the style of the authors that does not detect the mistake, the reason, and the report of gradcheck. The
+check and gradcheck run each time the exhibit is shown.
 """
 
 import difflib
@@ -38,7 +38,7 @@ OWN = "made for this corpus"
 
 @functools.cache
 def corpus():
-    """Return CASES and the variants, in which mistakes of gradcheck/mistakes are made in right functions."""
+    """Return all cases: CASES, and the variants with mistakes made in right functions."""
     return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != _FILES[-1].__name__]))
 
 
@@ -64,7 +64,10 @@ def museum(arguments):
 
 
 def find(key):
-    """Return the exhibit or case with this name or number, given as text. Raises LookupError."""
+    """Return the exhibit or case with this name or number, given as text.
+
+    Raises LookupError if there is none.
+    """
     keys = {str(number): case for number, case in enumerate(CASES, 1)} | {case.name: case for case in CASES}
     if key in keys:
         return keys[key]
@@ -85,7 +88,7 @@ def catalogue(width=88):
 
 
 def page(case, width=88):
-    """Run gradcheck on a case, and the check if it is an exhibit. Return the page that shows the results."""
+    """Run gradcheck on a case, and the check of an exhibit, and return the page."""
     heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     lines += [f"  {line}" for source in case.sources for line in (source, url(source))] or [f"  {OWN}"]
@@ -103,7 +106,7 @@ def page(case, width=88):
 
 
 def outcome(exhibit):
-    """Run an exhibit's check on the wrong version, and describe the result."""
+    """Run the check of an exhibit on the wrong version, and describe the result."""
     try:
         exhibit.run_check(exhibit.version(wrong=True))
     except AssertionError as error:

@@ -1,4 +1,4 @@
-"""A value that is used several times receives several gradients, and its gradient is their sum."""
+"""Values that are used several times: their gradients must be added."""
 
 import numpy as np
 
@@ -72,8 +72,8 @@ def square_of_a_sum(a, b):
 def product_of_entries(x, *, i, j):
     """used-twice: karpathy/nn-zero-to-hero, issue 52; karpathy/micrograd, issue 2
         dx[j] = dy * e
-    = instead of +=. y = exp(x_i) · x_j. Gradients are assigned instead of added. If i = j, the last path overwrites the
-    first. From the numbers alone, gradcheck names none of the mistakes that it knows. `gradcheck.steps` finds the line.
+    Gradients assigned instead of added. The function is y = exp(x_i) · x_j. If i = j, the last path overwrites the
+    first. `check` does not recognise this mistake from the numbers alone. `gradcheck.steps` finds the line.
     Missed: The first expressions tried use each value once. A comment in the notebook describes the later correction.
     """
     e = np.exp(x[i])
@@ -114,7 +114,7 @@ def largest_of_channels(x):
     """early-return: riccardoandreoni0/CNN-from-scratch, issue 1
         dx[channel, best[channel]] = d
         return dx
-    A return one level too deep. The loop ends after its first iteration. In a maximum over each channel, only the first
+    A return inside the loop. The loop ends after its first iteration. In a maximum over each channel, only the first
     channel passes on its gradient.
     Missed: The report says: "the model as-is still converges". In its code, only the first patch is trained. In this
     exhibit, only the first channel is trained. The check requires that the sum of the squared maxima falls, and it

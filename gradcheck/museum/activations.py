@@ -1,4 +1,4 @@
-"""Functions of one number: a derivative at the wrong point, a wrong branch, a lost factor, digits that cancel."""
+"""Functions of one number: a wrong point, a wrong branch, a lost factor, lost digits."""
 
 import math
 
@@ -14,22 +14,22 @@ from gradcheck.museum.exhibit import at, check_descent, check_numerically, check
 def sigmoid(x):
     """bugged-sigmoid: uptake/numpynet, file numpynet_common.py at 22236ba
         return dy * x * (1 - x)
-    x (1 − x). σ′ = y (1 − y) holds for the output y. At the input, x (1 − x) is an unrelated parabola. The authors
-    called it "bugged_sigmoid" and kept it: "Why does this work?"
+    A sigmoid differentiated at its input. σ′ = y (1 − y) holds for the output y. At the input, x (1 − x) is an
+    unrelated parabola. The authors called it "bugged_sigmoid" and kept it: "Why does this work?"
     Missed: It works while the inputs lie between 0 and 1, where the parabola is positive. A gradient of the right sign
     is enough to reduce a loss.
 
     sigmoid-nested: yizt/numpy_neural_network, issue 3
         return 1 / (1 + np.exp(-(1 - 1 / (1 + np.exp(-dy)))))
-    σ(1 − σ(dy)) stands in place of σ′. It is positive, so a loss may fall.
+    The derivative σ′ is replaced with σ(1 − σ(dy)). This is positive, so a loss may still decrease.
 
     sigmoid-overflow: tinygrad/tinygrad, pull request 1113
         return dy * np.exp(-x) / (1 + np.exp(-x)) ** 2
-    exp(−x) overflows for large negative x, and ∞ / ∞ is NaN. Inputs of order 1 do not show it.
+    exp(−x) overflows for large negative x, and ∞ / ∞ is NaN. Inputs of order 1 do not show the mistake.
 
     sigmoid-saturated: tenstorrent/tt-metal, issue 55724
         return dy * y * (1 - y)
-    1 − y cancels once y rounds to 1, although σ(−x) is an ordinary number. Inputs of order 1 do not show it.
+    y is rounded to 1, so that 1 − y is 0, although σ(−x) is not. Inputs of order 1 do not show the mistake.
     """
     y = 1 / (1 + np.exp(-x))
 
@@ -72,8 +72,8 @@ def expm1(x):
 def tanh(x):
     """tanh-of-dy: yizt/numpy_neural_network, issue 6
         return 1 - np.tanh(dy) ** 2
-    tanh′ at the wrong place. The derivative of tanh is evaluated at the upstream gradient instead of x, and is not
-    multiplied by it.
+    tanh differentiated at the wrong value. The derivative of tanh is evaluated at the upstream gradient instead of x,
+    and is not multiplied by it.
     Missed: The report mentions no test; a test that compares no values would have passed.
 
     tanh-itself: andersbll/nnet, issue 4
@@ -82,7 +82,7 @@ def tanh(x):
 
     tanh-cancellation: JuliaDiff/DiffRules.jl, issue 102
         return dy * (1 - np.tanh(x) ** 2)
-    1 − tanh² loses ten digits at x = 14. Tests at numbers of order 1 do not show it.
+    1 − tanh² loses ten digits at x = 14. Tests at numbers of order 1 do not show the mistake.
     """
 
     def backward(dy):
@@ -96,10 +96,10 @@ def tanh(x):
 def gelu(x):
     """gelu-mixed: ddbourgin/numpy-ml, file numpy_ml/neural_nets/activations/activations.py at 0f5b1ce
         steepness = scale * np.exp(-x * x / 2)
-    A GELU that is differentiated as two functions. Forward is the tanh approximation of GELU. Backward takes one term
-    from it and the other from the exact GELU. Each term is right for its own function, but their sum is the derivative
-    of neither, wrong in the fourth digit. No simple hypothesis explains such an error, and gradcheck names none. It
-    reports that nearly every entry is wrong, by thousands of times the uncertainty of the oracle.
+    A GELU that is differentiated as two functions. The forward pass computes the tanh approximation. The backward pass
+    takes one term from the derivative of this approximation and the other from that of the exact GELU. Their sum is
+    wrong in the fourth digit. `check` does not recognise such a mistake. It reports that nearly every entry is wrong,
+    by thousands of times the uncertainty of the oracle.
     Missed: The project's test compares the gradient to three decimals, and the mistake is in the fourth. The tolerance
     was chosen for the error of the approximation. But the derivative of the approximation itself is exact.
     """
@@ -127,7 +127,8 @@ def relu(x, *, slope):
 
     leaky-as-relu: scientific-computing/FKB, issue 15
         return np.where(slope * x > 0, dy, 0.0)
-    The derivative of a leaky ReLU is that of a ReLU: 0 for negative inputs. Hidden while all inputs are positive.
+    The derivative of a leaky ReLU is that of a ReLU: 0 for negative inputs. The mistake has no effect while all inputs
+    are positive.
     """
     y = np.where(x > 0, x, slope * x)
 
@@ -160,7 +161,7 @@ def elu(x, *, alpha):
 
     elu-negative-alpha: PaddlePaddle/Paddle, pull request 26543
         return dy * np.where(x > 0, 1.0, alpha * np.exp(x))
-    For a negative α the other branch of the minimum is active. Hidden while α is positive.
+    For a negative α the other branch of the minimum is active. The mistake has no effect while α is positive.
     """
     tail = alpha * (np.exp(x) - 1)
 
@@ -215,7 +216,7 @@ def cosh(x):
 def atanh_of_a_function(x):
     """atanh-chain: autodiff/autodiff, issue 396
         return dy / (1 - u * u)
-    The derivative of the argument is missing. Hidden in atanh(x), whose argument has derivative 1.
+    The derivative of the argument is missing. The mistake has no effect in atanh(x), whose argument has derivative 1.
     """
     u = 0.5 * np.sin(x)
 

@@ -1,4 +1,4 @@
-"""Powers, products and broadcasting: another function's derivative, a division by zero, a missing sum."""
+"""Powers, products and broadcasting: wrong derivatives, divisions by zero, missing sums."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from gradcheck.museum.exhibit import at, right
 def power_of_a_base(x, *, base):
     """rpow-other-way: tenstorrent/tt-metal, pull request 52144
         return dy * base * x ** (base - 1)
-    The derivative is that of x^b, not of b^x. The forward pass was rewritten, and backward was not.
+    The derivative is that of x^b, not of b^x. The forward pass was rewritten, and the backward pass was not.
     """
     y = base**x
 
@@ -51,7 +51,7 @@ def times_constant(x, *, c):
 
     constant-in-one-place: pytorch/pytorch, pull request 132601
         return dy * 3
-    In an example of the documentation, backward multiplies by 3, and forward does not.
+    In an example of the documentation, the backward pass multiplies by 3, and the forward pass does not.
     """
 
     def backward(dy):
@@ -77,7 +77,7 @@ def sine_times(x, w):
 def remainder(x, w):
     """remainder-of-mixed-signs: jax-ml/jax, pull request 11469
         return dy.copy(), -dy * np.floor(x / w)
-    The quotient is rounded down, not towards zero. A large tolerance hid it in the tests.
+    The quotient is rounded down, not towards zero. A large tolerance hid the mistake in the tests.
     """
 
     def backward(dy):
@@ -134,11 +134,12 @@ def cumulative_product(x):
 def times(x, b, *, axis):
     """product-not-reduced: pytorch/pytorch, issue 818; tenstorrent/tt-metal, issue 40008
         return dy * b, dy * x
-    The gradient of the broadcast factor has the shape of the output. Factors of equal shape do not show it.
+    The gradient of the broadcast factor has the shape of the output. Factors of equal shape do not show the mistake.
 
     gain-flattened: intel/torch-xpu-ops, issue 5235
         return dy * b, (dy * x).sum(axis=axis).ravel()
-    For many rows, the gradient of a normalization's γ is flattened. Hidden while one axis is normalized.
+    For many rows, the gradient of a normalization's γ is flattened. The mistake has no effect while one axis is
+    normalized.
     """
 
     def backward(dy):
@@ -152,7 +153,7 @@ def times(x, b, *, axis):
 def plus_column(x, b):
     """sum-broadcast-again: apache/tvm, pull request 2465
         return dy.copy(), dy + 0 * b
-    The gradient is broadcast to the operand's shape, not summed to it. Operands of equal shape do not show it.
+    The gradient is broadcast to the operand's shape, not summed to it. Operands of equal shape do not show the mistake.
 
     axis-of-the-reduced: HomericIntelligence/Odyssey, pull request 2080
         return dy.copy(), dy.sum(axis=0)
@@ -160,7 +161,8 @@ def plus_column(x, b):
 
     sum-of-ones: pytorch/tutorials, issue 216
         return np.ones_like(x), np.ones_like(b)
-    The gradient of a sum is filled with ones. Hidden if dy is one, as in `loss.backward()`, and nothing is broadcast.
+    The gradient of a sum is filled with ones. The mistake has no effect if dy is one, as in `loss.backward()`, and
+    nothing is broadcast.
     """
 
     def backward(dy):
@@ -190,7 +192,7 @@ def largest(x):
 def segment_means(x, *, ids):
     """segment-forward-again: deeplearning4j/deeplearning4j, issue 6414
         return y[ids]
-    Backward computes the forward pass again, and does not read dy.
+    The backward pass computes the forward pass again, and does not read dy.
     """
     count = np.bincount(ids)[:, None]
     y = np.zeros((len(count), x.shape[1]), x.dtype)

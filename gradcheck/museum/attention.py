@@ -1,4 +1,4 @@
-"""Attention and rotary positions: axes of equal length, groups of equal size, masks that are never active."""
+"""Attention and rotary positions: axes and groups of equal size, inactive masks."""
 
 import numpy as np
 
@@ -19,26 +19,27 @@ EMPTY_ROW = np.array([[True, False, True, False], [False] * 4, [True, True, True
 def attention(q, k, v, *, mask, keep):
     """attention-dropout: aws-neuron/nki-samples, pull request 81
         p, dweights = dropped, dy @ v.T
-    An attention whose backward pass omits the dropout. Dropout is applied to the weights in forward, but not in
-    backward. The softmax is differentiated at the weights after dropout, and the gradient that enters it is not
-    multiplied by the mask.
+    An attention whose backward pass omits the dropout. Dropout is applied to the weights in the forward pass, but not
+    in the backward pass. The softmax is differentiated at the weights after dropout, and the gradient that enters it is
+    not multiplied by the mask.
     Missed: Dropout is off, so that numbers can be compared. The two versions are then the same.
 
     attention-empty-row: pytorch/pytorch, issue 41508
         weights = e / e.sum(axis=-1, keepdims=True)
-    A row that may attend to nothing. All of its scores are −∞, and its softmax is 0 / 0. The output of that row is
-    discarded, but its gradient is not: 0 · NaN is NaN. Since all queries share the keys and values, one empty row makes
-    all gradients of the keys and values NaN.
+    A query that may attend to nothing. All of its scores are −∞, and its softmax is 0 / 0. The output of this query is
+    discarded, but its gradient is not: 0 · NaN is NaN. Since all queries share the keys and values, one such query
+    makes all gradients of the keys and values NaN.
     Missed: Under a causal mask alone every query attends to at least its own position. Rows become empty when a second
     mask, for padding or a window, is combined with the first.
 
     attention-always-causal: triton-lang/triton, issue 4541; triton-lang/triton, issue 4174
         p, dweights = np.tril(weights), dy @ v.T * keep
-    Backward ignores the option `causal` and always masks. The test covered only causal attention.
+    The backward pass ignores the option `causal` and always masks. The test covered only causal attention.
 
     attention-mask-corner: xlite-dev/ffpa-attn, pull request 300
         p, dweights = np.where(np.tri(len(q), len(k)), weights, 0.0), dy @ v.T
-    Forward aligns the causal mask at the last position, backward at the first. Hidden with as many queries as keys.
+    The forward pass aligns the causal mask at the last position, the backward pass at the first. The mistake has no
+    effect with as many queries as keys.
     """
     scale = q.shape[-1] ** -0.5
     masked = np.where(mask, q @ k.T * scale, -np.inf)
@@ -62,9 +63,9 @@ def attention(q, k, v, *, mask, keep):
 def grouped_scores(q, k):
     """attention-grouped: XunhaoLai/native-sparse-attention-triton, issue 27
         target = np.arange(n_heads) % (n_heads // n_kv_heads)
-    Grouped heads, divided by the wrong count. Interleaved head groups: query head h reads key head h mod K. Backward
-    uses h mod G, with the group size G. The scores stand for the whole attention: q (H, T, D) times k (K, T, D), with
-    H = K G.
+    Grouped heads divided by the wrong count. The groups are interleaved: query head h reads key head h mod K. The
+    backward pass uses h mod G, with the group size G. Only the scores of the attention are computed: q (H, T, D) times
+    k (K, T, D), with H = K G.
     Missed: In the test, four query heads share two key heads, so K = G = 2, and exchanging K and G has no effect.
     """
     n_heads, n_kv_heads = len(q), len(k)
@@ -85,8 +86,9 @@ def grouped_scores(q, k):
 def scores_of_heads(q, k):
     """attention-transposed: huggingface/diffusers, issue 14338; huggingface/diffusers, pull request 14341
         saved = k_heads.swapaxes(0, 1)
-    Keys transposed twice. Forward transposes (T, H, D) to (H, T, D) and saves the result. Backward transposes k once
-    more. If there are as many heads as positions, the shapes fit, but the heads and the positions of k are exchanged.
+    Keys transposed twice. The forward pass transposes (T, H, D) to (H, T, D) and saves the result. The backward pass
+    transposes k once more. If there are as many heads as positions, the shapes fit, but the heads and the positions of
+    k are exchanged.
     Missed: The gradients had the right shapes and were finite. The code was used for inference. The report that found
     it used 16 heads and 16 positions, for which the mistake does not cause a wrong shape.
     """
@@ -109,9 +111,9 @@ def ring_scores(q, *chunks):
     """attention-ring: huggingface/diffusers, issue 14265
         for part, chunk in zip(parts, chunks, strict=True):
             dq += part @ chunks[0]
-    The chunk that was saved first. The keys arrive in chunks, one per iteration of a loop. Backward reads only the
-    first chunk. The values that a backward pass captures must still exist when it runs. A name that is bound again in
-    each iteration, or a buffer that is overwritten, has other values by then.
+    Only the first chunk is read. The keys arrive in chunks, one per iteration of a loop. The backward pass reads only
+    the first chunk. The values that a backward pass captures must still exist when it runs. A name that is bound again
+    in each iteration, or a buffer that is overwritten, has other values by then.
     Missed: On a single device the ring has one step, and the first chunk is the only one.
     """
     y = np.concatenate([q @ chunk.T for chunk in chunks], axis=1)
@@ -127,7 +129,7 @@ def ring_scores(q, *chunks):
 
 
 def rotate_half(x):
-    """Exchange the halves of the last axis, and negate the second one."""
+    """Swap the halves of the last axis and negate the new first half."""
     first, second = np.split(x, 2, axis=-1)
     return np.concatenate([-second, first], axis=-1)
 
@@ -143,9 +145,9 @@ def with_both_halves_alike(rotary):
 def rotary(x, *, cos, sin):
     """rotary: PaddlePaddle/Paddle, pull request 74716
         return dy * cos - rotate_half(dy) * sin
-    Rotate, then multiply. y = x cos + rotate(x) sin, where rotate replaces each pair (a, b) by (−b, a). Backward
-    rotates dy first and then multiplies by sin; the order must be reversed. The transpose of "rotate, then multiply" is
-    "multiply, then rotate back".
+    A rotation and a product in the wrong order. The function is y = x cos + rotate(x) sin, where rotate replaces each
+    pair (a, b) by (−b, a). The backward pass rotates dy first and then multiplies by sin; the order must be reversed.
+    The transpose of "rotate, then multiply" is "multiply, then rotate back".
     Missed: In the test both halves of the table of sines are equal, as in a true rotation, and the order does not
     matter. The operator accepts any table. The corrected test multiplies the second half by 0.1, and fails on the old
     code.

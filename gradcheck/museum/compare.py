@@ -1,7 +1,8 @@
-"""`python -m gradcheck compare`: several checkers on the right and wrong gradients of the corpus.
+"""Run several checkers on the right and wrong gradients of the corpus.
 
-Each checker has an adapter, a function of (f, inputs) that returns True if the checker accepts the gradient of f.
-f(*inputs) returns (y, backward). A checker that raises an exception does not accept the gradient.
+The command is `python -m gradcheck compare`. Each checker has an adapter, a function of (f, inputs) that returns True
+if the checker accepts the gradient of f, where f(*inputs) returns (y, backward). A checker that raises an exception
+does not accept the gradient.
 """
 
 import contextlib
@@ -81,7 +82,10 @@ def by_autograd(f, inputs):
 
 
 def by_scipy(f, inputs):
-    """Accept an error of at most 1e-5 · max(1, ‖gradient‖), because check_grad has no threshold."""
+    """Accept an error of at most 1e-5 · max(1, ‖gradient‖).
+
+    The threshold is ours, because check_grad returns only the error.
+    """
     from scipy.optimize import check_grad
 
     sizes = np.cumsum([x.size for x in inputs])[:-1]
@@ -110,14 +114,20 @@ CHECKERS = {
 
 
 def cases():
-    """Yield (name, is_right, function, inputs) for each gradient of the corpus, with bound options."""
+    """Yield (name, is_right, function, inputs) for each gradient of the corpus.
+
+    The options of the function are bound.
+    """
     for case, is_right in (*((case, False) for case in corpus()), *((right, True) for right in RIGHTS)):
         inputs, options = case.draw(np.random.default_rng(0))
         yield case.name, is_right, functools.partial(case.version(not is_right), **options), list(inputs)
 
 
 def is_accepted(adapter, function, inputs):
-    """Return True if a checker accepts a gradient. Its output is discarded and its random numbers are fixed."""
+    """Return True if a checker accepts a gradient.
+
+    The output of the checker is discarded, and its random numbers are fixed.
+    """
     np.random.seed(0)  # noqa: NPY002 (autograd draws from it)
     with quiet(), contextlib.suppress(Exception):
         return bool(adapter(function, [x.copy() for x in inputs]))

@@ -1,4 +1,6 @@
-"""The cases of the corpus: a right function, its wrong versions, and the inputs on which they differ.
+"""Define the cases of the corpus.
+
+A case is a right function, a wrong version of it, and inputs on which they differ:
 
     @right((3, 4))
     @missed("cosh-sign", check_shapes, (3, 4))
@@ -14,9 +16,9 @@
 
         return np.cosh(x), backward
 
-A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a wrong version: its
-name, its sources, a wrong statement (see `wrong_lines`), and a few words. A version is an exhibit if it also has a
-check in the style of its authors, which it passes, and the reason. `at` gives a version its own inputs.
+A tuple among the inputs is the shape of a random array. Each paragraph of the docstring is a wrong version: its name,
+its sources, a wrong statement (see `wrong_lines`), and a few words. A version is an exhibit if it also has a check in
+the style of its authors, which it passes, and the reason. `at` gives a version its own inputs.
 """
 
 import ast
@@ -36,7 +38,7 @@ PATHS = {"issue": "issues", "pull request": "pull", "file": "blob"}
 
 
 class Case:
-    """A right function with its inputs, and a wrong version of it (lines, sources, words) if `lines` are given."""
+    """A function of the corpus with its inputs, and its wrong version if `lines` is given."""
 
     def __init__(self, function, name, inputs, lines=None, sources="", words="", check=None):
         self.function, self.name, self.lines, self.check = function, name, lines, check
@@ -54,24 +56,24 @@ class Case:
         return copy_with(self.function, codes_of("".join(lines), file)[1, self.function.__name__])
 
     def draw(self, rng):
-        """Draw (inputs, options)."""
+        """Return the inputs and the options, with random arrays instead of shapes."""
         return drawn(rng, self.inputs), dict(zip(self.options, drawn(rng, self.options.values()), strict=True))
 
     def examine(self, wrong, seed=0, explain=True):
-        """Check the function, with or without the mistake, and return gradcheck's Report."""
+        """Check the wrong or the right version with gradcheck, and return the Report."""
         inputs, options = self.draw(np.random.default_rng(seed))
         call = Call(self.version(wrong), *inputs, **options)
         with np.errstate(all="ignore"):
             return check_call(call, seed=seed, explain=explain, lines=False, raises=False)
 
     def run_check(self, version):
-        """Run the check on a version of the function. Raises AssertionError if the check fails."""
+        """Run the check of the exhibit. Raises AssertionError if it fails."""
         check, inputs, options = self.check
         check(version, *inputs, **options)
 
     @property
     def check_lines(self):
-        """The source of the check: its definition, or its call if it is one of this file."""
+        """The source of the check, or the call of a check that is defined in this file."""
         check = self.check[0]
         if check.__module__ != __name__:
             return _source(check)[0]
@@ -83,9 +85,10 @@ class Case:
 
 
 def right(*inputs, **options):
-    """Return a decorator that gives a function its `rights`, and its `cases` from the docstring.
+    """Return a decorator that defines the cases of a function.
 
-    There is a right Case for the inputs, and one for the inputs of each decorator `at`.
+    It adds two lists to the function: `rights`, with one Case for the inputs and one for those of each decorator `at`,
+    and `cases`, with one Case for each paragraph of the docstring.
     """
 
     def decorator(function):
@@ -108,12 +111,15 @@ def right(*inputs, **options):
 
 
 def at(name, *inputs, **options):
-    """Return a decorator that gives one version of a function its own inputs."""
+    """Return a decorator that gives the wrong version `name` its own inputs."""
     return lambda function: _noted(function, "inputs_of", name, (inputs, options))
 
 
 def missed(name, check, *inputs, **options):
-    """Return a decorator that makes a version an exhibit, which passes check(version, *inputs, **options)."""
+    """Return a decorator that makes the wrong version `name` an exhibit.
+
+    The version passes check(version, *inputs, **options).
+    """
     return lambda function: _noted(function, "check_of", name, (check, inputs, options))
 
 
@@ -123,18 +129,21 @@ def _noted(function, attribute, name, value):
 
 
 def url(source):
-    """Return the address of a source such as "a/b, pull request 7" or "a/b, file c.py at 0123abc" on GitHub."""
+    """Return the address of a source on GitHub.
+
+    A source is, for example, "a/b, pull request 7" or "a/b, file c.py at 0123abc".
+    """
     parts = re.fullmatch(r"(\S+), (issue|pull request|file) (\S+?)(?: at (\w+))?", source)
     repository, kind, item, commit = parts.groups()
     return "/".join(filter(None, ("https://github.com", repository, PATHS[kind], commit, item)))
 
 
 def wrong_lines(function, text):
-    """Return the source of a function, in which `text` replaces a statement, as a list of (mark, line).
+    """Replace a statement of a function with the wrong statements `text`.
 
-    The mark is "−" for wrong lines, "+" for right lines, and " " for all others. The first statement of the text whose
-    target occurs once in the function replaces the statement with this target, which is sought in backward, then in the
-    forward pass. Raises ValueError if there is none.
+    Returns the source as a list of (mark, line), where the mark is "−" for wrong lines, "+" for right lines, and " "
+    for all others. The statement that is replaced has the same target as a statement of `text`, and is the only one
+    with this target in the backward pass or in the whole function. Raises ValueError if there is none.
     """
     lines, tree = _source(function)
     backward = next(node for node in tree.body if getattr(node, "name", "") == "backward")
@@ -151,7 +160,7 @@ def wrong_lines(function, text):
 
 
 def _source(function):
-    """Return the lines of a function, without decorators and docstring, and their syntax tree."""
+    """Return the lines of a function and their syntax tree, without decorators and docstring."""
     source = textwrap.dedent(inspect.getsource(function))
     node = ast.parse(source).body[0]
     first = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1
@@ -170,7 +179,10 @@ def _target(node):
 
 
 def drawn(rng, inputs):
-    """Replace shapes with standard normal arrays, and copy the other inputs, which a wrong version may modify."""
+    """Replace shapes with random arrays, and copy the other inputs.
+
+    The copies protect the inputs from a wrong version that modifies them.
+    """
     return tuple(rng.normal(size=x) if isinstance(x, tuple) else copy.copy(x) for x in inputs)
 
 
@@ -182,7 +194,10 @@ def as_tuple(gradients):
 
 
 def check_numerically(function, *inputs, only=(), dy=None, tolerance=1e-6, **options):
-    """Raise AssertionError if a gradient differs from central differences. `only` are the indices of the gradients."""
+    """Assert that the gradients agree with central differences.
+
+    `only` are the indices of the gradients to compare (default: all).
+    """
     rng = np.random.default_rng(0)
     inputs = drawn(rng, inputs)
     y, backward = function(*inputs, **options)
@@ -197,7 +212,7 @@ def check_numerically(function, *inputs, only=(), dy=None, tolerance=1e-6, **opt
 
 
 def check_shapes(function, *inputs):
-    """Raise AssertionError if a gradient under dy = 1 has another shape than its input, or is not finite."""
+    """Assert that each gradient for dy = 1 is finite and has the shape of its input."""
     inputs = drawn(np.random.default_rng(0), inputs)
     y, backward = function(*inputs)
     for gradient, x in zip(as_tuple(backward(np.ones_like(y))), inputs, strict=True):
@@ -205,7 +220,7 @@ def check_shapes(function, *inputs):
 
 
 def check_descent(function, *inputs, rate, target=0.0, **options):
-    """Raise AssertionError if 50 steps of gradient descent do not reduce the squared distance of y from a target."""
+    """Assert that gradient descent moves y towards a target in 50 steps."""
     inputs, distances = drawn(np.random.default_rng(0), inputs), []
     for _ in range(50):
         y, backward = function(*inputs, **options)
@@ -216,7 +231,7 @@ def check_descent(function, *inputs, rate, target=0.0, **options):
 
 
 def numeric_gradient(loss, x, h=1e-5):
-    """Return central differences of a scalar function with respect to each entry of x."""
+    """Compute the gradient of a scalar function by central differences."""
     gradient = np.zeros_like(x)
     for index in np.ndindex(x.shape):
         there, back = x.copy(), x.copy()
@@ -227,5 +242,5 @@ def numeric_gradient(loss, x, h=1e-5):
 
 
 def close(a, b, tolerance=1e-6):
-    """Raise AssertionError if two gradients differ by more than the tolerance."""
+    """Assert that two gradients agree to the tolerance."""
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)

@@ -1,4 +1,4 @@
-"""Right and wrong gradients at the limits of every checker: steps, ties, and one entry of three thousand."""
+"""Gradients at the limits of every checker: steps, ties and single wrong entries."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def fixed_point(x):
 def median_of_equals(x):
     """median-of-all-equals: PaddlePaddle/Paddle, pull request 42385
         return dy * (x == x[middle])
-    Every entry that equals the median receives its whole gradient. Found in a review.
+    Every entry that equals the median receives its whole gradient. It was found in a review.
     """
     middle = np.argsort(x)[len(x) // 2]
 
@@ -71,7 +71,7 @@ def sine_of_many(x):
 def wave(x):
     """wave-ignored:
         return dy.copy()
-    A wave of small amplitude and large slope is ignored. Steps that span many of its periods do not see it.
+    A wave of small amplitude and large slope is ignored. Steps that span many of its periods do not show the mistake.
     """
 
     def backward(dy):

@@ -1,4 +1,4 @@
-"""Losses, penalties and their second derivatives: a wrong count, a lost penalty, one term of two."""
+"""Losses, penalties and their second derivatives: wrong counts, missing terms."""
 
 import numpy as np
 
@@ -56,11 +56,12 @@ def cross_entropy(logits, *, targets, weights, temperature):
 
     weights-by-column: borgwang/tinynn, file tinynn/core/loss.py at 0fb0f94
         weight = weights
-    The weight of a class multiplies its column, not the rows with that label. Hidden while all weights are equal.
+    The weight of a class multiplies its column, not the rows with that label. The mistake has no effect while all
+    weights are equal.
 
     temperature-forgotten: borgwang/tinynn, file tinynn/core/loss.py at 0fb0f94
         return dloss * weight * (np.exp(log_p) - one_hot) / counted.sum()
-    The derivative of logits / T is missing. Hidden at T = 1, the default.
+    The derivative of logits / T is missing. The mistake has no effect at T = 1, the default.
     """
     counted = targets >= 0
     shifted = (logits - logits.max(axis=1, keepdims=True)) / temperature
@@ -97,11 +98,11 @@ def huber(x, *, target):
 def binary_cross_entropy(logits, *, target):
     """bce-of-ones: deeplearning4j/nd4j, issue 1328
         return dloss * target * (p - target) / target.size
-    Labels of 0 have no gradient. Hidden if every label is 1.
+    Labels of 0 have no gradient. The mistake has no effect if every label is 1.
 
     bce-of-a-sum: oysteijo/simd_neuralnet, issue 1
         return dloss * (p - target)
-    The loss is a mean over the outputs, but the gradient is that of a sum. Found by a comparison with Keras.
+    The loss is a mean over the outputs, but the gradient is that of a sum. It was found by a comparison with Keras.
     """
     p = 1 / (1 + np.exp(-logits))
 
@@ -115,11 +116,11 @@ def binary_cross_entropy(logits, *, target):
 def ridge(w, *, x, target, reg):
     """penalty-half: jingtinghuang/CS231n-Spring-2017, issue 3
         dw = dloss * (x.T @ error + reg * w)
-    The factor 2 of the squared penalty is missing. Hidden at reg = 0.
+    The factor 2 of the squared penalty is missing. The mistake has no effect at reg = 0.
 
     penalty-sign: andersbll/nnet, issue 4
         dw = dloss * (x.T @ error - 2 * reg * w)
-    The penalty is subtracted, so weights grow. A small penalty hides it.
+    The penalty is subtracted, so weights grow. A small penalty hides the mistake.
 
     penalty-replaces: open-nudge/torchlayers, issue 18
         dw = dloss * 2 * reg * w
@@ -138,7 +139,8 @@ def ridge(w, *, x, target, reg):
 def logistic_gradient(w, *, a, alpha):
     """hessian-penalty-divided: openopt/copt, file copt/loss.py at c0d5d46
         return (a.T @ (p * (1 - p) * (a @ v)) + alpha * v) / len(a)
-    In the product with the Hessian, the penalty is divided by the number of samples. Hidden at α = 0, the default.
+    In the product with the Hessian, the penalty is divided by the number of samples. The mistake has no effect at α =
+    0, the default.
     """
     p = 1 / (1 + np.exp(-a @ w))
 
@@ -186,7 +188,7 @@ def gaussian(a, *, x):
 def linearized_poisson(z, *, counts, eta):
     """slope-of-the-line: glm-tools/pyglmnet, issue 181
         slope = np.where(z < eta, rate, eta)
-    Beyond η the slope is exp(η), not η. Hidden while all predictions are below η.
+    Beyond η the slope is exp(η), not η. The mistake has no effect while all predictions are below η.
     """
     rate = np.where(z < eta, np.exp(z), np.exp(eta) * (1 + z - eta))
 

@@ -1,4 +1,4 @@
-"""Jacobians of models, energies, boxes and matrices: a wrong sign, the wrong coordinate, the wrong triangle."""
+"""Jacobians of models, energies, boxes and matrices: wrong signs and coordinates."""
 
 import numpy as np
 
@@ -176,7 +176,7 @@ def banana(x, *, b, v):
 def upper_log_determinant(a):
     """ghost-triangle: jax-ml/jax, issue 40421
         return inverse
-    Forward reads only the upper triangle, but the lower one has a gradient. Symmetric perturbations hide it.
+    The forward pass reads only the upper triangle, but the lower one has a gradient. Symmetric perturbations hide it.
     """
     symmetric = np.triu(a) + np.triu(a, 1).T + 6 * np.eye(3)
 

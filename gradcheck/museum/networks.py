@@ -1,4 +1,4 @@
-"""Layers: a missing sum, windows at the wrong place, a path through time that is cut."""
+"""Layers: missing sums, windows at the wrong position, gradients lost between steps."""
 
 import numpy as np
 
@@ -18,8 +18,8 @@ def linear(x, weight, bias):
     input-twice: itskonrad/miniMNIST-c, issue 7
         dx = dy @ weight.T + dy @ (weight - 0.01 * dweight).T
     An input gradient summed twice. The gradient of the input is summed in one loop, and again in the next, which has
-    already updated the weights. Half of the result is right; the other half is the gradient at weights that forward did
-    not use.
+    already updated the weights. Half of the result is right; the other half is the gradient at weights that the forward
+    pass did not use.
     Missed: The gradient of the weights is right, and so are all gradients in a network of one layer.
     """
 
@@ -52,8 +52,8 @@ def tanh_layer(x, weight, bias):
     An activation's derivative at the input of its layer. z = x W + b, y = f(z), where f is another function in the
     project. The activation's derivative is evaluated at x instead of z. The activation calls its argument X, and the
     layer around it uses X for its input. The mistake goes unnoticed only if the layer has as many outputs as inputs;
-    otherwise the shapes would not fit. The error has no simple form, and gradcheck names none; `gradcheck.steps` finds
-    the line: x stands where z belongs.
+    otherwise the shapes would not fit. `check` does not recognise this mistake from the numbers alone.
+    `gradcheck.steps` finds the line: x stands where z belongs.
     Missed: Every layer of the library is tested in the same way, by types and shapes. This test uses 4 input and 4
     output features. With 4 and 3 it would have raised an exception.
     """
@@ -71,7 +71,8 @@ def tanh_layer(x, weight, bias):
 def convolution(x, w, *, stride):
     """stride-forgotten: enggen/Deep-Learning-Coursera, issue 7; Kulbear/deep-learning-coursera, pull request 34
         places = np.arange(len(dy))[:, None] + np.arange(len(w))
-    In backward the window of output i begins at i, not at i times the stride. Hidden at stride 1.
+    In the backward pass the window of output i begins at i, not at i times the stride. The mistake has no effect at
+    stride 1.
 
     kernel-mean: sebgao/cTensor, issue 3
         dw = dy @ x[windows] / len(dy)
@@ -79,7 +80,8 @@ def convolution(x, w, *, stride):
 
     covered-part: torch/DEPRECEATED-torch7-distro, issue 20
         dx = np.zeros(starts[-1] + len(w))
-    The gradient has the size of the part that the windows cover. Hidden if the stride divides the input's length.
+    The gradient has the size of the part that the windows cover. The mistake has no effect if the stride divides the
+    input's length.
     """
     starts = np.arange(0, len(x) - len(w) + 1, stride)
     windows = starts[:, None] + np.arange(len(w))
@@ -98,7 +100,7 @@ def convolution(x, w, *, stride):
 def convolution_of_depth(x, w):
     """depth-of-the-output: NervanaSystems/neon, issue 111
         place = depth
-    The depth index of the output stands where that of the input belongs.
+    The depth index of the output is used in place of that of the input.
     """
     n = x.shape[1] - w.shape[1] + 1
 
@@ -127,11 +129,12 @@ def logistic(z):
 def lstm_cell(x, h, c, w):
     """lstm-cell-overwritten: apache/mxnet, issue 4057
         dc = dh_new * o * (1 - t * t)
-    The gradient of the cell is assigned, instead of added to that from the next step. Hidden in the last step.
+    The gradient of the cell is assigned, instead of added to that from the next step. The mistake has no effect in the
+    last step.
 
     lstm-gate-value: CaptainE/RNN-LSTM-in-numpy, issue 1
         df = dc * c * logistic(f)
-    The sigmoid stands in place of its derivative, because an argument `derivative=True` is missing.
+    The sigmoid is used in place of its derivative, because an argument `derivative=True` is missing.
     """
     f, i, o, g = gates(x, h, w)
     f, i, o, g = logistic(f), logistic(i), logistic(o), np.tanh(g)
@@ -155,11 +158,13 @@ def lstm_cell(x, h, c, w):
 def lstm(xs, w):
     """lstm-last-cell: deeplearning4j/deeplearning4j, issue 8838
         dc = np.zeros_like(dc_last)
-    The gradient of the last cell state is not taken into account. Hidden if the loss depends on the output alone.
+    The gradient of the last cell state is not taken into account. The mistake has no effect if the loss depends on the
+    output alone.
 
     lstm-steps-apart: CaptainE/RNN-LSTM-in-numpy, issue 1
         dh, dc = dy[0] * 0, dc_last * 0
-    The gradients of the states are computed, but not passed on to the step before. A sequence of length 1 hides it.
+    The gradients of the states are computed, but not passed on to the step before. A sequence of length 1 hides the
+    mistake.
     """
     cells, h, c = [], np.zeros((2, 4)), np.zeros((2, 4))
     for x in xs:
@@ -183,11 +188,11 @@ def lstm(xs, w):
 def gru_cell(h, wz, wn):
     """gru-direct-path: ooples/AiDotNet, pull request 722
         direct = dy * z
-    The direct path has the factor 1 − z in this form of the cell, and z in the other one. Found in a review.
+    The direct path has the factor 1 − z in this form of the cell, and z in the other one. It was found in a review.
 
     gru-own-unit: ooples/AiDotNet, pull request 722
         through_gates = dz * wz.sum(axis=1) + dn * wn.sum(axis=1)
-    The weights of a unit multiply the gradient of that unit alone, not those of all units. Found in a review.
+    The weights of a unit multiply the gradient of that unit alone, not those of all units. It was found in a review.
     """
     z, n = logistic(h @ wz), np.tanh(h @ wn)
 
@@ -208,7 +213,7 @@ def perceptron(x, w1, w2):
 
     weights-already-moved: Bot-Academy/NeuralNetworkFromScratch, pull request 3
         back = w2 - 0.01 * dw2
-    The output weights are updated before the gradient passes through them. A small learning rate hides it.
+    The output weights are updated before the gradient passes through them. A small learning rate hides the mistake.
     """
     h = logistic(x @ w1)
     y = logistic(h @ w2)

@@ -1,4 +1,4 @@
-"""Normalizations: three paths to each output, and an initial γ of 1, which hides its wrong place."""
+"""Normalizations: three paths to each output, and mistakes hidden by an initial γ of 1."""
 
 import numpy as np
 
@@ -48,9 +48,9 @@ def batch_norm(x, gamma, beta):
 
     batch-norm-std: flagos-ai/FlagGems, issue 5222
         r = 1 / np.sqrt(saved + 1e-5)
-    A batch norm that takes 1/σ for σ². Forward saves 1/σ. Backward treats the saved value as σ², and computes
-    1/√(saved + ε) from it. If σ = 1, the fixed point of that function, the two agree. From the numbers alone, gradcheck
-    names none of the mistakes that it knows. `gradcheck.steps` finds the line.
+    A batch norm that takes 1/σ for σ². The forward pass saves 1/σ. The backward pass treats the saved value as σ², and
+    computes 1/√(saved + ε) from it. If σ = 1, the fixed point of that function, the two agree. `check` does not
+    recognise this mistake from the numbers alone. `gradcheck.steps` finds the line.
     Missed: The reference in the project's test contained the same mistake. This check would have passed as well,
     because σ is nearly 1 for its standard normal inputs. With a tolerance of 5 %, which is common in half precision,
     the difference does not show.
@@ -94,10 +94,10 @@ def rms_norm(x, weight):
 def layer_norm_of_rows(x, gamma):
     """layer-norm-rank: flagos-ai/FlagGems, issue 5392; flagos-ai/FlagGems, issue 5490
         n_rows = x.shape[0]
-    A layer norm that is right for matrices only. Backward counts x.shape[0] rows and takes the product of all other
-    axes as the width of a row. For x (batch, positions, channels) each "row" is then a whole sequence, normalized with
-    the statistics of another position. On the GPU it also wrote past the end of γ's gradient.
-    Missed: The test of backward has inputs with two dimensions, although forward accepts any number.
+    A layer norm that is right for matrices only. The backward pass counts x.shape[0] rows and takes the product of all
+    other axes as the width of a row. For x (batch, positions, channels) each "row" is then a whole sequence, normalized
+    with the statistics of another position. On the GPU it also wrote past the end of γ's gradient.
+    Missed: The test of the backward pass has inputs with two dimensions, although the forward pass accepts any number.
     """
     width = gamma.size
     centred = x - x.mean(axis=-1, keepdims=True)
@@ -153,15 +153,15 @@ def layer_norm(x, gamma, beta):
 
     layer-norm-last-block: tenstorrent/tt-metal, issue 53204
         scale = (dx_hat * x_hat)[..., 3:].sum(axis=-1, keepdims=True) / 5
-    Of a sum over several blocks, only the last block survives. The test allowed errors of 0.5.
+    Only the last block of a sum over several blocks is counted. The test allowed errors of 0.5.
 
     layer-norm-gain: pytorch/pytorch, pull request 18233
         return dx, (dy * gamma).sum(axis=(0, 1)), dy.sum(axis=(0, 1))
-    The gradient of γ has the factor γ where x̂ belongs. Found in a review.
+    The gradient of γ contains the factor γ instead of x̂. It was found in a review.
 
     layer-norm-rows-together: flagos-ai/FlagGems, pull request 59
         shift = dx_hat.sum(axis=(1, 2), keepdims=True) / 5
-    The sum over a row runs over all rows of a block. Hidden with one row in each block.
+    The sum over a row runs over all rows of a block. The mistake has no effect with one row in each block.
     """
     centred = x - x.mean(axis=-1, keepdims=True)
     r = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
@@ -181,7 +181,8 @@ def layer_norm(x, gamma, beta):
 def branches(x, x1, *, s, t):
     """branch-scale: state-spaces/mamba, pull request 1023
         return dy * s, dy.copy()
-    The second branch is not scaled in backward. Forward refused to combine the two options until the correction.
+    The second branch is not scaled in the backward pass. The forward pass refused to combine the two options until the
+    mistake was corrected.
     """
 
     def backward(dy):
@@ -200,8 +201,8 @@ def dropout(x, *, keep):
 
     dropout-ratio: kaldi-asr/kaldi, issue 3890
         mask = np.where(x == 0, 1.0, y / np.where(x == 0, 1.0, x))
-    A dropout that reconstructs its mask. The mask is not saved. Backward computes it as y / x, and takes it to be 1
-    where x is 0. After a ReLU many x are 0, and half of those were dropped.
+    A dropout that reconstructs its mask. The mask is not saved. The backward pass computes it as y / x, and takes it to
+    be 1 where x is 0. After a ReLU many x are 0, and half of those were dropped.
     Missed: Random inputs are never exactly 0.
     """
     y = x * keep

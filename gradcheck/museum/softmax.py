@@ -1,4 +1,4 @@
-"""Softmax and its logarithm: the Jacobian is not diagonal, and the sum of a row of outputs is constant."""
+"""Softmax and its logarithm: every output depends on every input."""
 
 import numpy as np
 
@@ -34,8 +34,8 @@ def softmax(x):
 
     softmax-diagonal: deeplearning4j/libnd4j, issue 440
         return dy * y * (1 - y)
-    A softmax differentiated entry by entry. Backward uses only the diagonal of the Jacobian, y (1 − y), as if softmax
-    were elementwise. Each output depends on every input, because each exponential is divided by the sum of all.
+    A softmax differentiated entry by entry. The backward pass uses only the diagonal of the Jacobian, y (1 − y), as if
+    softmax were elementwise. Each output depends on every input, because each exponential is divided by the sum of all.
     Missed: The report mentions no test. This one is an obvious choice: ∂y_i / ∂x_i for each i. It tests only the
     diagonal of the Jacobian, which is right.
 
@@ -50,7 +50,8 @@ def softmax(x):
 
     softmax-without-sum: HomericIntelligence/Odyssey, issue 2134
         return y * dy
-    The sum of dy · y over the row is not subtracted, as the report suspects. Hidden if dy is orthogonal to y.
+    The sum of dy · y over the row is not subtracted, as the report suspects. The mistake has no effect if dy is
+    orthogonal to y.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
@@ -88,8 +89,8 @@ def log_softmax(x):
 def log_sum_exp(x):
     """log-sum-exp: FluxML/NNlib.jl, issue 68
         e = np.exp(x)
-    A log-sum-exp without the shift, in the backward pass only. Forward subtracts the maximum before taking
-    exponentials. Backward does not. exp(800) overflows, and ∞ / ∞ is NaN.
+    A log-sum-exp without the shift, in the backward pass only. The forward pass subtracts the maximum before taking
+    exponentials. The backward pass does not. exp(800) overflows, and ∞ / ∞ is NaN.
     Missed: The inputs of the test are standard normal. No exponential of such a number is large.
 
     dy-ignored: k2-fsa/k2, issue 341

@@ -1,4 +1,4 @@
-"""Further cases: mistakes of the table in gradcheck/mistakes, made in the right functions of the corpus."""
+"""Further cases: mistakes of gradcheck/mistakes made in the right functions."""
 
 import functools
 import inspect
@@ -13,9 +13,10 @@ NUMBER, MOST = 78, 5  # number of variants, and largest number of those of one k
 
 
 def variants(rights):
-    """Return NUMBER Cases: for each right one, a mistake of the table that changes a gradient, if there is one.
+    """Return NUMBER cases, at most one for each case in `rights`.
 
-    Kinds of mistakes that few other Cases have are preferred.
+    A case has a mistake of the table that changes a gradient. Kinds of mistakes that few other cases have are
+    preferred.
     """
     mutants, kinds, cases = functools.cache(mutate), Counter(), {}
     for right in rights:
@@ -42,7 +43,7 @@ def _case(right, mutant):
 
 
 def _differs(case):
-    """Return True if the wrong version returns a wrong gradient of the right shape without an exception."""
+    """Return True if the wrong version returns other gradients of the right shape."""
     inputs, options = case.draw(np.random.default_rng(0))
     with np.errstate(all="ignore"):
         try:

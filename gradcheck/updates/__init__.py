@@ -1,8 +1,8 @@
 """Check the steps of an optimiser against an update formula for scalars.
 
 `check_update(adam, "adam")` runs `adam` for a few steps with random gradients and settings. If `adam` adds ε inside the
-root, the message ends with `ε is inside the root: …`, where the dots stand for the wrong line and the line of the
-formula. README.md describes how to write a formula, and which interfaces the code may have.
+root, the error message ends with `ε is inside the root: …`, followed by the wrong line and the right one. README.md
+describes how to write a formula, and which interfaces the code may have.
 """
 
 import inspect
@@ -40,9 +40,10 @@ def check_update(
     `update` is a function `update(theta, g, *state, **settings)`, or the result of one of the adapters below for code
     with another interface. All arrays passed to it are float64. `formula` is the name of one of FORMULAS, or a function
     of scalars whose positional arguments are θ, g and the state, and whose keyword-only arguments are t and the
-    settings. `settings` fixes the values of some settings, under the names that the formula uses. The code's other
-    settings are drawn at random. A setting that the code does not accept has the formula's default. `seed` determines
-    every random number. With `explain=False`, a wrong step is reported without a search for the mistake.
+    settings. `settings` fixes the values of some settings, under the names that the formula uses. All other settings
+    that the code accepts are drawn at random. A setting that the code does not accept has the default of the formula.
+    `seed` determines every random number. With `explain=False`, a wrong step is reported without a search for the
+    mistake.
 
     The code takes five steps with two parameters of the same shape, and then five steps with two parameters of
     different shapes. The state is 0 before the first step. A step is right if the error of every entry is at most 1e-9
@@ -54,17 +55,17 @@ def check_update(
     rule, code = read_formula(formula), _code(update)
     arguments = _arguments(code, rule, settings)
     names = [name for name in (*rule.settings, "max_norm") if name in arguments or name in settings]
-    unheard = {name: default for name, default in rule.settings.items() if name not in names}
+    unaccepted = {name: default for name, default in rule.settings.items() if name not in names}
     rng = np.random.default_rng([seed, *b"update"])
 
     def walked(shapes):
         values = {
             name: settings[name] if name in settings else rng.uniform(*RANGES.get(name, ANOTHER)) for name in names
         }
-        course = draw_course(shapes, unheard | values, code.jointly, rng)
+        course = draw_course(shapes, unaccepted | values, code.jointly, rng)
         fault = walk(code, course, options_of(values, arguments))
         steps = () if fault else tuple(compare(rule, course))
-        notes = (f"by the formula of {rule.name}, with {_said(values, arguments)}",)
+        notes = (f"by the formula of {rule.name}, with {_settings_text(values, arguments)}",)
         return course, UpdateReport(code.name, rule.name, steps, (fault,) if fault else (), notes=notes)
 
     for shapes, others in itertools.permutations(SHAPES):
@@ -115,6 +116,6 @@ def _arguments(code, rule, settings):
     return arguments
 
 
-def _said(values, arguments):
+def _settings_text(values, arguments):
     names = [f"{name} ({arguments[name]})" if arguments.get(name, name) != name else name for name in values]
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values.values(), strict=True))

@@ -1,4 +1,4 @@
-"""Run code with one of five interfaces for a course of steps."""
+"""Run an optimiser through one of five interfaces."""
 
 import inspect
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def options_of(values, arguments):
 
 
 class Code:
-    """Code that can be run for a course of steps.
+    """An optimiser under test, with a common interface.
 
     `take(course, options)` runs the code, and yields a list of all parameters after each step. `before` is the number
     of leading arguments of `function` that are not settings. `jointly` is True if the code receives the gradients of
@@ -61,7 +61,7 @@ class Code:
         self.after = {p.name: p.default for p in named}
 
     def arguments(self, formula):
-        """Return {setting of `formula`: the code's name for it} for all accepted settings."""
+        """Return {setting of the formula: name of the argument} for all accepted settings."""
         found = spelled((*formula.settings, "max_norm"), self.after)
         needed = [name for name, default in self.after.items() if default is inspect.Parameter.empty]
         if unknown := [name for name in needed if name not in found.values()]:
@@ -73,13 +73,16 @@ class Code:
 
 
 class OfFunction(Code):
-    """A function update(theta, g, *state, **settings) that returns θ′ and the new state, or changes both in place."""
+    """A function update(theta, g, *state, **settings).
+
+    It returns θ′ and the new state, or changes both in place.
+    """
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
 
     def arguments(self, formula):
-        """Find the settings, the argument t, and the arguments that contain the state.
+        """Identify the settings, the argument t, and the arguments that contain the state.
 
         The state is all other arguments without a default or, if there are no others, those with the default None.
         """

@@ -1,4 +1,4 @@
-"""Draw a random course of steps, run the code, and compute the correct steps.
+"""Draw a random sequence of steps, run the code, and compute the correct steps.
 
 The inputs are drawn so that different mistakes give different results. The entries of the gradients have scales from
 0.003 (or from 30 ε if that is smaller) to 10, so that the position of ε in the formula has an effect. Settings are
@@ -38,7 +38,7 @@ EXACT, ROUNDING = 1e-9, 1e-13  # largest error allowed, relative to the step and
 
 @dataclass(frozen=True)
 class Formula:
-    """A function formula(theta, g, *state, **settings) of arrays, and its signature."""
+    """An update formula, as a function formula(theta, g, *state, **settings) of arrays."""
 
     function: Callable
     name: str
@@ -48,7 +48,10 @@ class Formula:
 
 
 def read_formula(function):
-    """Return the Formula with a name, or of a function of scalars, which is called for each entry unless built in."""
+    """Return the Formula for a name in FORMULAS or for a function of scalars.
+
+    A function that is not built in is called for each entry.
+    """
     if isinstance(function, str):
         if function not in FORMULAS:
             raise ValueError(f"there is no formula {function!r}; known are {', '.join(FORMULAS)}")
@@ -101,7 +104,10 @@ def draw_course(shapes, settings, jointly, rng):
 
 
 def walk(code, course, options):
-    """Run the code and append to `course.thetas`. Return a description of a changed shape or dtype, or ""."""
+    """Run the code and append its parameters after each step to `course.thetas`.
+
+    Returns a sentence if the shape or dtype of a parameter changes, and "" otherwise.
+    """
     course.thetas.append(course.starts)
     with np.errstate(all="ignore"):
         for step, values in enumerate(code.take(course, options), start=1):
@@ -115,18 +121,20 @@ def walk(code, course, options):
 
 
 def clip_factors(gradients, max_norm, largest=1.0):
-    """Return factors of at most `largest` that scale gradients to the norm max_norm."""
+    """Return the factors that scale gradients to the norm max_norm, at most `largest`."""
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [np.full(g.shape, min(largest, max_norm / norm)) for g in gradients]
 
 
 def follow(formula, course, *, lost=(), ones=(), shared=False, count=lambda step, i: step, clip=clip_factors):
-    """Yield three lists of arrays for each step: θ before, θ after, and correct θ′.
+    """Compute the correct steps, and yield three lists of arrays for each step.
 
-    Each option is a mistake in the code around the formula. The state arrays with the indices `lost` are not kept for
-    the next step, and those with the indices `ones` begin at 1. With `shared`, all parameters use one state, one after
-    the other. `count(step, i)` is the value of t for parameter i. The gradients are multiplied by `clip(gradients,
-    max_norm)`.
+    The lists contain the parameters before the step, those that the code computed, and the correct ones.
+
+    Each option inserts a mistake in the code around the formula. The state arrays with the indices `lost` are not kept
+    for the next step, and those with the indices `ones` begin at 1. With `shared`, all parameters use one state, one
+    after the other. `count(step, i)` is the value of t for parameter i. The gradients are multiplied by
+    `clip(gradients, max_norm)`.
     """
     positions = range(len(formula.state))
     first = [[np.full(start.shape, float(k in ones)) for k in positions] for start in course.starts]
@@ -148,7 +156,7 @@ def follow(formula, course, *, lost=(), ones=(), shared=False, count=lambda step
 
 
 def compare(formula, course):
-    """Return a list with a StepReport for each step."""
+    """Return a list with one StepReport per step."""
     reports = []
     with np.errstate(all="ignore"):
         for number, (before, after, expected) in enumerate(follow(formula, course), start=1):
@@ -163,9 +171,10 @@ def compare(formula, course):
 
 
 def agrees(formula, course, **around):
-    """Return True if a Formula reproduces the code at every step, with mistakes `around` it as in `follow`.
+    """Return True if a formula reproduces the results of the code at every step.
 
-    Entries for which both results are not finite are ignored, but at least four entries must remain.
+    `around` are options of `follow`, which insert mistakes around the formula. Entries for which both results are not
+    finite are ignored, but at least four entries must remain.
     """
     finite = 0
     with np.errstate(all="ignore"):
@@ -181,9 +190,9 @@ def agrees(formula, course, **around):
 def _errors(theta, given, right):
     """Return the relative error of each entry.
 
-    Errors are relative to |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the formula's result. With the bound EXACT, the
-    second term allows a rounding error of ROUNDING relative to θ. An error that is not finite counts as infinite if θ
-    is finite, and as 0 otherwise.
+    Errors are relative to |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the result of the formula. With the bound EXACT,
+    the second term allows a rounding error of ROUNDING relative to θ. An error that is not finite counts as infinite if
+    θ is finite, and as 0 otherwise.
     """
     size = np.maximum(np.abs(theta), np.abs(right))
     errors = np.abs(given - right) / (np.abs(right - theta) + ROUNDING / EXACT * size)

@@ -1,9 +1,9 @@
-"""The built-in update rules, each written once for scalars.
+"""The built-in update formulas, each written for scalars.
 
 The arguments are an entry θ of a parameter, the corresponding entry g of the gradient, the state, and the settings. The
-state is 0 before the first step. The argument t = 1, 2, … counts the steps. A rule returns θ′ and the new state. The
-rules follow PyTorch's conventions. Settings with a default are optional in the code under test. If two conventions give
-the same θ, both pass. For example, the velocity may include the factor lr or not.
+state is 0 before the first step. The argument t = 1, 2, … counts the steps. A formula returns θ′ and the new state. All
+of them follow PyTorch's conventions. Settings with a default are optional in the code under test. If two conventions
+give the same θ, both pass. For example, the velocity may include the factor lr or not.
 """
 
 from numpy import sqrt

@@ -1,8 +1,8 @@
 """Name the mistake in a wrong update.
 
 Mistakes are inserted into the formula until it gives the same numbers as the update, to nine digits, at every step of
-two courses. The mistakes are those of the tables in gradcheck/mistakes and below, and mistakes in the code around the
-formula, such as a state that is not kept. Single mistakes are tried first, and pairs of mistakes last.
+two sequences of steps. The mistakes are those of the tables in gradcheck/mistakes and below, and mistakes in the code
+around the formula, such as a state that is not kept. Single mistakes are tried first, and pairs of mistakes last.
 """
 
 import ast
@@ -88,7 +88,7 @@ class Change(NamedTuple):
 
 
 class Lines:
-    """The statements of a built-in formula, into which mistakes can be inserted."""
+    """The statements of a built-in formula, in which mistakes can be made."""
 
     def __init__(self, formula):
         self.formula = formula
@@ -121,7 +121,10 @@ class Lines:
         return list(found.values())
 
     def renamed(self):
-        """Yield Changes that exchange two names, or replace one name with the other in a line."""
+        """Yield a Change for each way to exchange or replace names.
+
+        Two names are exchanged everywhere, or one of them is replaced with the other in a line.
+        """
         everywhere, kind = range(len(self.texts)), "name replaced"
         for a, b in (("beta1", "beta2"), ("theta", "g")):
             tried = [({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")]
@@ -136,7 +139,10 @@ class Lines:
                     yield Change(sentence, lines)
 
     def pairs(self, changes):
-        """Return Changes that combine two, beginning with those that make the same mistake in m and in v."""
+        """Combine the changes in pairs.
+
+        Pairs that make the same mistake in m and in v come first.
+        """
         alike = [TWINS.sub("", str(self.quoted(change))) for change in changes]
         pairs = itertools.combinations(zip(changes, alike, strict=True), 2)
         apart = [(a, b, x != y) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
@@ -146,11 +152,14 @@ class Lines:
         ]
 
     def quoted(self, change):
-        """List (right text, wrong text) of the changed lines."""
+        """Return a list of (right text, wrong text) for the changed lines."""
         return [(self.texts[i], ast.unparse(wrong)) for i, (wrong, _) in sorted(change.lines.items())]
 
-    def told(self, change):
-        """Return the sentence of a Change with at most two changed lines, and a pair (name, hint) for each line."""
+    def explanation(self, change):
+        """Return the sentence about a Change, and a pair (name, hint) for each changed line.
+
+        The sentence quotes at most two changed lines.
+        """
         pairs = self.quoted(change)
         quoted = [f"without `{old}`" if new == "pass" else f"`{new}` in place of `{old}`" for old, new in pairs]
         targets = [(self.statements[i], hint) for i, (_, hint) in sorted(change.lines.items())]
@@ -161,7 +170,7 @@ class Lines:
 def name_the_mistake(formula, courses, largest):
     """Return (sentence, hints) about the mistake, both empty if it is not found.
 
-    Each hint is (name that the formula assigns, sentence without code, kind of mistake).
+    A hint is a tuple of a name that the formula assigns, a sentence without code, and the kind of mistake.
     """
     for sentence, hints in _explanations(formula, courses, largest):
         if sentence:
@@ -170,17 +179,20 @@ def name_the_mistake(formula, courses, largest):
 
 
 def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) for each kind of explanation, the plainest first, or an empty sentence."""
-    yield _still(courses[0]), ()
+    """Yield (sentence, hints) for each kind of explanation, the simplest first.
+
+    The sentence is empty if the explanation does not apply.
+    """
+    yield _unmoved(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
     own = [*lines.changes(OF_UPDATES), *lines.renamed()] if lines else []
     general = lines.changes(ROWS) if lines else []
-    habits = list(around(formula, courses[0]))
+    habits = list(mistakes_around(formula, courses[0]))
 
     def first(changes, **habit):
         for change in changes:
             if all(agrees(lines.changed(change), course, **habit) for course in courses):
-                return lines.told(change)
+                return lines.explanation(change)
         return "", ()
 
     outside = next((said for said, habit in habits if all(agrees(formula, c, **habit) for c in courses)), "")
@@ -196,8 +208,8 @@ def _explanations(formula, courses, largest):
         yield f"{outside}; and {sentence}" if sentence else "", hints
 
 
-def around(formula, course):
-    """Yield (sentence, options of `follow`) for each possible mistake in the code around a formula."""
+def mistakes_around(formula, course):
+    """Yield (sentence, options of `follow`) for mistakes in the code around a formula."""
     names, everything = " and ".join(formula.state), tuple(range(len(formula.state)))
     if formula.counts:
         yield (
@@ -222,7 +234,7 @@ def around(formula, course):
             yield "each gradient is clipped by its own norm, not all by their common norm", by_own
 
 
-def _still(course):
+def _unmoved(course):
     moved = [any(np.any(theta[i] != start) for theta in course.thetas) for i, start in enumerate(course.starts)]
     if not any(moved):
         return "no parameter ever moves: the new θ is neither returned nor stored in place"

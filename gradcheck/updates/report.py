@@ -1,4 +1,4 @@
-"""The report on an update, with a row for each step."""
+"""The report on the steps of an optimiser."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from gradcheck.report import distinct_texts
 
 @dataclass(frozen=True)
 class StepReport:
-    """The difference between the parameters after one step and the formula's result."""
+    """The result for one step."""
 
     step: int  # the number of the step, from 1
     entries: int  # the number of entries of all parameters
@@ -37,11 +37,11 @@ class UpdateReport:
 
     @property
     def is_right(self) -> bool:
-        """Return True if there is no problem and every step agrees with the formula."""
+        """True if there is no problem and every step agrees with the formula."""
         return not self.problems and not any(step.disagree for step in self.steps)
 
     def failures(self) -> list[str]:
-        """Return one line for each problem, and one for the first wrong step."""
+        """Return a line for each problem, and one for the first wrong step."""
         wrong = next((step for step in self.steps if step.disagree), None)
         if wrong is None:
             return [*self.problems]

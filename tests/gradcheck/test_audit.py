@@ -16,7 +16,7 @@ import pytest
 import minitransformer
 from gradcheck.__main__ import main
 from gradcheck.audit import mutate
-from gradcheck.audit.reporting import followed
+from gradcheck.audit.reporting import with_progress
 from gradcheck.audit.trials import SURVIVING, Outcome
 from gradcheck.mistakes import KINDS, ROWS
 
@@ -520,7 +520,7 @@ def test_a_target_that_cannot_be_audited_is_one_line(arguments, message, write, 
 
 def test_progress_tells_the_time_left(monkeypatch, capfd):
     monkeypatch.setattr("gradcheck.audit.reporting.EVERY", 0.0)
-    assert followed(iter([Outcome(SURVIVING)]), 4) == [Outcome(SURVIVING)]
+    assert with_progress(iter([Outcome(SURVIVING)]), 4) == [Outcome(SURVIVING)]
     assert re.fullmatch(r"trying mutants: 1 of 4, \d+:\d\d left\n", capfd.readouterr().err)
 
 
