@@ -101,7 +101,7 @@ class Circuit:
 
 def ov_circuit(model, block: int, head: int, tokens) -> Circuit:
     """Return the OV circuit (2) of a head: its effect on the logits of `tokens` (S,)."""
-    written = moved_by_head(model, block, head, embeddings(model, tokens))
+    written = copied_by_head(model, block, head, embeddings(model, tokens))
     unembedding = model.lm_head.weight.data[tokens].astype(np.float64)
     return Circuit(written @ folded_norm(model.ln_final) @ unembedding.T)  # (2)
 
@@ -120,7 +120,7 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
     rotary_positions = model.blocks[head[0]].attention.rotary
     if rotary_positions is not None:
         query = np.mean([turned(rotary_positions, query, distance) for distance in distances], axis=0)  # (5)
-    key = projected(model, *head, "w_k", moved_by_head(model, *previous, x))  # (3)
+    key = projected(model, *head, "w_k", copied_by_head(model, *previous, x))  # (3)
     return Circuit(query @ key.T / np.sqrt(key.shape[1]))  # (4)
 
 
@@ -136,7 +136,7 @@ def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], po
     if model.positional_embedding is None:
         raise ValueError("pointer_circuit: the model must have learned or sinusoidal positions, not rotary positions")
     P = model.positional_embedding(np.arange(positions))[0].astype(np.float64)
-    query = projected(model, *head, "w_q", moved_by_head(model, *duplicate, P))  # (6)
+    query = projected(model, *head, "w_q", copied_by_head(model, *duplicate, P))  # (6)
     key = projected(model, *head, "w_k", P)  # (6)
     return Circuit(query[:-1] @ key[1:].T / np.sqrt(key.shape[1]))
 
@@ -155,8 +155,8 @@ def projected(model, block: int, head: int, part: str, x):
     return x @ folded_norm(model.blocks[block].norm1) @ weight
 
 
-def moved_by_head(model, block: int, head: int, x):
-    """Return the output (S, C) of a head for the stream x (S, C) if each position attends only to itself."""
+def copied_by_head(model, block: int, head: int, x):
+    """Return the vectors (S, C) that a head copies from each position of the stream x (S, C), through W_v and W_o."""
     attention = model.blocks[block].attention
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
     return projected(model, block, head, "w_v", x) @ W_o.astype(np.float64)

@@ -91,7 +91,10 @@ def duplicate_token_score(weights, ids):
 
 
 def induction_score(weights, ids):
-    """Return the mean attention (...) to tokens that followed the query's token before. See duplicate_token_score."""
+    """Return the mean attention (...) to tokens that have followed the query's token before.
+
+    Arguments and exceptions are those of duplicate_token_score.
+    """
     return mean_weight_on(induction_targets(ids), weights)
 
 
@@ -103,7 +106,7 @@ def mean_weight_on(targets, weights):
 
 
 def induction_targets(ids):
-    """Return a boolean array (T, T): True at [t, k] if key k follows an earlier occurrence of query t's token."""
+    """Return a boolean array (T, T), True at [t, k] if key k follows an earlier occurrence of query t's token."""
     ids = np.asarray(ids)
     same = np.zeros((len(ids), len(ids)), bool)
     same[:, 1:] = ids[:, None] == ids[None, :-1]

@@ -41,7 +41,7 @@ def token_times(tokens) -> list[float]:
 def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
     """Measure the limits of the machine in float32 with the library of the engine.
 
-    Returns {"flops": highest FLOP/s of a square matrix product, "bandwidth": highest bytes/s of a memory read}.
+    "flops" is the highest FLOP/s of a square matrix product, and "bandwidth" the highest bytes/s of a memory read.
     """
 
     def product_seconds(rows, inner, columns):

@@ -90,7 +90,7 @@ class TorchTransformer(nn.Module):
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def new_caches(self):
-        """Return empty buffers (keys, values) for each block, for one sequence."""
+        """Return empty buffers for the keys and values of one sequence, a pair for each block."""
         shape = 1, self.config.kv_heads, self.config.context, self.config.head_width
         return [(torch.empty(shape), torch.empty(shape)) for _ in self.blocks]
 

@@ -57,13 +57,12 @@ def start(arguments) -> int:
     if kept:
         show(f"not overwritten: {kept[0]}" if len(kept) == 1 else f"not overwritten: {len(kept)} existing files")
     first = exercises[0].name
-    then = f", then: {checking(first, arguments.out)}" if ending == ".py" else ""
+    then = f", then: {check_command(first, arguments.out)}" if ending == ".py" else ""
     show(f"\nBegin with {arguments.out / first}{ending}{then}")
     return 0
 
 
-def checking(name, folder) -> str:
-    """Return the command that checks an exercise in a folder."""
+def check_command(name, folder) -> str:
     is_default = folder in (workspace.FOLDER, Path())
     return learn(f"check {name}" + ("" if is_default else f" --in {shlex.quote(str(folder))}"))
 
@@ -83,7 +82,7 @@ def where(arguments) -> int:
     show(f"{len(verdicts) - len(todo)} of {len(verdicts)} solved in {folder}")
     if todo:
         name = todo[0].name
-        show(f"next: {folder / name}.py ({todo[0].status}), then: {checking(name, folder)}")
+        show(f"next: {folder / name}.py ({todo[0].status}), then: {check_command(name, folder)}")
     else:
         show(f"All of them. `{learn('run')}` trains a model with your functions in it.")
     return 0

@@ -80,7 +80,7 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks. Yield the key, "trained", "failed" or "retried", and the result or the reason of each attempt."""
+    """Run the tasks. Yield a key, "trained", "failed" or "retried", and the result or the reason."""
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -123,7 +123,7 @@ def begin_quietly() -> None:
 
 
 def answers(executor: Executor, tasks: dict) -> Iterator:
-    """Submit the tasks, and yield (key, result of `attempt`), or (key, exception) if the executor fails."""
+    """Submit the tasks. Yield the key of each with the result of `attempt`, or with an exception of the executor."""
     futures = {}
     try:
         try:

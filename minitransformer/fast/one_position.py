@@ -130,13 +130,13 @@ def through_blocks(blocks, x, *, mask, positions, cache):
     for i, block in enumerate(blocks):
         layer_cache = None if cache is None else cache.layers[i]
         if alone and is_supported(block, x.dtype):
-            x = straight_through(block, rows(x), x.shape[:-2], positions, layer_cache).reshape(x.shape)
+            x = apply_block(block, rows(x), x.shape[:-2], positions, layer_cache).reshape(x.shape)
         else:
             x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
     return x
 
 
-def straight_through(block, x, batch, positions, cache):
+def apply_block(block, x, batch, positions, cache):
     """Apply a block to x (P, C), which has one position of each sequence. `batch` is the shape of the batch."""
     r = x + attended(block.attention, normalized(block.norm1, x), batch, positions, cache)
     return r + fed_forward(block.feed_forward, normalized(block.norm2, r))

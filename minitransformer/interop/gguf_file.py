@@ -97,7 +97,10 @@ class Metadata:
         return default if field is None else field.contents()
 
     def take(self, key, default=None):
-        """Return the value of an architecture key and mark it as read. Raises ValueError if it is missing or a list."""
+        """Return the value of an architecture key, and mark the key as read.
+
+        Raises ValueError if the key is missing and has no default, or if the value is a list.
+        """
         name = f"{self.architecture}.{key}"
         self.unread.discard(name)
         value = self.get(name, default)
@@ -107,8 +110,8 @@ class Metadata:
             raise ValueError(f"{name} is a list, one value for each block, which is not supported")
         return value
 
-    def insist(self, key, value):
-        """Raise ValueError if the file has this architecture key with a value other than `value`."""
+    def require(self, key, value):
+        """Raise ValueError if an architecture key has a value other than `value`. A missing key is accepted."""
         actual = self.take(key, value)
         if actual != value:
             raise ValueError(f"{self.architecture}.{key} {actual!r} is not supported, only {value!r}")
@@ -134,7 +137,7 @@ class Metadata:
 
 
 def gpt2_fields(metadata: Metadata, sizes: dict) -> dict:
-    metadata.insist("attention.head_count_kv", sizes["n_heads"])
+    metadata.require("attention.head_count_kv", sizes["n_heads"])
     return {
         "norm": "layer_norm",
         "feed_forward": "gelu_tanh",
@@ -145,14 +148,14 @@ def gpt2_fields(metadata: Metadata, sizes: dict) -> dict:
 
 
 def llama_fields(metadata: Metadata, sizes: dict) -> dict:
-    metadata.insist("expert_count", 0)
-    metadata.insist("expert_used_count", 0)
-    metadata.insist("tensor_data_layout", "Meta AI original pth")  # interleaved
+    metadata.require("expert_count", 0)
+    metadata.require("expert_used_count", 0)
+    metadata.require("tensor_data_layout", "Meta AI original pth")  # interleaved
     if ROTARY_FACTORS in metadata.shapes:
         raise ValueError(f"the rotary factors in {ROTARY_FACTORS} are not supported")
     d_head = metadata.take("attention.key_length", sizes["d_model"] // max(sizes["n_heads"], 1))
-    metadata.insist("attention.value_length", d_head)
-    metadata.insist("rope.dimension_count", d_head)
+    metadata.require("attention.value_length", d_head)
+    metadata.require("rope.dimension_count", d_head)
     return {
         "n_kv_heads": metadata.take("attention.head_count_kv", sizes["n_heads"]),
         "d_head": d_head,

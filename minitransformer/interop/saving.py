@@ -17,9 +17,9 @@ from minitransformer.system.extras import require
 from minitransformer.system.files import (
     TEMPORARY_END,
     TEMPORARY_START,
-    put_in_place,
+    copy_ownership,
+    move_to,
     status,
-    take_after,
     write_atomically,
 )
 from minitransformer.system.folders import at_work_in
@@ -48,9 +48,9 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
         as_new = status(temporary / CONFIG_FILE)  # safetensors gives only the owner access to its file
         for path in sorted(temporary.iterdir()):
             with open(path, "r+b") as file:
-                take_after(file, status(folder / path.name) or as_new)
+                copy_ownership(file, status(folder / path.name) or as_new)
                 os.fsync(file.fileno())
-            put_in_place(path, folder / path.name)
+            move_to(path, folder / path.name)
 
 
 def write_weights(model, architecture: str, path: Path) -> None:

@@ -68,7 +68,7 @@ def bare_block(x, norm1, attention, norm2, feed_forward):
     y, residual2_backward = residual(r, norm2, feed_forward)  # (6)
 
     def backward(dy):
-        """Apply the chain rule from the last step to the first, where fᵀ(dy) stands for the backward of a residual:
+        """Apply the chain rule from the last step to the first, with fᵀ(dy) for the backward pass of a residual:
 
             dr = residual2ᵀ(dy)                             (7)
             dx = residual1ᵀ(dr)                             (8)

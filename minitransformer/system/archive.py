@@ -121,7 +121,6 @@ class Archive:
         self.description = self.read_description()
 
     def read_description(self) -> dict:
-        """Read the description and remove it from the members."""
         description = None
         if self.members:
             size = self.members["description"].file_size
@@ -140,7 +139,7 @@ class Archive:
         return description
 
     def under(self, prefix: str) -> dict:
-        """Return the names of the arrays with a prefix. The keys of the result lack the prefix."""
+        """Return the names of the arrays that begin with `prefix`. The keys of the result are the rest of the names."""
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:

@@ -121,13 +121,17 @@ class Bounded:
             raise Ended(reason or f"its supervisor was not ready within {START} seconds")
 
     def received(self, deadline):
-        """Return the next (kind, value) from the supervisor, or ("late", None) or ("end", reason)."""
+        """Return the kind and the value of the next message from the supervisor.
+
+        If the deadline has passed, the kind is "late". If the supervisor has ended, it is "end", and the value is the
+        reason.
+        """
         try:
             return self.pipe.recv() if self.pipe.poll(max(deadline - time.monotonic(), 0)) else ("late", None)
         except (EOFError, OSError):
             process = self.process
             self.end()
-            return "end", it_ended(process.exitcode)
+            return "end", reason_of_end(process.exitcode)
 
     def end(self):
         """End the supervisor, which ends all processes that it has started."""
@@ -137,8 +141,7 @@ class Bounded:
             stop(process, self.pipe, GRACE if FORKS else 0)
 
 
-def it_ended(status):
-    """Describe how the process of a request ended, given its exit status."""
+def reason_of_end(status):
     if status >= 0:
         return f"it ended its process with status {status}"
     return f"it ended its process: {ending(status).removeprefix('was ended by ')}"
@@ -180,7 +183,7 @@ def in_a_child(answers, request, seconds, megabytes, pipe):
     word, (lines, end_of_child) = secrets.token_hex(16).encode(), os.pipe()
     child = os.fork()
     if child == 0:
-        be_the_child(answers, request, seconds, megabytes, word, end_of_child)
+        run_child(answers, request, seconds, megabytes, word, end_of_child)
     os.close(end_of_child)
     os.set_blocking(lines, False)
     try:
@@ -193,7 +196,7 @@ def in_a_child(answers, request, seconds, megabytes, pipe):
             if len(descendants()) >= MOST:
                 return TOO_MANY
         pass_on()
-        return it_ended(os.waitstatus_to_exitcode(ended[1]))
+        return reason_of_end(os.waitstatus_to_exitcode(ended[1]))
     finally:
         end_all(child)
         os.close(lines)
@@ -222,7 +225,7 @@ def forwarding(lines, word, pipe):
     return pass_on
 
 
-def be_the_child(answers, request, seconds, megabytes, word, pipe):
+def run_child(answers, request, seconds, megabytes, word, pipe):
     def send(message):
         line = b"\n" + word + json.dumps(message).encode() + b"\n"
         while line:

@@ -35,23 +35,23 @@ def write_atomically(path, write) -> None:
             raise OSError(errno.EINVAL, NOT_A_FILE)
         target = Path(os.path.realpath(path))
         temporary = target.with_name(f"{TEMPORARY_START}{os.urandom(8).hex()}{TEMPORARY_END}")
-        mode = 0o600 if before else 0o666  # until take_after, only the owner may read it
+        mode = 0o600 if before else 0o666  # until copy_ownership, only the owner may read it
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         try:
             with file:
-                lock(file)  # folders.sweep_up removes only unlocked files
-                take_after(file, before)
+                lock(file)  # folders.remove_leftovers removes only unlocked files
+                copy_ownership(file, before)
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            put_in_place(temporary, target)
+            move_to(temporary, target)
         finally:
             with contextlib.suppress(OSError):  # it has been renamed
                 temporary.unlink()
 
 
-def put_in_place(new, target) -> None:
-    """Rename the file `new` to `target`.
+def move_to(new, target) -> None:
+    """Rename the file `new` to `target`, which is replaced if it exists.
 
     On Windows, a file that a program has open or mapped cannot be replaced. Often the program is a virus scanner, which
     soon closes the file, so renaming is tried several times. If it fails, the new content is kept next to the file.
@@ -86,7 +86,7 @@ def status(path) -> os.stat_result | None:
         return None
 
 
-def take_after(file, before: os.stat_result | None) -> None:
+def copy_ownership(file, before: os.stat_result | None) -> None:
     """Copy the mode and, if allowed, the owner and group of an old file to an open file.
 
     `before` is the status of the old file, or None. If the group cannot be set, the group of the new file has only the

@@ -60,7 +60,7 @@ def locked(folder: Path):
     try:
         is_ours = lock(descriptor)
         if is_ours:
-            sweep_up(folder)
+            remove_leftovers(folder)
         elif is_ours is None:
             nobody = "another run could write there at the same time"
             warnings.warn(f"{folder}: its file system has no locks: {nobody}", stacklevel=6)
@@ -72,7 +72,7 @@ def locked(folder: Path):
         os.close(descriptor)
 
 
-def sweep_up(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of killed processes. Locked files are kept, because they are still being written."""
     for leftover in folder.glob(f"{TEMPORARY_START}*{TEMPORARY_END}"):
         with contextlib.suppress(OSError):

@@ -126,7 +126,7 @@ def statements(cls) -> dict:
 
 
 def check_fields(settings) -> None:
-    """Convert and check each field of a frozen dataclass. Error messages name the class and the field."""
+    """Convert and check each field of a frozen dataclass. Error messages contain the class and the field."""
     for name, said in statements(type(settings)).items():
         value = getattr(settings, name)
         if value is not None or said["optional"] is None:

@@ -50,6 +50,5 @@ def sequential_blocks(ids, context, batch_size):
 
 
 def check_length(ids, context, name="the text"):
-    """Raise ValueError if `ids` has fewer than context + 1 tokens."""
     if len(ids) <= context:
         raise ValueError(f"{name} must have at least {context + 1} tokens for a context of {context}, not {len(ids)}")

@@ -110,7 +110,7 @@ class BPETokenizer(ByteLevelTokenizer):
     def from_gpt2(cls, encoder_json: str | os.PathLike[str], vocab_bpe: str | os.PathLike[str]) -> Self:
         """Read GPT-2's vocabulary from its two files. The token "<|endoftext|>", if it exists, ends a text.
 
-        Raises ValueError if the files are damaged or inconsistent. The message names the file and, if possible, the
+        Raises ValueError if the files are damaged or inconsistent. The message contains the file and, if possible, the
         line.
         """
         vocabulary, merges = read_json(encoder_json), read_merges(vocab_bpe)

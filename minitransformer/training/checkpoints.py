@@ -116,7 +116,7 @@ class Checkpoint:
         raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
 
     def check_same(self, run) -> None:
-        """Raise ValueError if `run` differs from the earlier run. The message names the first difference."""
+        """Raise ValueError if `run` differs from the earlier run. The message describes the first difference."""
         tokenizer = run.lm.tokenizer
         self.check_fields(self.config, run.lm.model.config)
         if self.tokenizer.to_dict() != tokenizer.to_dict():
@@ -212,7 +212,7 @@ def damaged(path, reason) -> ArchiveError:
 
 
 def check_state(training: dict, path, steps=math.inf) -> None:
-    """Raise ArchiveError if the training state is invalid. The message names the file and the section.
+    """Raise ArchiveError if the training state is invalid. The message contains the file and the section.
 
     `steps` is the number of steps of the run. The entries `kind` and `settings` are checked by Settings.
     """

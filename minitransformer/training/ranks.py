@@ -128,14 +128,14 @@ class Ranks:
         try:
             yield
         except BaseException:
-            if not all_arrive(apart):
+            if not all_ranks_arrive(apart):
                 atexit.register(self.communicator.Abort, 1)
             elif not self.first:
                 raise SystemExit(0) from None
             raise
 
 
-def all_arrive(communicator) -> bool:
+def all_ranks_arrive(communicator) -> bool:
     """Return True if all ranks call this function within PATIENCE."""
     request, start = communicator.Ibarrier(), time.monotonic()
     while not request.Test():
@@ -188,7 +188,7 @@ class ModelOnRanks:
 
 
 def world() -> Ranks:
-    """Return the Ranks that mpirun started (one without mpirun), and divide a machine's cores among its ranks."""
+    """Return the ranks that mpirun has started, or a single rank. The ranks of a machine share its cores."""
     if world_size() == 1:
         return Ranks()
     try:

@@ -85,7 +85,7 @@ class ReplicaProcess(Process):
         super().__init__(ReplicaWorker, twin, memory, number, **how)
 
     def send(self, *request) -> None:
-        """Request a call of a ReplicaWorker method by name, with the np.errstate and plain() of this process."""
+        """Request a call of a method of ReplicaWorker, with the np.errstate and plain() of this process."""
         super().send("called", np.geterr(), is_plain(), *request)
 
     def gradients(self, parameters):

@@ -154,7 +154,7 @@ def test_a_person_reverses_whose_own_turns_together_move_against_the_aim():
     text = [30, 31, 10, 30, 12, 31, 11, 30, 11, 31, 13]  # the one: +2 and 0; the other: −1 and +2
     texts, speakers = np.array([text, text]), np.array([[0, 1, 0, 1]] * 2)
     for who, share in (([0, 0], 0), ([1, 1], 1), ([0, 1], 0.5)):
-        assert intentions.turned_round(texts, speakers, np.array(who)) == share
+        assert intentions.share_reversed(texts, speakers, np.array(who)) == share
 
 
 # leaps and memorising, also of a finished family

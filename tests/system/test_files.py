@@ -16,7 +16,7 @@ from small_runs import small_lm
 from minitransformer import cli
 from minitransformer.experiments.sweep import WorkerProcesses
 from minitransformer.system import files
-from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, copy_ownership, write_atomically
 from minitransformer.text import TextFiles
 from minitransformer.training.replicas import Replicas
 
@@ -141,7 +141,7 @@ def test_a_file_that_is_written_again_keeps_its_mode_and_meanwhile_nobody_else_c
     def look(file):
         seen.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
 
-    monkeypatch.setattr(files, "take_after", lambda file, as_before: look(file) or take_after(file, as_before))
+    monkeypatch.setattr(files, "copy_ownership", lambda file, as_before: look(file) or copy_ownership(file, as_before))
     with umask(0o022):
         write_atomically(path, lambda file: look(file) or file.write(b"new"))
     assert mode(path) == oct(before) and path.read_bytes() == b"new"
@@ -168,7 +168,7 @@ def test_what_a_group_might_do_another_may_not(tmp_path, monkeypatch, before, af
     monkeypatch.setattr(os, "fchown", forbidden)
     with open(tmp_path / "model.npz", "wb") as file:
         group = os.fstat(file.fileno()).st_gid + 1
-        take_after(file, SimpleNamespace(st_mode=stat.S_IFREG | before, st_uid=0, st_gid=group))
+        copy_ownership(file, SimpleNamespace(st_mode=stat.S_IFREG | before, st_uid=0, st_gid=group))
     assert mode(tmp_path / "model.npz") == oct(after)
 
 

@@ -58,7 +58,7 @@ def capabilities_figure(report):
 
 
 def law_figure(forecast):
-    """Draw the losses and the law against N, with a line per D, and against D, with a line per N."""
+    """Draw the losses and the law, against N with a line per D, and against D with a line per N."""
     figure, panels = new_panels(1, 2, 5.2, 4.0, sharey=True)
     points, law, prediction = forecast.points, forecast.law, forecast.prediction
     for x, (axes, unit) in enumerate(zip(panels[0], ("characters", "parameters"), strict=True)):

@@ -173,5 +173,5 @@ class Experiment:
 
 
 def entries(section: str) -> list[str]:
-    """Return the text before a section's list, and the entries of the list, each on one line."""
+    """Split a section of a page into the text before the list, and the entries of the list, each on one line."""
     return [" ".join(entry.split()) for entry in re.split(r"^- ", section, flags=re.M)]

@@ -28,13 +28,13 @@ def measure(seed: int) -> dict:
     headers, speakers = beginnings(rng, DIALOGUES)
     who = rng.integers(0, 2, DIALOGUES)  # the person who is pushed
     by_aim = np.where(who == WARMER, 1, -1)[:, None] * direction
-    by_chance = of_same_length(by_aim, rng)
+    by_chance = with_equal_norms(by_aim, rng)
     found: dict = {"by_aim": [], "by_chance": [], "other_by_aim": []}
     for strength in STRENGTHS:
         aimed, chance = (continued(model, headers, speakers, who, strength * push, rng) for push in (by_aim, by_chance))
         shares = (aimed, who), (chance, who), (aimed, 1 - who)
         for curve, (texts, person) in zip(found.values(), shares, strict=True):
-            curve.append(turned_round(texts, speakers, person))
+            curve.append(share_reversed(texts, speakers, person))
     pushed, chance, other = (curve[STRENGTHS.index(1.0)] for curve in found.values())
     found |= {"difference": pushed - chance, "pushed": pushed, "chance": chance, "other": other}
     return found | {"alone": found["by_aim"][0]}
@@ -66,12 +66,12 @@ def trained(rng) -> Transformer:
 
     def draw_batch():
         ids = dialogues(rng, ROWS)
-        return ids[:, :-1], np.where(is_turn_of_anybody(ids)[:, :-1], ids[:, 1:], IGNORE_INDEX)
+        return ids[:, :-1], np.where(is_name_of_speaker(ids)[:, :-1], ids[:, 1:], IGNORE_INDEX)
 
     return train(model, draw_batch, STEPS, LR, LR / 20, STEPS // 20)
 
 
-def is_turn_of_anybody(texts):
+def is_name_of_speaker(texts):
     """Return a boolean array (rows, T) that is True at each name after the header."""
     return (texts >= DEGREES) & (np.arange(texts.shape[1]) >= HEADER)
 
@@ -79,12 +79,12 @@ def is_turn_of_anybody(texts):
 def towards_colder(model, texts):
     """Return the direction (C,) from the mean activation at WARMER's turns to that at COLDER's."""
     seen = record(model, texts, [BETWEEN])[BETWEEN]
-    turns = is_turn_of_anybody(texts)
+    turns = is_name_of_speaker(texts)
     warmer, colder = (seen[turns & (texts == texts[:, who, None])].mean(axis=0) for who in (WARMER, COLDER))
     return colder - warmer
 
 
-def of_same_length(pushes, rng):
+def with_equal_norms(pushes, rng):
     other = rng.normal(size=pushes.shape)
     lengths = [np.linalg.norm(array, axis=1, keepdims=True) for array in (pushes, other)]
     return (other * lengths[0] / lengths[1]).astype(pushes.dtype)
@@ -99,7 +99,7 @@ def continued(model, headers, speakers, who, pushes, rng):
     rows = np.arange(len(headers))
     for speaker in speakers.T:
         texts = np.column_stack([texts, headers[rows, speaker]])
-        where = is_turn_of_anybody(texts) & (texts == headers[rows, who][:, None])
+        where = is_name_of_speaker(texts) & (texts == headers[rows, who][:, None])
         push = (where[..., None] * pushes[:, None]).astype(model.config.dtype)
         with model.hooked({BETWEEN: lambda y, backward, push=push: (y + push, backward)}):
             logits = model.predict(texts, last_only=True)[:, 0, :DEGREES]
@@ -108,7 +108,7 @@ def continued(model, headers, speakers, who, pushes, rng):
     return texts
 
 
-def turned_round(texts, speakers, who) -> float:
+def share_reversed(texts, speakers, who) -> float:
     """Return the share of dialogues in which `who` acts against their own aim.
 
     In these dialogues, the sum of the person's changes of the temperature has the wrong sign.

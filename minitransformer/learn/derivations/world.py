@@ -207,10 +207,7 @@ class World:
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
-        """Yield the derivative of `function` with respect to each entry of the named value.
-
-        The argument of `function` is a dictionary with the changed value.
-        """
+        """Yield the derivative of function({name: value}) with respect to each entry of a value of the forward pass."""
         value = self.values[name]
         for at in np.ndindex(value.values.shape):
             moved = []

@@ -87,7 +87,7 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
         for name, parameter in model.named_parameters():
             parameter.requires_grad = name in names
             parameter.grad = None
-        with model.hooked(dict.fromkeys(below(model, names), constant)):
+        with model.hooked(dict.fromkeys(modules_below(model, names), constant)):
             yield names
     finally:
         if adapted and merge:
@@ -111,7 +111,7 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in trainable)]
 
 
-def below(model: Module, names) -> list[str]:
+def modules_below(model: Module, names) -> list[str]:
     """List the embeddings and blocks that precede all parameters in `names`."""
     embeddings = [name for name in ("embedding", "positional_embedding") if getattr(model, name) is not None]
     order = embeddings + [name for name, _ in model.children() if name.startswith("blocks.")]

@@ -35,7 +35,7 @@ def sequence_log_likelihood(
 
             dℓ_i = −dy                                      (3)
 
-        and cross_entropy's backward sets the gradient of an ignored position to zero.
+        and the backward pass of cross_entropy sets the gradient of an ignored position to zero.
         """
         dlosses = np.broadcast_to(-np.asarray(dy)[..., None], shape)  # (3)
         return losses_backward(dlosses)
