@@ -34,8 +34,8 @@ def record_in_each_block(model, ids, part: str, axis: int = 0):
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
     """Record activations, and the gradients of Σ dlogits · logits at each of them.
 
-    Returns two dictionaries {name: array}. `dlogits` is an array with the shape of the logits (..., T, V), or a
-    function that computes this array from the logits. The gradients of the model's parameters do not change.
+    `dlogits` is an array with the shape of the logits (..., T, V), or a function that computes this array from the
+    logits. The gradients of the model's parameters do not change. Returns two dictionaries with the names as keys.
     """
     seen: dict = {}
     gradients: dict = {}

@@ -105,7 +105,7 @@ def collect(raw: dict, sizes: dict) -> dict:
 
 
 def engine_results(answers: list, facts: dict, limits: dict) -> dict:
-    """Combine the answers of one engine at one size, which are a dictionary for each round."""
+    """Combine the answers of one engine at one size. `answers` contains a dictionary for each round."""
     result = {
         name: summary([seconds for answer in answers for turn in answer[question] for seconds in turn])
         for question, name in TIMED.items()

@@ -130,7 +130,7 @@ def certified(case):
 
 
 def in_the_text(statements, names) -> list:
-    """Return the section on equations in sentences, with a reason for each that is not equal to its line."""
+    """Format the results of the equations in sentences. Those that are not equal are listed with the reason."""
     equations = list({s.text: s for s in statements if s.in_prose}.values())
     if not equations:
         return []

@@ -132,7 +132,7 @@ def diagonals(a):
 
 
 def labelling(arrays, names) -> Callable:
-    """Return a function that labels the axes of an array by their lengths, or by `names` of lengths.
+    """Return a function that labels the axes of an array by their lengths, or by names that `names` gives to lengths.
 
     A last axis of length 1 is dropped. If one of `arrays` has two axes of the same length, or another axis of length 1,
     axes are labelled by their positions, so that arrays are aligned as by NumPy.

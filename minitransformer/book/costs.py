@@ -31,7 +31,7 @@ class Counted(np.ndarray):
 
 
 def operations(specimen) -> tuple[int, int] | None:
-    """Return the numbers of operations in the forward and the backward pass, or None if a pass has none.
+    """Count the operations of the forward and the backward pass. Return None if a pass has none.
 
     Operations on single numbers are not counted.
     """

@@ -98,7 +98,7 @@ def names_of(statements) -> frozenset:
 
 
 def statements_in_prose(docstring, names, ranges):
-    """Return the equations in the sentences of a docstring. An equation that cannot be parsed consists of Remarks."""
+    """Return the equations in the sentences of a docstring. One that cannot be parsed has Remarks as its sides."""
     found = []
     for text in (content for kind, content in blocks(docstring.text) if kind == "prose"):
         its_own = formulas(text, names)

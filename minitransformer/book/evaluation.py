@@ -85,7 +85,7 @@ FLOATS = Numbers(
 
 @dataclass
 class Scope:
-    """The values that expressions may use, and a method for each kind of node of the notation."""
+    """An evaluator of expressions. It has the values of names, and a method for each kind of node of the notation."""
 
     values: Mapping  # {name: number, array or function}
     numbers: Numbers = FLOATS

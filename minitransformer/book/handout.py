@@ -41,7 +41,7 @@ class Blanks(Words):
     def __init__(self, derivations):
         super().__init__(derivations)
         asked = [s for s in derivations.statements if s.is_of_gradient]
-        self.rooms = rooms(asked, derivations.source)
+        self.heights_of_blanks = heights_of_blanks(asked, derivations.source)
         names = {re.escape(text) for s in asked for node in names_given(s.equation) for text in texts_of(node)}
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
@@ -71,7 +71,7 @@ class Blanks(Words):
             return super().equation(statement)
         left = mathml(statement.equation, self.names, only_left=True)
         tied = self.tied("equation to-fill", statement)
-        blank = f'<span class="blank" style="height:{self.rooms[id(statement)]:.0f}mm"></span>'
+        blank = f'<span class="blank" style="height:{self.heights_of_blanks[id(statement)]:.0f}mm"></span>'
         return f"<div {tied}><div>{left}{blank}</div><span>({statement.number})</span></div>"
 
     def pictures(self, function):
@@ -79,7 +79,7 @@ class Blanks(Words):
         return ""
 
 
-def rooms(asked, source):
+def heights_of_blanks(asked, source):
     """Return the height of the blank for each statement in millimetres. The keys are the ids of the statements.
 
     The height is proportional to the number of lines of the derivation in the file.

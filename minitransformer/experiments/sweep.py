@@ -48,8 +48,6 @@ def sweep(
 ) -> tuple[dict, dict]:
     """Run the tasks that have no result in the folder.
 
-    Returns ({key: result}, {key: reason of a failure}).
-
     tasks      picklable objects. `name` is used in messages and file names. `key()` returns a hash of all inputs that
                determine the result. `seconds()` estimates the time on one core. `run()` returns the result, a
                JSON-serializable dictionary. `accepts(result)` returns True if a result from a file is valid
@@ -57,8 +55,9 @@ def sweep(
     folder     directory of the result files, created if it does not exist. Without a folder, results are not written
     progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 
-    Raises ValueError if a result file in the folder is invalid, OSError if the folder cannot be written, and
-    BlockingIOError if another sweep uses the folder. Exceptions of `progress` are not caught.
+    Returns two dictionaries, the results and the reasons of failures, with the keys of the tasks. Raises ValueError if
+    a result file in the folder is invalid, OSError if the folder cannot be written, and BlockingIOError if another
+    sweep uses the folder. Exceptions of `progress` are not caught.
     """
     progress = progress or (lambda task, outcome: None)
     results, failures, todo = {}, {}, {}

@@ -26,7 +26,7 @@ TABLES = ("embedding", "positional_embedding", "lm_head")  # stored with one row
 class Layout:
     """The conventions of one kind of file.
 
-    components    {our name: name in the file, without the last part .weight or .bias}
+    components    dictionary from our names to the names in the file, without the last part .weight or .bias
     block         prefix of a block's tensors
     transposed    True if weights are (out, in)
     interleaved   True if rotary pairs are neighbours

@@ -136,7 +136,7 @@ def parts_of(model) -> dict:
 def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
     """Compute (1) and (2) for the tensors `moved`, which are all tensors of `part` or a single one of them.
 
-    Both arguments are {name: Parameter}. All tensors of the part become complex, because a complex bias cannot be added
+    Both are dictionaries of Parameters. All tensors of the part become complex, because a complex bias cannot be added
     in place to a real product.
     """
     gradients = {n: np.zeros(()) if p.grad is None else p.grad for n, p in part.items()}

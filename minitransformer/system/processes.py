@@ -30,9 +30,10 @@ def ending(status: int) -> str:
 def start(target, *arguments, variables=None, unheard=tuple(SIGNALS), daemon=False, needs_program=False):
     """Spawn a process that calls target(pipe, *arguments). Return the process and the other end of the pipe.
 
-    variables       environment variables of the process unheard         signals that the process does not receive
-    daemon          True if it starts no processes of its own with multiprocessing needs_program   True if the arguments
-    contain objects of the main program, which is then imported in the process
+    variables       environment variables of the process
+    unheard         signals that the process does not receive
+    daemon          True if it starts no processes of its own with multiprocessing
+    needs_program   True if the arguments contain objects of the main program, which is then imported in the process
     """
     pipe, other_end = SPAWN.Pipe()
     process = SPAWN.Process(target=target, args=(other_end, *arguments), daemon=daemon)

@@ -145,7 +145,10 @@ def documented(cls):
 
 
 def kinds(base) -> dict:
-    """Return `base` and its imported subclasses by their `kind`. Classes without a kind are left out."""
+    """Return `base` and its imported subclasses in a dictionary with `kind` as key.
+
+    Classes whose kind is None are left out.
+    """
     classes = [base]
     for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()

@@ -15,7 +15,8 @@ IGNORE_INDEX = -100  # cross_entropy ignores positions with this target, as in P
 def random_batch(ids, batch_size, context, rng):
     """Draw random windows of ids. Return inputs and targets, each (batch_size, context) int64.
 
-    ids   (N,) of any integer dtype, with N > context rng   a numpy Generator; the same state gives the same batch
+    ids   (N,) of any integer dtype, with N > context
+    rng   a numpy Generator; the same state gives the same batch
 
     The start of each window is uniformly random. Raises ValueError if `ids` is shorter than context + 1.
     """

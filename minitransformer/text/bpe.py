@@ -166,7 +166,7 @@ class BPETokenizer(ByteLevelTokenizer):
 
 
 def without_merge(tokens, merges):
-    """Return the ids of the tokens that are neither a byte nor the result of a merge, by their text."""
+    """Map the text of each token that is neither a byte nor the result of a merge to its id."""
     made = {left + right for left, right in merges}
     rest = {token: i for i, token in enumerate(tokens) if len(token) != 1 and token not in made}
     return {token.decode("utf-8", "replace"): i for token, i in rest.items()}

@@ -7,7 +7,7 @@ from itertools import pairwise
 class WordCache(dict):
     """A mapping from words to ids. The ids of a word are computed at the first access.
 
-    ids             {token: id}, with tokens as bytes
+    ids             ids of the tokens, which are bytes
     merges          as in apply_merges
     ignore_merges   if True, a word that is itself a token is encoded as this token without merging
 

@@ -44,8 +44,8 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
     clip      largest norm of the gradient, or None for no limit
     rng       a numpy Generator for dropout, or None for no dropout
 
-    Returns (loss, norm of the gradient before clipping). Raises TrainingDiverged, before any update, if the loss or the
-    norm is not finite or the gradient is too large to be squared, and ValueError if `clip` is not positive.
+    Returns the loss, and the norm of the gradient before clipping. Raises TrainingDiverged, before any update, if the
+    loss or the norm is not finite or the gradient is too large to be squared, and ValueError if `clip` is not positive.
     """
     return descend(model, optimizer, losses_of_batches(model, batches, rng), clip=clip)
 
@@ -69,7 +69,7 @@ def descend(model, optimizer, losses, *, clip=None):
     If `losses` is a generator, and each backward function releases its activations, as that of Transformer.loss does,
     then the activations of only one loss are in memory.
 
-    Returns (weighted sum, norm of the gradient before clipping). Raises the exceptions of training_step.
+    Returns the weighted sum, and the norm of the gradient before clipping. Raises the exceptions of training_step.
     """
     loss = 0.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # checked below

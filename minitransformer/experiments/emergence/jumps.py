@@ -82,7 +82,8 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
 def rises(parameters, means, resamples, floor: float) -> dict[int, tuple]:
     """Compare s(N) with s(N/10) for each size N if N/10 is within the family.
 
-    Returns {index of N: (s(N/10), s(N), interval of (1), True if the score jumps)}.
+    The keys of the result are the indices of N. A value consists of s(N/10), s(N), the interval of (1), and True if the
+    score jumps.
     """
     log_n, found = np.log(parameters), {}
     for i, n in enumerate(parameters):

@@ -88,7 +88,7 @@ class Plan:
         """Train and measure one model. Return a JSON-serializable dictionary of results.
 
         The entry "lengths" contains a dictionary for each length, with the keys "steps", "characters" (D), "loss" (of
-        the text, in nats per character) and "scores" ({capability: {"exact": …, "loglik": …, "seen": …}}).
+        the text, in nats per character) and "scores" (a dictionary of Capability.scores for each capability).
         """
         start = time.perf_counter()
         trainee, measured = Trainee(self), []

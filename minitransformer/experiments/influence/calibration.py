@@ -60,7 +60,7 @@ class Calibration(Data):
 def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], alpha: float) -> list[dict]:
     """Judge whether each text, given as ids, was likely seen in training.
 
-    The dictionaries that are returned contain three fields of PromptInfluence.
+    Returns a dictionary with three fields of PromptInfluence for each text.
     """
     if not seen or not held_out:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in texts]

@@ -52,8 +52,14 @@ def measure_all(
 ) -> dict:
     """Run the experiments that have no result in the folder.
 
-    Returns {name of an experiment: list of results, one per seed}. `seeds` is {name of an experiment: seeds}. For each
-    result, progress(done, total, name) is called. Raises RuntimeError if a measurement fails.
+    experiments   the experiments to run
+    seeds         dictionary from the names of experiments to lists of seeds
+    folder        folder for the results
+    workers       number of processes (default: one per core)
+    progress      called as progress(done, total, name) for each result
+
+    Returns a dictionary with a list of results, one per seed, for each experiment. Raises RuntimeError if a measurement
+    fails.
     """
     tasks = [Measurement(one.name, seed) for one in experiments for seed in seeds[one.name]]
     done = count(1)

@@ -15,7 +15,7 @@ LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # colours and line styles
 def draw_moment(runs: dict, path) -> None:
     """Plot the highest induction score, the accuracy and the loss against the steps.
 
-    `runs` is {name of a run: its records of metrics}.
+    `runs` contains the metrics of each run by name.
     """
     figure = p.new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
