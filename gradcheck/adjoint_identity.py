@@ -97,9 +97,9 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Run both passes at PLACES slightly perturbed arguments.
+    """Run both passes at PLACES perturbed arguments, and at the opposite ones if `mirrored`.
 
-    With `mirrored`, the passes also run at the opposite perturbations. Returns a list of (gradients, ComplexStep).
+    Returns a list of (gradients, ComplexStep).
     """
     arrays, rng, places = [argument.array for argument in run.arguments], np.random.default_rng(0), []
     for _ in range(PLACES):

@@ -68,10 +68,7 @@ class Call:
         return getattr(target, "__name__", type(target).__name__)
 
     def input_names(self) -> list[str]:
-        """Return a name for each input, taken from the signature of the target.
-
-        A target may have an attribute `names_of_inputs` instead, as those of some adapters do.
-        """
+        """Return a name for each input, from the target's `names_of_inputs` or signature."""
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
         try:
@@ -94,7 +91,7 @@ class Call:
         return other
 
     def copy(self) -> Self:
-        """Return a Call on copies of the arrays. An array that is passed twice is copied twice."""
+        """Return a Call on copies of the arrays (two copies of an array passed twice)."""
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
@@ -189,7 +186,7 @@ def clear_gradients(module: Any) -> None:
 
 @contextmanager
 def borrowed(module: Any) -> Iterator[None]:
-    """Make every parameter require a gradient within a `with` block, and then restore the module.
+    """Make every parameter require a gradient in a `with` block, then restore the module.
 
     Afterwards `data`, `grad` and `requires_grad` of each parameter are the same objects as before, and other arrays
     have the same values.
@@ -210,7 +207,7 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Convert the parameters to float64 within a `with` block, and randomize them if a seed is given."""
+    """Make the parameters float64 in a `with` block, and random if a seed is given."""
     with borrowed(call.target):
         to_float64(call.target)
         if seed is not None:
@@ -247,7 +244,7 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore the arrays of a target, except its parameters, at the end of a `with` block."""
+    """Restore the arrays of a target, except parameters, at the end of a `with` block."""
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _containers(_owner(target), seen)]
     arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]

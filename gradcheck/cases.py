@@ -51,17 +51,14 @@ class Case:
 
 
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a Call from a case and check all gradients. Raises the same exceptions as `check`."""
+    """Draw a case and check all gradients. Raises the same exceptions as `check`."""
     with exits_as_errors():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
 
 
 @contextlib.contextmanager
 def exits_as_errors():
-    """Convert SystemExit and similar exceptions to RuntimeError.
-
-    KeyboardInterrupt is not converted.
-    """
+    """Convert exceptions such as SystemExit, but not KeyboardInterrupt, to RuntimeError."""
     try:
         yield
     except (Exception, KeyboardInterrupt):

@@ -89,14 +89,14 @@ def _checked(
 def _in_float64(call, dy, terms, explain, raises, randomize, lines):
     began, found = time.monotonic(), []
     with prepared(call, terms.seed if randomize else None):
-        examination = _examined(call, dy, terms)
+        examination = _examine(call, dy, terms)
         report, seconds = examination.report, max(LEAST, time.monotonic() - began)
         if explain and not report.is_right:
             call.deadline = time.monotonic() + seconds
-            report = _diagnosed(examination, terms)
+            report = _with_diagnoses(examination, terms)
     if raises and not report.is_right:
         if explain and lines:
-            found = _lines(report, call, dy, terms.seed, randomize, seconds)
+            found = _table_of_lines(report, call, dy, terms.seed, randomize, seconds)
         raise GradientError(report, found)
     return report
 
@@ -204,7 +204,7 @@ def check(settings: Settings, function: Differentiable, /, *inputs: Any, order: 
 
 
 def _checked_as_real(settings, target, inputs, options):
-    """Check a function of complex arrays as a function of their real and imaginary parts."""
+    """Check a function of complex arrays as one of their real and imaginary parts."""
     from gradcheck.adapters.complex_numbers import as_real
 
     target, inputs, dy, argnums = as_real(target, inputs, settings["dy"], settings["argnums"])
@@ -267,7 +267,7 @@ def check_call(settings: Settings, call: Call) -> Report:
     return _checked(call, **settings)
 
 
-def _examined(call, dy, terms):
+def _examine(call, dy, terms):
     """Examine a Call, and convert an exception in backward to a GradientError."""
     try:
         return examine(call, dy, terms)
@@ -282,8 +282,8 @@ def _examined(call, dy, terms):
         raise fault(call.name, problem) from error
 
 
-def _diagnosed(examination, terms):
-    """Return the report of an examination with the mistakes of the wrong gradients added."""
+def _with_diagnoses(examination, terms):
+    """Return the report of an examination, with the mistakes that were recognised."""
     from gradcheck.diagnosis import diagnose
 
     report, run, findings = examination
@@ -295,11 +295,8 @@ def _diagnosed(examination, terms):
     return replace(report, arguments=tuple(arguments))
 
 
-def _lines(report, call, dy, seed, randomize, seconds):
-    """Return the table of the lines of backward as text, one string per line.
-
-    If the lines cannot be examined, the list contains the reason, or is empty.
-    """
+def _table_of_lines(report, call, dy, seed, randomize, seconds):
+    """Return the table of the lines of backward, the reason for its absence, or []."""
     from gradcheck.lines import lines_beside
 
     try:

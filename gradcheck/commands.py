@@ -1,4 +1,4 @@
-"""The commands `check`, `steps` and `certify`, which print a result for each case of a module.
+"""The commands `check`, `steps` and `certify`, which run on the cases of a module.
 
 They are `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`. Without a MODULE, the first one
 checks the modules that are named in the project's configuration (see CHECK_HELP).
@@ -205,7 +205,6 @@ def _width(cases):
 
 
 def _matching_cases(targets, substring):
-    """Return the cases of all targets whose names contain `substring`, ignoring case."""
     cases = []
     for target in targets:
         prefix = f"{target.partition(':')[0]}:" if len(targets) > 1 else ""
@@ -238,7 +237,7 @@ def _configured():
 
 
 def _modules(path):
-    """Return the modules that a configuration file names, or None if it does not mention gradcheck."""
+    """Return the modules that a configuration file lists, or None without such a list."""
     text = path.read_text("utf-8")
     if path.suffix == ".toml":
         table = tomllib.loads(text).get("tool", {}).get("gradcheck")

@@ -43,10 +43,7 @@ def slope(y):
 
 
 def derivatives(function, x):
-    """Differentiate an analytic function of an array.
-
-    Returns an array of shape y.shape + x.shape.
-    """
+    """Return the derivative of an analytic function, of shape y.shape + x.shape."""
     columns = [slope(function(perturbed(x, v))) for v in np.eye(np.size(x)).reshape(-1, *np.shape(x))]
     return np.stack(columns, axis=-1).reshape(np.shape(columns[0]) + np.shape(x))
 

@@ -51,10 +51,7 @@ class Run(NamedTuple):
 
 
 def run_under_watch(call, dy, rng):
-    """Run both passes of `call`, test their contract, and return the Run.
-
-    If dy is None, it is drawn from rng.
-    """
+    """Run both passes and test their contract. If dy is None, it is drawn from rng."""
     arguments = arguments_of(call)
     watched = _watched(call, arguments)
     returned, backward = _forward(call)
@@ -83,10 +80,7 @@ def run_under_watch(call, dy, rng):
 
 
 def arguments_of(call, any_precision=False):
-    """Return the inputs and parameters of `call` that have gradients, as Arguments.
-
-    Raises TypeError or ValueError if there are none, or if one of them cannot be checked.
-    """
+    """Return the Arguments of a Call, inputs first. Raises TypeError or ValueError."""
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
@@ -130,12 +124,12 @@ def float64_output(call, y):
     """Convert y to an array. Raises TypeError unless y is a float64 array or number."""
     if not isinstance(y, (np.ndarray, np.generic, float)) or np.asarray(y).dtype != np.float64:
         must = "it must be one float64 array or number. Concatenate several outputs with from_nested"
-        raise _noted(TypeError(f"{call.name}: y is {describe(y)}; {must} of gradcheck.adapters"), y)
+        raise _with_precision(TypeError(f"{call.name}: y is {describe(y)}; {must} of gradcheck.adapters"), y)
     return np.asarray(y)
 
 
-def _noted(error, value):
-    """Add the dtype of `value` to an exception, so that the caller can check the function differently."""
+def _with_precision(error, value):
+    """Record in an exception that `value` is complex or has a low precision."""
     if is_low_precision(value):
         error.precision = value.dtype.newbyteorder("=")
     error.is_complex = np.iscomplexobj(value)
@@ -143,10 +137,7 @@ def _noted(error, value):
 
 
 def _fit_dy(name, dy, y):
-    """Convert the user's dy to a float64 array.
-
-    Raises TypeError or ValueError if it does not fit y, or if it would hide mistakes.
-    """
+    """Convert dy to a float64 array. Raises an exception if it would hide mistakes."""
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
         raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
@@ -177,10 +168,7 @@ def with_zeros(gradients, arguments):
 
 
 def run_backward(call, backward, dy, arguments):
-    """Run the backward pass once and return copies of the gradients of `arguments`.
-
-    A parameter without a gradient has None.
-    """
+    """Run the backward pass once, and return copies of the gradients (None if missing)."""
     clear_gradients(call.target)
     try:
         returned = backward(call.as_y(dy))
@@ -210,14 +198,11 @@ def run_backward(call, backward, dy, arguments):
         raise fault(call.name, Problem.of(problem, kind, **data))
     supply = iter(returned)
     pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
-    return [_valid(call, argument, gradient, pairs) for argument, gradient in pairs]
+    return [_validated(call, argument, gradient, pairs) for argument, gradient in pairs]
 
 
-def _valid(call, argument, gradient, others):
-    """Return a copy of a gradient, or None if a parameter has none.
-
-    Raises GradientError if the shape or the dtype is wrong. `others` lists all pairs (argument, gradient).
-    """
+def _validated(call, argument, gradient, others):
+    """Return a copy of a gradient, or None for a parameter without one."""
     label, wanted = argument.label, argument.array.shape
     if gradient is None and argument.parameter is not None:
         return None
@@ -231,7 +216,7 @@ def _valid(call, argument, gradient, others):
     native = array.dtype.newbyteorder("=")
     if native != argument.array.dtype:
         error = fault(call.name, f"{label} is {array.dtype}, but {argument.name} is {argument.array.dtype}")
-        raise _noted(error, array)
+        raise _with_precision(error, array)
     return array.astype(native, copy=False)
 
 
@@ -263,7 +248,7 @@ def _reason_of_shape(argument, shape, others):
 def _repetition(call, backward, dy, arguments, gradients):
     """Describe how the gradients of a second backward(dy) differ, or return ""."""
     try:
-        label, difference = _again(call, backward, dy, arguments, gradients)
+        label, difference = _first_change(call, backward, dy, arguments, gradients)
     except Exception as error:
         rule = "a backward that may be called only once should raise RuntimeError"
         return f"a second backward(dy) raises {type(error).__name__}: {error}; {rule}"
@@ -285,15 +270,15 @@ def _dependence(call, dy, arguments, gradients):
         return f"another forward pass overwrites y: {np.sum(y != before)} entries"
     rule = "backward must read only values that its own forward pass saved"
     try:
-        label, difference = _again(call, backward, dy, arguments, gradients)
+        label, difference = _first_change(call, backward, dy, arguments, gradients)
     except Exception as error:
         return f"after another forward pass, backward(dy) raises {type(error).__name__}: {error}: {rule}"
     changed = f"{label}: another forward pass before backward(dy) changes it, by up to {difference}: {rule}"
     return changed if label else ""
 
 
-def _again(call, backward, dy, arguments, before):
-    """Run the backward pass again and return (label, difference) of the first changed gradient."""
+def _first_change(call, backward, dy, arguments, before):
+    """Run the backward pass again. Return (label, difference) of the first change."""
     try:
         after = run_backward(call, backward, dy, arguments)
     except RuntimeError:

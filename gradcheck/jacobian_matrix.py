@@ -94,10 +94,7 @@ def _largest(values):
 
 
 def _column(call, array, index, y, scale):
-    """Compute the derivative with respect to one entry by central differences.
-
-    The result is NaN if successive steps never agree.
-    """
+    """Compute the derivative in one entry, or NaN if successive steps never agree."""
     line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)
     for h in steps(float(scale)):

@@ -86,10 +86,7 @@ class Finding:
         self.take(terms.max_entries if "central" in terms.oracles else 0)
 
     def take(self, most):
-        """Select the entries to be compared, and discard all measurements.
-
-        If there are more than `most` entries, a random sample is selected.
-        """
+        """Select all entries, or a sample if there are too many, and discard all measurements."""
         size = self.array.size
         is_small = size <= most
         self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))

@@ -33,10 +33,7 @@ STEPS = 2.0 ** -np.arange(1, 11)  # relative to the scale of an entry
 
 
 def in_both_precisions(call: Call, dtype: Any, dy: Any, seed: int, randomize: bool, check: Callable) -> Report:
-    """Check a Call in float64 with `check`, and then in its own precision.
-
-    `dtype` is the lower precision, or None for that of the inputs.
-    """
+    """Check a Call in float64 with `check`, and in `dtype` or the precision of its inputs."""
     low = call.on(_cast(value, dtype) if dtype is not None else value for value in call.inputs)
     wide = low.on(_cast(value, np.float64) for value in low.inputs)
     coarsest = max((v.dtype for v in low.inputs if is_floating(v)), key=lambda d: np.finfo(d).eps)
@@ -60,7 +57,7 @@ def _cast(value, dtype):
 
 
 def _in_double():
-    """Return a context manager that replaces np.float32 and np.float16 with np.float64."""
+    """Return a context in which np.float32 and np.float16 stand for np.float64."""
     from gradcheck.certify.arrays import replaced
 
     numpy_in_double = ModuleType("numpy")
@@ -150,7 +147,7 @@ def _by_differences(call, dtype, dy, seed, randomize):
 
 
 def _measured(run, i, epsilon, rng):
-    """Compare one gradient with central differences of outputs that are rounded to `epsilon`."""
+    """Compare a gradient with central differences of outputs rounded to `epsilon`."""
     finding = Finding(run, i, Terms(max_entries=SAMPLE), rng)
     array, scales = finding.array, finding.scales
     if not finding.is_complete:
@@ -169,10 +166,7 @@ def _measured(run, i, epsilon, rng):
 
 
 def _derivative(line, run, epsilon):
-    """Estimate the derivative of ⟨dy, line(t)⟩ at 0 and the error of the estimate.
-
-    Both come from the step with the smallest error.
-    """
+    """Return the derivative of ⟨dy, line(t)⟩ at 0 and its error, from the best step."""
     with np.errstate(all="ignore"):
         changes = [line(h) - line(-h) for h in STEPS]
         slopes = np.array([np.sum(run.dy * change) / (2 * h) for change, h in zip(changes, STEPS, strict=True)])

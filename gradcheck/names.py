@@ -10,10 +10,7 @@ OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
 
 
 def nodes_of(*trees, enters_scopes=True) -> Iterator[ast.AST]:
-    """Yield the nodes of syntax trees in the order of the code.
-
-    With `enters_scopes=False`, the contents of functions and classes are left out.
-    """
+    """Yield the nodes of syntax trees in order, by default with those in nested scopes."""
     for tree in trees:
         yield tree
         if enters_scopes or not isinstance(tree, OWN_SCOPE):
@@ -26,10 +23,7 @@ def names_in(*trees) -> list[str]:
 
 
 def names_read(*trees) -> list[str]:
-    """Return the names that are read in syntax trees, in order and without duplicates.
-
-    The target of := counts as read.
-    """
+    """Return the names that syntax trees read, in order. The target of := counts as read."""
     nodes = list(nodes_of(*trees))
     named = [node.target for node in nodes if isinstance(node, ast.NamedExpr)]
     loaded = (node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Load) or node in named)
@@ -37,10 +31,7 @@ def names_read(*trees) -> list[str]:
 
 
 def names_bound(*trees) -> dict[str, int]:
-    """Return {name: line} for the names that are assigned, defined or imported.
-
-    Nested scopes are left out.
-    """
+    """Return {name: line} for the names that syntax trees bind, without nested scopes."""
     found: dict = {}
     for node in nodes_of(*trees, enters_scopes=False):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

@@ -181,11 +181,7 @@ def taylor(
 
 
 def _rate(steps, remainders, rounding):
-    """Estimate the order at which the remainders decrease with the step.
-
-    This is the median slope of log r against log h at the last steps with r above `rounding`, or None if there are too
-    few.
-    """
+    """Return the median slope of log r against log h, or None if too few r exceed `rounding`."""
     above = [(math.log2(h), math.log2(r)) for h, r in zip(steps, remainders, strict=True) if r > rounding]
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(above)]
     return float(np.median(slopes[-4:])) if len(slopes) > 1 else None

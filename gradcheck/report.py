@@ -47,7 +47,7 @@ class ArgumentReport:
 
     @property
     def verdict(self) -> str:
-        """One of `right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG` or `CANNOT TELL`."""
+        """`right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG` or `CANNOT TELL`."""
         if not self.is_right:
             return "WRONG" if self.disagree or self.direction_disagrees else "CANNOT TELL"
         if self.zero_to is not None:
@@ -97,10 +97,7 @@ class ArgumentReport:
 
 
 class Problem(str):
-    """A sentence that describes a violation of the contract.
-
-    `kind` is the kind of mistake (gradcheck/mistakes/kinds.py), and `data` has the words for its question.
-    """
+    """A sentence about a violation of the contract, with the kind of mistake."""
 
     kind = ""
     data: dict[str, str] = {}  # noqa: RUF012  (the values for the question of the kind)
@@ -212,7 +209,7 @@ def report_html(report: Report, look: Iterable[str] = ()) -> str:
 
 
 def _mismatched(arguments):
-    """Return the number of wrong entries in the format of numpy.testing, or "" if there are none."""
+    """Return the number of wrong entries as numpy.testing does, or "" if there are none."""
     wrong, compared = (sum(getattr(a, name) for a in arguments) for name in ("disagree", "entries"))
     return f"Mismatched elements: {wrong} / {compared} ({100 * wrong / compared:.3g}%)" if wrong else ""
 

@@ -1,7 +1,4 @@
-"""Test the checks by mutation (DeMillo, Lipton and Sayward, 1978).
-
-The command is `python -m gradcheck audit`. README.md describes the method.
-"""
+"""Test the checks by mutation (DeMillo, Lipton and Sayward, 1978). See README.md."""
 
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.trials import PlantingError, live_functions, planted

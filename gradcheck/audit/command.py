@@ -85,10 +85,7 @@ class TestCommand:
                 (copy / path.relative_to(self.root)).write_text(self.sources[path], "utf-8")
 
     def _copy(self):
-        """Return the copy of this process, which is created at the first call.
-
-        Hidden files, caches and virtual environments are not copied.
-        """
+        """Return this process's copy of the project, without caches and environments."""
         copy = self.folder / str(os.getpid()) / (self.root.name or "root")
 
         def not_copied(within, names):

@@ -97,10 +97,6 @@ def audit_parser():
 
 
 def _load(options):
-    """Return the cases of the target.
-
-    With --command, a target without cases is allowed.
-    """
     try:
         return load_cases(options.target)
     except ImportError as error:
@@ -110,10 +106,7 @@ def _load(options):
 
 
 def _top_level(target):
-    """Return the folder of the top-level package that contains the target.
-
-    If the target is a single module, return the path of this file.
-    """
+    """Return the folder of the package, or the file of the module, that contains the target."""
     if target.endswith(".py"):
         return Path(os.path.realpath(target))
     spec = importlib.util.find_spec(target.partition(".")[0])
@@ -122,7 +115,6 @@ def _top_level(target):
 
 
 def _is_project_code(path, top):
-    """Return True if a file belongs to the target's package or to other code of the project."""
     foreign = set(NOT_AUDITED) & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) or path.is_relative_to(OURS)
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 

@@ -19,10 +19,7 @@ ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tup
 
 @dataclass(frozen=True)
 class Mutant:
-    """A source file with one mistake.
-
-    Characters `start` to `end` of the file at `path` are replaced with `replacement`.
-    """
+    """A source file in which characters `start` to `end` are replaced, as a mistake."""
 
     path: Path
     source: str = field(repr=False)  # the original text, read once, because the file may be edited during the audit
@@ -63,10 +60,7 @@ class Mutant:
 
 
 def mutate(path, patterns=("backward",)):
-    """Return the mutants of all functions of a file whose names match a pattern.
-
-    The mutants are in the order of the source.
-    """
+    """Return the mutants of the functions that match a pattern, in the order of the source."""
     source, closures = read_source(path), find_closures(path, patterns)
     nested = {closure.node for closure in closures}
     return [mutant for closure in closures for mutant in _mutants(closure, source, nested - {closure.node})]

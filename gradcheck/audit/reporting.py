@@ -30,10 +30,7 @@ def with_progress(outcomes, total):
 
 
 def summary(tried, judge, seconds):
-    """Summarize the mutants that were tried, as text.
-
-    `tried` is a list of (Mutant, Outcome). The text contains a table of the files, the surviving mutants and the score.
-    """
+    """Return a table of the files, the surviving mutants and the score, as text."""
     counts = {}
     for mutant, outcome in tried:
         counts.setdefault(displayed_path(mutant.path), Counter())[outcome.status] += 1
@@ -63,10 +60,7 @@ def summary(tried, judge, seconds):
 
 
 def score(count):
-    """Return the mutation score, killed / (killed + surviving), as text.
-
-    It is rounded down, so that 100 % means that no mutant survives.
-    """
+    """Return killed / (killed + surviving), rounded down so that 100 % means no survivor."""
     possible = count[KILLED] + count[SURVIVING]
     return f"{1000 * count[KILLED] // possible / 10:.1f} %" if possible else "-"
 
@@ -82,7 +76,6 @@ def describe(mutant):
 
 
 def displayed_path(path):
-    """Return a path as text, relative to the current directory if possible."""
     here = os.path.realpath(os.getcwd())
     return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
 

@@ -98,10 +98,7 @@ class Trials:
         return sorted(names, key=lambda name: self.verified.get((name, self.seeds[0]), 0.0))
 
     def verify(self, name, seed):
-        """Run the check of a case without a mutant, once for each seed.
-
-        Raises AuditError if the check fails.
-        """
+        """Run the check of a case without a mutant, once for each seed."""
         if (name, seed) in self.verified:
             return
         start = time.process_time()
@@ -152,10 +149,7 @@ class Trials:
         return found if found is not None and found.status == result.status == SURVIVING else result
 
     def _compared(self, mutant, functions, names, passes, has_checks):
-        """Return the outcome of a mutant that replaces the code in memory.
-
-        Without checks, the mutant survives if its gradients differ.
-        """
+        """Replace the code in memory with a mutant, and return its outcome."""
         try:
             with quiet(), planted(mutant, functions):
                 outcome = self._judged(names, passes, has_checks)
@@ -214,7 +208,6 @@ def _surviving(names, passes, where=""):
 
 
 def _begin_worker(trials, target, modules, mutants, command):
-    """Initialize a worker process. SIGTERM ends it together with its command."""
     global _tries
 
     def stop(*_):
@@ -286,10 +279,7 @@ class PlantingError(Exception):
 
 
 def live_functions(paths):
-    """Return the functions in memory that are defined in the given files.
-
-    The result is a dictionary {path: list of functions}.
-    """
+    """Return {path: functions} for the functions in memory that the files define."""
     functions = {}
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType:  # isinstance would read `__class__`, and some objects then emit a warning

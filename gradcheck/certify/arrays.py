@@ -62,10 +62,7 @@ FUNCTIONS = {
 
 
 class Dtype:
-    """The dtype that an Array reports.
-
-    It equals float64 in Python code, and is the object dtype for NumPy.
-    """
+    """The dtype of an Array: float64 for Python code, object for NumPy."""
 
     dtype = np.dtype(object)
     __hash__ = object.__hash__
@@ -81,10 +78,7 @@ DTYPE = Dtype()
 
 
 class Array(np.ndarray):
-    """An array of Numbers.
-
-    A single entry or the sum of all entries is also an Array, of shape ().
-    """
+    """An array of Numbers. A single entry is an Array of shape ()."""
 
     dtype = property(lambda self: DTYPE)
     real = property(lambda self: self)
@@ -119,7 +113,6 @@ class Array(np.ndarray):
 
 
 def as_objects(value):
-    """Return `value` as a plain object array if it is an Array, and unchanged otherwise."""
     return value.view(np.ndarray) if isinstance(value, Array) else value
 
 
@@ -160,7 +153,6 @@ def creator(create):
 
 
 def norm(x, ord=None, axis=None, keepdims=False):
-    """Compute the Euclidean norm, the only norm that is supported."""
     if ord not in (None, "fro") and (ord != 2 or (axis is None and x.ndim > 1) or np.ndim(axis)):
         raise CannotTell(f"certificates do not support the norm with ord={ord!r}")
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))

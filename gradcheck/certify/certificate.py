@@ -154,18 +154,12 @@ def decided(run):
 
 
 def gap_of(pairs):
-    """Return the largest relative difference between two sides.
-
-    `pairs` is a list of (left, right, size), and a difference is relative to the size.
-    """
+    """Return the largest difference between the sides of (left, right, size), relative to size."""
     return max((abs(a.d - b.d) / size for a, b, size in pairs if a.d != b.d), default=Decimal(0))
 
 
 def error_exponent(run):
-    """Return n such that a certificate is wrong with a probability below 10^n.
-
-    The union bound is derived in README.md.
-    """
+    """Return n such that the probability of a wrong certificate is below 10^n (see README.md)."""
     formulas = math.log10(run.created * run.known) + math.log10(4 * run.largest)
     point = -math.log10(run.p)
     prime = math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS / 2**constants.BITS)
@@ -215,11 +209,7 @@ def sides(call, floats, rng):
 
 
 def values(calls):
-    """Return a function that compares the results of two calls entry by entry.
-
-    The function `pairs(run)` returns a list of (a, b, size), where a and b are entries of the two results and the size
-    is the larger of their absolute values.
-    """
+    """Return a function that compares the results of two calls entry by entry."""
 
     def pairs(run):
         results = []

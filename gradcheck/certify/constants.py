@@ -56,10 +56,7 @@ def has_root(s):
 
 
 def in_words(x):
-    """Return the number that a float stands for as text, such as "√(2/π)".
-
-    Returns "" if the float stands for its exact binary value.
-    """
+    """Return the number that a float stands for, such as "√(2/π)", or "" for its exact value."""
     q, s, k = read(x) or (Fraction(x), 1, 0)
     if (s, k) == (1, 0):
         return "" if q == Fraction(x) else str(q)

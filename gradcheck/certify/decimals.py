@@ -31,10 +31,7 @@ def cosine_and_sine(x):
 
 
 def arctangent(x):
-    """Compute arctan x.
-
-    The identity arctan x = 2 arctan(x / (1 + √(1 + x²))) is applied until the series converges fast.
-    """
+    """Compute arctan x, by halving the angle until the series converges fast."""
     doublings = 0
     while abs(x) > Decimal("0.1"):
         x, doublings = x / (1 + (1 + x * x).sqrt()), doublings + 1

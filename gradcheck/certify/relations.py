@@ -62,7 +62,7 @@ class Run:
 
     @property
     def known(self):
-        """The number of known field values, with which each new value is compared."""
+        """The number of known field values."""
         return sum(map(len, (self.squares, self.elements, self.parts, self.sums)))
 
     def residue(self, q):
@@ -195,10 +195,7 @@ class Run:
         return Number(error_function(a.d), self.odd("erf", a), 1, "erf", (a,), a.on)
 
     def arc(self, name, a):
-        """Return arctan a or arcsin a.
-
-        The digits use arcsin a = arctan(a / √(1 − a²)); in the field, the two are unrelated odd functions.
-        """
+        """Return arctan a or arcsin a, which are unrelated odd functions in the field."""
         d = a.d if name == "arctan" else a.d / (1 - a.d * a.d).sqrt()
         return Number(arctangent(d), self.odd(name, a), 1, name, (a,), a.on)
 

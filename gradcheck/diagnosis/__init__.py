@@ -25,8 +25,8 @@ HYPOTHESES = {  # True if another draw must give the same sentence; other hypoth
     relations.of_another_argument: True,
     code.factor: False,
     places.wrong_on_a_slice: False,
-    code.recognised: False,
-    code.edited: False,
+    code.wrong_derivative: False,
+    code.single_edit: False,
     relations.multiple_along_an_axis: True,
     relations.not_linear_in_dy: False,
     relations.off_by_little: False,
@@ -54,10 +54,7 @@ def _first(evidence):
 
 
 def _on_another_draw(run, find):
-    """Return the evidence of all arguments for another draw of the inputs.
-
-    The list is empty if the function accepts no other inputs.
-    """
+    """Return the evidence for another draw of the inputs, or [] if there is none."""
     rng = stream("another draw")
     try:
         for call in other_draws(run, rng):

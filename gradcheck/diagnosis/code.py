@@ -26,7 +26,7 @@ INVERSE = {(ast.dump(row.right), ast.dump(row.wrong)): row for row in ROWS if ro
 
 
 class Scope(Names):
-    """The arrays and numbers of a call, which the expressions of a repair may contain."""
+    """The arrays and numbers of a call, which may fill the holes of repairs."""
 
     def __init__(self, evidence):
         call = evidence.run.call
@@ -45,10 +45,7 @@ class Scope(Names):
         self.lists |= {"axes": lambda bound: axes, "factors": self.lists["arrays"]}
 
     def value(self, code, **others):
-        """Evaluate code and return the result, or None if it raises an exception.
-
-        `others` are further variables.
-        """
+        """Evaluate code with further variables. Return None if it raises an exception."""
         self.keep_to_time()  # large arrays take long
         try:
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
@@ -67,10 +64,7 @@ class Scope(Names):
 
 
 def factor(evidence):
-    """Detect a constant factor between the given and the true gradient.
-
-    The factor may be a small number, a length such as √n, or an option of the call.
-    """
+    """Detect a constant factor, such as 2, a length or an option of the call."""
     other, label = evidence.twin, evidence.label
     c, there = evidence.factor(), other and other.factor()
     if c is None or there is None:
@@ -105,10 +99,7 @@ def factor(evidence):
 
 
 def _numbers(scope):
-    """Return code for the numbers of a call that may be a factor.
-
-    These are lengths, options, and the number or the share of the entries that satisfy a condition.
-    """
+    """Return code for the numbers of a call that may be a factor, such as lengths."""
     arrays = {name: array for name, array in scope.values.items() if isinstance(array, np.ndarray) and name != "dy"}
     axes = [(name, subset) for name, array in arrays.items() for subset in _subsets(range(array.ndim))]
     lengths = [" * ".join(f"{name}.shape[{axis}]" for axis in subset) for name, subset in axes]
@@ -126,8 +117,8 @@ def _subsets(axes):
     return [subset for n in range(1, len(axes) + 1) for subset in itertools.combinations(axes, n)]
 
 
-def edited(evidence):
-    """Detect a mistake that is a single edit of the table, such as a missing factor or mean."""
+def single_edit(evidence):
+    """Detect a mistake that is a single edit, such as a missing factor or mean."""
     if evidence.twin is None:
         return None
     here, *_ = scopes = Scope(evidence), Scope(evidence.twin)
@@ -153,7 +144,7 @@ def edited(evidence):
     return None
 
 
-def recognised(evidence):
+def wrong_derivative(evidence):
     """Detect a gradient that equals dy, or dy · F(x) where the true one is dy · F(y)."""
     other = evidence.twin
     if other is None:

@@ -10,7 +10,7 @@ APPROXIMATE = 1e-7  # as EXACT, for central differences
 
 
 class Evidence:
-    """The given gradient of one argument, the true gradient, and the arrays of the call."""
+    """The given and the true gradient of one argument, and the arrays of the call."""
 
     def __init__(self, run, finding, position, others, elsewhere):
         self.run, self.position = run, position
@@ -72,7 +72,7 @@ class Evidence:
         return c if c and np.isfinite(c) and not is_one and self.same(self.given, c * self.truth) else None
 
     def arrays(self, kinds="f"):
-        """Yield (name, array) for the inputs, options and parameters whose `dtype.kind` is in `kinds`."""
+        """Yield (name, array) for the arrays of the call with one of the dtype kinds."""
         call = self.run.call
         parameters = [(a.name, a.array) for a in self.run.arguments if a.parameter is not None]
         for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items(), *parameters]:
@@ -88,10 +88,7 @@ class Evidence:
 
 
 def stream(purpose):
-    """Return a random generator that is independent of `default_rng(0)`.
-
-    Inputs are often drawn from the latter.
-    """
+    """Return a random generator that is independent of `default_rng(0)`."""
     return np.random.default_rng([*b"diagnosis", *purpose.encode()])
 
 

@@ -40,10 +40,7 @@ def wrong_on_a_slice(evidence):
 
 
 def _masks(evidence):
-    """Yield (description, mask) for each boolean array of the call and its negation.
-
-    The array is broadcast along the last axes or, if that is impossible, along the first axes.
-    """
+    """Yield (description, mask) for the boolean arrays of the call, broadcast to the gradient."""
     shape = evidence.given.shape
     for name, mask in evidence.arrays("b"):
         lengthened = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
@@ -73,7 +70,7 @@ def _indices(evidence):
 
 
 def _box(wrong):
-    """Yield (description, mask) for the smallest product of index sets that contains all wrong entries.
+    """Yield (description, mask) for the smallest index ranges that contain all wrong entries.
 
     A single wrong entry in several dimensions is left out, because the report names it already.
     """
@@ -88,7 +85,7 @@ def _box(wrong):
 
 
 def _listed(indices, n):
-    """Describe indices of an axis of length n, as in `index 2 (the last)` or `indices 0 to 3`."""
+    """Describe indices of an axis of length n, such as `index 2 (the last)`."""
     first, last = int(indices[0]), int(indices[-1])
     if len(indices) == 1:
         return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")

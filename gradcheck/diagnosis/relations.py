@@ -91,7 +91,7 @@ def multiple_along_an_axis(evidence):
 
 
 def _profiles(evidence, axis):
-    """Return a list of (name, columns). An error may be a linear combination of the columns."""
+    """Return a list of (name, columns), whose linear combinations an error may be."""
     shape = evidence.given.shape
     named = [("y", evidence.y), ("exp(y)", np.exp(evidence.y))] if evidence.y.shape == shape else []
     for name, array in evidence.arrays():
@@ -103,7 +103,7 @@ def _profiles(evidence, axis):
 
 
 def _fits(evidence, array, columns, axis):
-    """Return True if each slice of `array` along `axis` is a linear combination of the columns."""
+    """Return True if each slice along `axis` is a linear combination of the columns."""
     basis = np.stack([np.moveaxis(column, axis, -1) for column in columns], axis=-1)
     if not np.all(np.isfinite(basis)) or not basis.any():
         return False

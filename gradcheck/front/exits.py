@@ -42,10 +42,7 @@ def run(answer, failed) -> int:
 
 
 def report(program: str, error: BaseException, status: int = USAGE) -> int:
-    """Print an error as one line on standard error and return the exit status.
-
-    Nothing is printed for a closed pipe.
-    """
+    """Print an error as one line, except for a closed pipe, and return the exit status."""
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
     if isinstance(error, KeyboardInterrupt):
@@ -63,10 +60,7 @@ def say_traceback(kind, error, trace):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """A help formatter that wraps prose at the width of the terminal.
-
-    The width is at most WIDEST columns. Lines that begin with a space, such as commands, are not joined.
-    """
+    """A help formatter that wraps prose, but not commands, at the width of the terminal."""
 
     def __init__(self, prog):
         super().__init__(prog, width=min(WIDEST, shutil.get_terminal_size().columns) - 2)
@@ -86,10 +80,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports an error in one line.
-
-    Unlike argparse, it raises OSError if the help cannot be written.
-    """
+    """A parser with one-line errors. It raises OSError if its help cannot be written."""
 
     def __init__(self, prog: str, description: str | None = None, epilog: str | None = None, **options):
         options = {"formatter_class": Help, "allow_abbrev": False, **options}

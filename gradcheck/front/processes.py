@@ -33,8 +33,7 @@ _one_at_a_time = threading.Lock()  # threads may start processes, but the enviro
 def starting(variables, blocked, needs_program):
     """Set environment variables and block signals while a process is started.
 
-    With `needs_program`, the process imports the main program, which must then have the usual guard, `if __name__ ==
-    "__main__":`.
+    With `needs_program`, the process imports the main program, which must then have the usual `__main__` guard.
     """
     with _one_at_a_time, signals_blocked(*blocked):
         main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in variables}
@@ -137,10 +136,7 @@ class Command:
         self.process = subprocess.Popen(arguments, start_new_session=True, **pipes, **how)
 
     def result(self, seconds: float | None):
-        """Wait for the program and return (exit status, output).
-
-        Returns (None, "") if it exceeds the time limit.
-        """
+        """Return (exit status, output), or (None, "") if the time limit is exceeded."""
         try:
             output, _ = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

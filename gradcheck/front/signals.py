@@ -20,10 +20,7 @@ SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasa
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised when SIGTERM or SIGHUP arrives.
-
-    These signals also end programs that continue after Ctrl-C, such as `chat`.
-    """
+    """SIGTERM or SIGHUP has arrived. Programs such as `chat` do not continue after it."""
 
 
 def leave_when_stopped(program):
@@ -102,10 +99,7 @@ def handled(handlers):
 
 
 def forget_terminal():
-    """Redirect the standard streams of a closed terminal to the null device.
-
-    Writing to them would fail otherwise.
-    """
+    """Redirect the standard streams of a closed terminal to the null device."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         with contextlib.suppress(OSError):  # it is closed

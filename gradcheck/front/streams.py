@@ -35,10 +35,7 @@ def printable(text, keep: str = "\n\t") -> str:
 
 
 def one_line(message) -> str:
-    """Return a message as one printable line.
-
-    The middle of a line with more than LONGEST characters is left out.
-    """
+    """Return a message as one printable line of at most LONGEST characters."""
     line = printable(" ".join(str(message).split()))
     return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[BEGINNING + 3 - LONGEST :]}"
 
@@ -64,10 +61,7 @@ def say(message):
 
 
 def described(error) -> str:
-    """Return the message of an exception as one line.
-
-    For an OSError, the message consists of the file and the reason.
-    """
+    """Return a one-line message for an exception, with the file name of an OSError."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
     subject = error.filename or WITHOUT_A_NAME.get(error.errno or 0)
@@ -91,10 +85,7 @@ def joined(words, last_word="and") -> str:
 
 
 def make_streams_usable():
-    """Reopen closed standard streams, and make the output streams accept any character.
-
-    If necessary, a character is replaced with "?".
-    """
+    """Open closed standard streams, and let the output streams accept any character."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)

@@ -13,10 +13,7 @@ class Kind(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A sentence about a wrong gradient, and the kind of mistake.
-
-    The kind is a key of KINDS, or "" if the mistake is not recognised.
-    """
+    """A sentence about a wrong gradient, with the kind of mistake (a key of KINDS, or "")."""
 
     sentence: str = ""
     kind: str = ""

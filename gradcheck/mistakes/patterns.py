@@ -30,7 +30,6 @@ class Rest:
 
 
 def parsed(text):
-    """Parse a pattern into the syntax tree of an expression or a statement."""
     (statement,) = ast.parse(text).body
     return statement.value if isinstance(statement, ast.Expr) else statement
 
@@ -138,7 +137,7 @@ def text_of(code):
 
 
 def number_of(node):
-    """Return the value of a number, which may have a minus sign, or None for other code."""
+    """Return the value of a number, perhaps with a minus sign, or None."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1

@@ -12,10 +12,7 @@ import types
 
 
 def codes_of(source, file):
-    """Compile a source text or syntax tree, and return the code of its functions.
-
-    The result is a dictionary {(first line, name): code object}.
-    """
+    """Compile source text or a tree, and return {(first line, name): code} of its functions."""
     codes, pending = {}, [compile(source, file, "exec", dont_inherit=True)]
     while pending:
         for constant in pending.pop().co_consts:
@@ -63,10 +60,7 @@ def with_node(tree, node, new):
 
 @contextlib.contextmanager
 def planted(changes):
-    """Give functions other code objects within a `with` block.
-
-    `changes` is a list of (function, code).
-    """
+    """Replace the code of functions within a `with` block. `changes` lists (function, code)."""
     before = []
     try:
         for function, code in changes:

@@ -97,7 +97,6 @@ class Scope:
         return not isinstance(function, ast.Attribute) or self._is_module(function.value)
 
     def _is_rebound(self, target):
-        """Return True if the names in a target are bound before this assignment."""
         if not isinstance(target, (ast.Name, ast.Tuple)):
             return True
         outer, line = set().union(self.names, *self.around), target.lineno
@@ -144,10 +143,7 @@ def _other_axes(axis):
 
 
 def _other_subscripts(code):
-    """Return variants of the subscripts of an einsum.
-
-    In each variant the last two letters of one operand or of the result are exchanged.
-    """
+    """Return variants of einsum subscripts, each with the last two letters of a term exchanged."""
     subscripts = getattr(code, "value", None)
     parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
     found = []
@@ -228,10 +224,7 @@ def _expressions(node, outer):
 
 
 def _wholes(statement, here):
-    """Yield (kind of place, node, Place) for the values and pairs in a statement.
-
-    For an `if` statement, yield the condition.
-    """
+    """Yield (kind of place, node, Place) for the values, pairs and conditions in a statement."""
     value = getattr(statement, "value", None)
     if isinstance(statement, ast.Return) and value is not None:
         for gradient in value.elts if isinstance(value, ast.Tuple) else [value]:

@@ -130,10 +130,7 @@ def _other_axes(axes, bound):
 
 
 def _other_numbers(n):
-    """Return code for numbers near n, such as n + 1 and 2 n.
-
-    If n has many digits, the code is an expression such as `2 * 0.044715`.
-    """
+    """Return code for numbers such as n + 1 and 2 n, if n is long as `2 * 0.044715`."""
     others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
     plain = [_number(other) for other in others if other != n and _is_plain(other)]
     if _is_plain(n):
@@ -161,7 +158,6 @@ def repairs(code, names, rank):
 
 
 def loop_repairs(iterable, names):
-    """Yield each possible repair of the iterable of a loop."""
     return (edit for row in LOOPS for edit in row.repairs(iterable, names, True))
 
 

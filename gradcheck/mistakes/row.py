@@ -1,7 +1,4 @@
-"""A row of the table of mistakes.
-
-It consists of right code, wrong code, and a sentence that describes the mistake.
-"""
+"""A row of the table of mistakes: right code, wrong code, and a sentence."""
 
 import ast
 import re

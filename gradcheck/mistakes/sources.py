@@ -21,7 +21,6 @@ class Closure:
 
 
 def read_source(path):
-    """Return the text of a Python file, decoded as the file declares."""
     with tokenize.open(path) as file:
         return file.read()
 
@@ -52,7 +51,6 @@ def find_closures(path, patterns):
 
 
 def first_line(function):
-    """Return the first line of a function, including its decorators."""
     return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 

@@ -64,10 +64,7 @@ def museum(arguments):
 
 
 def find(key):
-    """Return the exhibit or case with this name or number, given as text.
-
-    Raises LookupError if there is none.
-    """
+    """Return the case with this name or number, given as text. Raises LookupError."""
     keys = {str(number): case for number, case in enumerate(CASES, 1)} | {case.name: case for case in CASES}
     if key in keys:
         return keys[key]

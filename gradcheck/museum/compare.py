@@ -82,10 +82,7 @@ def by_autograd(f, inputs):
 
 
 def by_scipy(f, inputs):
-    """Accept an error of at most 1e-5 · max(1, ‖gradient‖).
-
-    The threshold is ours, because check_grad returns only the error.
-    """
+    """Accept an error of at most 1e-5 · max(1, ‖gradient‖), as check_grad has no threshold."""
     from scipy.optimize import check_grad
 
     sizes = np.cumsum([x.size for x in inputs])[:-1]
@@ -114,20 +111,14 @@ CHECKERS = {
 
 
 def cases():
-    """Yield (name, is_right, function, inputs) for each gradient of the corpus.
-
-    The options of the function are bound.
-    """
+    """Yield (name, is_right, function, inputs) for each gradient of the corpus."""
     for case, is_right in (*((case, False) for case in corpus()), *((right, True) for right in RIGHTS)):
         inputs, options = case.draw(np.random.default_rng(0))
         yield case.name, is_right, functools.partial(case.version(not is_right), **options), list(inputs)
 
 
 def is_accepted(adapter, function, inputs):
-    """Return True if a checker accepts a gradient.
-
-    The output of the checker is discarded, and its random numbers are fixed.
-    """
+    """Return True if a checker accepts a gradient, without output and with a fixed seed."""
     np.random.seed(0)  # noqa: NPY002 (autograd draws from it)
     with quiet(), contextlib.suppress(Exception):
         return bool(adapter(function, [x.copy() for x in inputs]))

@@ -67,7 +67,6 @@ class Case:
             return check_call(call, seed=seed, explain=explain, lines=False, raises=False)
 
     def run_check(self, version):
-        """Run the check of the exhibit. Raises AssertionError if it fails."""
         check, inputs, options = self.check
         check(version, *inputs, **options)
 
@@ -111,15 +110,12 @@ def right(*inputs, **options):
 
 
 def at(name, *inputs, **options):
-    """Return a decorator that gives the wrong version `name` its own inputs."""
+    """Return a decorator that gives one wrong version its own inputs."""
     return lambda function: _noted(function, "inputs_of", name, (inputs, options))
 
 
 def missed(name, check, *inputs, **options):
-    """Return a decorator that makes the wrong version `name` an exhibit.
-
-    The version passes check(version, *inputs, **options).
-    """
+    """Return a decorator that makes a wrong version an exhibit, which passes the check."""
     return lambda function: _noted(function, "check_of", name, (check, inputs, options))
 
 
@@ -129,10 +125,7 @@ def _noted(function, attribute, name, value):
 
 
 def url(source):
-    """Return the address of a source on GitHub.
-
-    A source is, for example, "a/b, pull request 7" or "a/b, file c.py at 0123abc".
-    """
+    """Return the GitHub address of a source such as "owner/project, issue 7"."""
     parts = re.fullmatch(r"(\S+), (issue|pull request|file) (\S+?)(?: at (\w+))?", source)
     repository, kind, item, commit = parts.groups()
     return "/".join(filter(None, ("https://github.com", repository, PATHS[kind], commit, item)))
@@ -160,7 +153,7 @@ def wrong_lines(function, text):
 
 
 def _source(function):
-    """Return the lines of a function and their syntax tree, without decorators and docstring."""
+    """Return the lines of a function, without decorators and docstring, and their tree."""
     source = textwrap.dedent(inspect.getsource(function))
     node = ast.parse(source).body[0]
     first = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1
@@ -179,10 +172,7 @@ def _target(node):
 
 
 def drawn(rng, inputs):
-    """Replace shapes with random arrays, and copy the other inputs.
-
-    The copies protect the inputs from a wrong version that modifies them.
-    """
+    """Replace shapes with random arrays, and copy all other inputs."""
     return tuple(rng.normal(size=x) if isinstance(x, tuple) else copy.copy(x) for x in inputs)
 
 
@@ -194,10 +184,7 @@ def as_tuple(gradients):
 
 
 def check_numerically(function, *inputs, only=(), dy=None, tolerance=1e-6, **options):
-    """Assert that the gradients agree with central differences.
-
-    `only` are the indices of the gradients to compare (default: all).
-    """
+    """Assert that the gradients, or those in `only`, agree with central differences."""
     rng = np.random.default_rng(0)
     inputs = drawn(rng, inputs)
     y, backward = function(*inputs, **options)
@@ -242,5 +229,4 @@ def numeric_gradient(loss, x, h=1e-5):
 
 
 def close(a, b, tolerance=1e-6):
-    """Assert that two gradients agree to the tolerance."""
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)

@@ -16,7 +16,7 @@ from gradcheck.refine.noise import withdraw_noisy
 
 
 def look_closer(finding):
-    """Compare the gradient of `finding` with all selected oracles and update its verdicts.
+    """Compare a gradient with all selected oracles and update its verdicts.
 
     Raises NotComplexSafe if the complex step must not be used.
     """

@@ -42,7 +42,7 @@ def compare(finding):
 
 
 def compare_norm(verdicts, error, numeric, rtol):
-    """Mark the largest errors as WRONG if the error of the whole gradient is too large.
+    """Mark the largest errors as WRONG if the whole gradient is not right to rtol.
 
     The absolute tolerance alone would permit large relative errors of a small gradient. Therefore the norm of the
     errors of the n entries with the verdict RIGHT may be at most rtol times the norm of their gradients. If it is
@@ -71,9 +71,9 @@ def _direction(finding):
 
 
 def refine_uncertain(finding):
-    """Compute finer estimates of the entries that are known to atol, but not to rtol of the norm."""
+    """Estimate again the entries that are known to atol, but not to rtol of the norm."""
     counted = finding.verdicts == RIGHT
-    if _nothing_moves(finding, counted):
+    if _are_both_zero(finding, counted):
         return
     share = finding.terms.rtol * norm(finding.numeric[counted]) / max(np.sum(counted), 1) ** 0.5
     numeric, uncertainty = finding.numeric.copy(), finding.uncertainty.copy()
@@ -85,14 +85,14 @@ def refine_uncertain(finding):
 
 
 def doubt(finding):
-    """Return the reason why central differences cannot confirm the gradient, or "" if they can."""
+    """Return the reason why central differences cannot confirm the gradient, or ""."""
     what = f"the derivative along a random direction through all {finding.gradient.size} entries"
     if finding.direction_verdict == CANNOT_TELL:
         return f"central differences cannot determine {what}: the output jumps, or varies on a scale below the steps"
     if finding.direction_verdict == KINK:
         return f"{what} jumps here, at a kink of at least one of them, so that only single entries can be checked"
     counted, direction = finding.verdicts == RIGHT, finding.direction
-    if _nothing_moves(finding, counted):
+    if _are_both_zero(finding, counted):
         return ""
     size = norm(finding.truth[counted])
     limit = finding.terms.rtol * size
@@ -112,14 +112,13 @@ def doubt(finding):
     return f"along random directions through all entries its error is {share:.1g} of its norm"
 
 
-def _nothing_moves(finding, counted):
-    """Return True if the gradient of the backward pass and the true gradient are both zero."""
+def _are_both_zero(finding, counted):
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
 def _error_along_directions(finding):
-    """Estimate the relative error of the gradient from its errors along many random directions."""
+    """Estimate the relative error of the gradient along many random directions."""
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.array)) * finding.rng.standard_normal(finding.gradient.shape)
@@ -139,7 +138,7 @@ def _too_small(what, size, uncertainty):
 
 
 def zero_to(finding):
-    """Return an upper bound on the gradient if it is zero up to rounding, and None otherwise."""
+    """Return an upper bound on a gradient that is zero up to rounding, or None."""
     run, array, gradient = finding.run, finding.array, finding.gradient
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

@@ -17,7 +17,7 @@ LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed 
 
 
 def by_complex_step(finding):
-    """Compare the gradient of `finding` with the complex step and update its verdicts.
+    """Compare a gradient with the complex step and update its verdicts.
 
     Raises NotComplexSafe if the complex step contradicts central differences.
     """
@@ -56,7 +56,7 @@ def _identity_holds(finding):
 
 
 def _with_tolerance(finding, both, kinks):
-    """Return the two sides of the adjoint identity and the difference allowed between them.
+    """Return the two sides of the adjoint identity and the allowed difference.
 
     An error e of the gradient contributes ⟨e, v⟩ to the difference, which may be small by chance. If the difference for
     one direction v is allowed, many directions are tried. The root mean square of the differences estimates the norm of

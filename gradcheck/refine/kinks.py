@@ -25,7 +25,7 @@ CLEAR = 1e-3  # relative to the largest second difference of an entry: a smaller
 
 
 def compare_groups(finding):
-    """Change verdicts from KINK to WRONG in groups of entries whose gradients are inconsistent."""
+    """Change KINK to WRONG where the gradients of entries that share a kink are inconsistent."""
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -83,7 +83,7 @@ def withdraw_at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if moving along both directions does not change the output by the sum of the two changes."""
+    """Return True if the effects of the two moves do not add up, as at a tie."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -98,14 +98,14 @@ def _slope(finding, k, h):
 
 
 def _kinked_outputs(finding, k):
-    """Return the indices of the outputs with a kink in the k-th compared entry, and the slope of the loss."""
+    """Return the outputs with a kink in the k-th compared entry, and the slope of the loss."""
     slope, forth, back = _slope(finding, k, SHORT * finding.scales[k])
     jumps = np.abs(forth + back - 2 * finding.run.y).ravel()
     return np.flatnonzero(jumps > CLEAR * np.max(jumps)), slope
 
 
 def _groups(outputs):
-    """Group the indices of the elements that share an output, directly or through other elements."""
+    """Group the indices of elements that share an output."""
     groups = []
     for k, several in enumerate(outputs):
         own = set(several.tolist())

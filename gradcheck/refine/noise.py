@@ -45,7 +45,7 @@ class _Noise(NamedTuple):
 
 
 def withdraw_noisy(finding, first):
-    """Change verdicts from WRONG to CANNOT_TELL where noise in the forward pass may explain the error.
+    """Change WRONG to CANNOT_TELL where noise in the forward pass may explain the error.
 
     An error e of the output causes an error of Σ|dy e| / h in a difference with step h. Therefore the gradient is
     compared with `first`, the estimates with the longest steps, or with estimates at even longer steps. The complex
@@ -75,7 +75,7 @@ def withdraw_noisy(finding, first):
 
 
 def _step_noise(finding):
-    """Return the noise of an output that changes in steps, or None if it does not."""
+    """Return the noise of an output that changes in steps, or None."""
     run = finding.run
     steps = steps_of(moved([finding.array], lambda: run.call.evaluate()[0]))
     if steps is None:
@@ -88,7 +88,7 @@ def _step_noise(finding):
 
 
 def _rounding_noise(finding, first):
-    """Return the noise due to rounding errors in the forward pass, or to small jumps of the output."""
+    """Return the noise of rounding errors in the forward pass, or of small jumps."""
     run = finding.run
     forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
     outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
@@ -124,7 +124,7 @@ def _with_longer_steps(finding, first, error):
 
 
 def steps_of(forward):
-    """Return the height of the steps in which each output changes, or None for a smooth function.
+    """Return the height of the steps in which each output changes, or None if it is smooth.
 
     The arguments are changed by ever larger amounts, and the first non-zero change of an output is the height of its
     steps. A smooth output already changes with the smallest amount, by about its last digit. `forward` is a function
@@ -146,10 +146,7 @@ def steps_of(forward):
 
 
 def _float32_noise(forward, dy):
-    """Return the standard deviation of the rounding errors of the loss.
-
-    Returns 0 if they decrease with the distance between the points, because they are then not due to rounding.
-    """
+    """Return the standard deviation of the loss's rounding errors, or 0 if there are none."""
     errors = []
     for distance in DISTANCES:
         losses = [float(np.sum(dy * forward(k * distance))) for k in range(POINTS)]
@@ -177,7 +174,6 @@ def _jump(forward, y):
 
 
 def _outputs(forward, at, size):
-    """Return an array with one row of outputs per point, filled with NaN where the function fails."""
     outputs = np.full((len(at), size), np.nan)
     for row, t in zip(outputs, at, strict=True):
         with np.errstate(all="ignore"), suppress(Exception):  # user code may fail at perturbed inputs
@@ -191,7 +187,7 @@ def _differences(outputs, order):
 
 
 def moved(arrays, evaluate):
-    """Return a function f(t) that calls `evaluate` while each entry x of `arrays` is x (1 + c t).
+    """Return a function f(t) that calls `evaluate` with every entry x changed to x (1 + c t).
 
     The factors c are random numbers between 0.5 and 1.
     """

@@ -99,7 +99,7 @@ def _is_surely_wrong(analytic, seen, rtol, atol):
 
 
 def _unless_contradicted(verdict, analytic, estimate, seen):
-    """Return a Judgement with the given verdict, unless estimates with longer steps contradict it.
+    """Return the verdict, unless estimates with longer steps contradict it.
 
     Two successive estimates contradict `estimate` if they agree with each other but not with it. A kink between two of
     the steps would change only one of them. The verdict is then WRONG if they also disagree with `analytic`, and
@@ -117,7 +117,7 @@ def _unless_contradicted(verdict, analytic, estimate, seen):
 
 
 def _is_contradicted(best, seen):
-    """Return True if both one-sided derivatives of a finer estimate contradict the estimate `best`."""
+    """Return True if both one-sided derivatives of a finer estimate contradict `best`."""
     # A jump nearby changes only one of them.
     finer = [(min(abs(e.left - best.left), abs(e.right - best.right)), e) for e in seen[seen.index(best) + 1 :]]
     return any(change > max(4 * best.spread, _hidden_rounding(estimate)) for change, estimate in finer)
@@ -173,10 +173,8 @@ def steps(scale):
 
 
 def along_entry(finding, k):
-    """Yield ever finer estimates of the derivative in the k-th compared entry."""
     return estimates(finding.line(k), finding.run.y, finding.run.dy, float(finding.scales[k]))
 
 
 def along_direction(finding, v):
-    """Yield ever finer estimates of the derivative along v, whose entries have the scales of the argument."""
     return estimates(line_along(finding.run.call, finding.array, v), finding.run.y, finding.run.dy, 1.0)

@@ -73,10 +73,7 @@ class Code:
 
 
 class OfFunction(Code):
-    """A function update(theta, g, *state, **settings).
-
-    It returns θ′ and the new state, or changes both in place.
-    """
+    """A function update(theta, g, *state, **settings) that returns θ′ and the new state."""
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)

@@ -48,10 +48,7 @@ class Formula:
 
 
 def read_formula(function):
-    """Return the Formula for a name in FORMULAS or for a function of scalars.
-
-    A function that is not built in is called for each entry.
-    """
+    """Return the Formula for a name in FORMULAS, or for a function of scalars."""
     if isinstance(function, str):
         if function not in FORMULAS:
             raise ValueError(f"there is no formula {function!r}; known are {', '.join(FORMULAS)}")
@@ -156,7 +153,6 @@ def follow(formula, course, *, lost=(), ones=(), shared=False, count=lambda step
 
 
 def compare(formula, course):
-    """Return a list with one StepReport per step."""
     reports = []
     with np.errstate(all="ignore"):
         for number, (before, after, expected) in enumerate(follow(formula, course), start=1):

@@ -121,10 +121,7 @@ class Lines:
         return list(found.values())
 
     def renamed(self):
-        """Yield a Change for each way to exchange or replace names.
-
-        Two names are exchanged everywhere, or one of them is replaced with the other in a line.
-        """
+        """Yield changes that exchange two names, or replace one of them in a line."""
         everywhere, kind = range(len(self.texts)), "name replaced"
         for a, b in (("beta1", "beta2"), ("theta", "g")):
             tried = [({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")]
@@ -139,10 +136,7 @@ class Lines:
                     yield Change(sentence, lines)
 
     def pairs(self, changes):
-        """Combine the changes in pairs.
-
-        Pairs that make the same mistake in m and in v come first.
-        """
+        """Return the pairs of changes, first those with the same mistake in m and in v."""
         alike = [TWINS.sub("", str(self.quoted(change))) for change in changes]
         pairs = itertools.combinations(zip(changes, alike, strict=True), 2)
         apart = [(a, b, x != y) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
@@ -152,7 +146,6 @@ class Lines:
         ]
 
     def quoted(self, change):
-        """Return a list of (right text, wrong text) for the changed lines."""
         return [(self.texts[i], ast.unparse(wrong)) for i, (wrong, _) in sorted(change.lines.items())]
 
     def explanation(self, change):
@@ -179,10 +172,7 @@ def name_the_mistake(formula, courses, largest):
 
 
 def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) for each kind of explanation, the simplest first.
-
-    The sentence is empty if the explanation does not apply.
-    """
+    """Yield (sentence, hints) for each kind of explanation, the simplest first, or ("", ())."""
     yield _unmoved(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
     own = [*lines.changes(OF_UPDATES), *lines.renamed()] if lines else []
