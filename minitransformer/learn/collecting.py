@@ -35,7 +35,7 @@ GRADER_FAILED = "the grader failed, please report it"
 
 @dataclass(frozen=True)
 class Graded:
-    """The result of one exercise of a submission."""
+    """The result of grading one exercise in a submission."""
 
     verdict: Verdict  # result of the grader
     numbers: dict  # {name: equation number} of the numbered lines
@@ -57,7 +57,7 @@ class Graded:
 
     @property
     def points(self) -> float:
-        """Return `worth` if solved, else the part of it that the right lines earn."""
+        """Return the points for the exercise: `worth` if it is solved, else a part for the lines that are right."""
         if self.verdict.is_solved:
             return self.worth
         if self.verdict.status not in (WRONG, BEGUN) or not self.numbers:
@@ -71,7 +71,7 @@ class Graded:
 
 @dataclass(frozen=True)
 class Submission:
-    """The result of a student's folder."""
+    """The results of a submission, which is the folder of a student."""
 
     name: str  # name of the folder
     graded: tuple = ()  # a Graded for each exercise
@@ -96,13 +96,13 @@ class Submission:
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
-    """Return a Graded without a file. By default, each numbered line is worth one point."""
+    """Return the result of an exercise without a file. By default, each numbered line is worth one point."""
     numbers = equation_numbers(exercise)
     return Graded(verdict, numbers, float(getattr(exercise, "about", {}).get("points", len(numbers) or 1)))
 
 
 def submissions(folder) -> list[Path]:
-    """Return the subfolders of a folder, sorted by name. Raises ValueError if there is none."""
+    """Return the subfolders of a folder, sorted by name. Raises ValueError if there are none."""
     found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
         raise ValueError(f"{folder}: contains no folder; it must contain one folder for each student")
@@ -114,7 +114,10 @@ def loose_files(folder) -> list[str]:
 
 
 def collected(folder, exercises, journal, *, again=False):
-    """Grade the submissions in a folder, and yield each. Unchanged ones come from `journal`, unless `again`."""
+    """Grade the submissions in a folder, and yield the results.
+
+    Unchanged submissions are read from the journal, unless `again` is True.
+    """
     places, kept = submissions(folder), {} if again else read_journal(journal)
     graders = [Grader() for _ in range(max(2, available_cores()))]  # at least two, in case code sleeps
     free, stop = SimpleQueue(), threading.Event()
@@ -142,7 +145,7 @@ def collected(folder, exercises, journal, *, again=False):
 
 
 def read_journal(path) -> dict:
-    """Read a journal into {(name, digest): Submission}. Invalid lines, left by a crash, are skipped."""
+    """Read the results of earlier runs, with keys (name, digest). Invalid lines, left by a crash, are skipped."""
     kept = {}
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -154,7 +157,10 @@ def read_journal(path) -> dict:
 
 
 def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Grade a folder, or return its entry of `kept` if it is unchanged. `free` is a queue of idle Graders."""
+    """Grade a folder, or return the earlier result in `kept` if the folder is unchanged.
+
+    `free` is a queue of Graders that are not in use.
+    """
     grader = free.get()
     try:
         if stop.is_set():
@@ -205,7 +211,10 @@ def graded_file(grader, exercise, submitted) -> Graded:
 
 
 def completed(found, exercises, expected) -> list[Submission]:
-    """Sort Submissions by name, and add a Graded for each exercise that is `expected`, or that others contain."""
+    """Sort submissions by name, and add results for missing exercises.
+
+    An exercise is missing if it is in `expected`, or in another submission.
+    """
     kept = expected | {graded.verdict.name for submission in found for graded in submission.graded}
     missing = {name: ungraded(each, Verdict(name, MISSING)) for name, each in exercises.items() if name in kept}
     rows = []

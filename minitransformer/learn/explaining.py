@@ -35,7 +35,7 @@ def rows_by_gradients(report, numbers) -> list[Row]:
 
 
 def rows_by_steps(attempt, failure):
-    """Return (Rows, remarks), with one Row per line of backward, or none if the lines cannot be judged."""
+    """Judge each line of a backward pass. Return a list of Rows, which is empty if this is impossible, and remarks."""
     from gradcheck import steps_of_call  # only needed for a wrong gradient
     from minitransformer.learn.vocabulary import component_of, glossary_of
 
@@ -57,10 +57,10 @@ def rows_by_steps(attempt, failure):
 
 
 def explained(attempt, failure):
-    """Return (Rows, remarks) that explain the first wrong line of a Failure.
+    """Explain the first wrong line of a failed test. Return a list of Rows, and remarks.
 
-    The sentence on that line describes a typical mistake of learners if one fits, else the verified repair of the line,
-    else the difference that gradcheck found in the gradient.
+    The explanation is a typical mistake of learners if one fits, else the verified repair of the line, else the
+    difference that gradcheck found in the gradient.
     """
     of_gradients = rows_by_gradients(failure.report, attempt.numbers)
     rows, remarks = rows_by_steps(attempt, failure)
@@ -75,13 +75,16 @@ def explained(attempt, failure):
 
 
 def permuted_gradients(report) -> set[str]:
-    """Return the names of the wrong gradients if they are right, but returned in another order, else an empty set."""
+    """Return the names of the wrong gradients if all of them are right but in a different order, else an empty set."""
     wrong = {a.label: a.equals for a in report.arguments if not a.is_right}
     return {*wrong} if {*wrong} == {*wrong.values()} else set()
 
 
 def in_plainer_words(rows, k, of_gradients, permuted) -> Row:
-    """Return the wrong Row k, with the sentence on its gradient if the line is right or its mistake is not named."""
+    """Return the wrong Row k with the sentence that names the mistake.
+
+    The sentence is that of the gradient if the line is right, or if the sentence of the line names no mistake.
+    """
     row, beside = rows[k], [other for other in of_gradients if other.name == rows[k].name]
     is_line_right = any(other.name == row.name and other.verdict == "right" for other in rows[:k])
     told = [*beside, row] if permuted or is_line_right else [row, *beside]

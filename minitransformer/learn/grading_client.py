@@ -12,14 +12,14 @@ SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 
 
 class Grader(Bounded):
-    """Grade files in a separate process. Use it in a `with` block."""
+    """A grader of files in a separate process, which ends with the `with` block."""
 
     def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION):
         super().__init__("minitransformer.learn.grading_server", megabytes=MEGABYTES)
         self.seconds, self.explanation = seconds, explanation
 
     def verdict(self, folder, name: str, first=lambda verdict: None) -> Verdict:
-        """Grade an exercise in a folder. `first` is called with the Verdict before it is explained."""
+        """Grade an exercise in a folder. `first` is called with the result before it is explained."""
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
         request = {"file": str(path), "name": name, "seconds": self.seconds}
@@ -33,7 +33,7 @@ class Grader(Bounded):
             return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
     def slopes(self, folder, name: str):
-        """Plot the learner's and the true derivative of an elementwise function."""
+        """Plot the derivative of an elementwise function according to the learner, and the true one."""
         from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
 
         if name not in ENTRY_BY_ENTRY:
@@ -66,10 +66,9 @@ def check(name: str, folder=None) -> Verdict:
 def plot(name: str, folder=None):
     """Plot the learner's and the true derivative of relu, silu or gelu.
 
-    A notebook displays the result. Its attribute `figure` is the matplotlib figure.
-
-    Raises the exceptions of `check`, ValueError if the exercise is not one of these or its code fails, and MissingExtra
-    if matplotlib is not installed.
+    A notebook displays the result, which has the attribute `figure`, a matplotlib figure. Raises the exceptions of
+    `check`, ValueError if the exercise is not one of these or its code fails, and MissingExtra if matplotlib is not
+    installed.
     """
     from minitransformer.learn.pictures import Shown
 

@@ -31,7 +31,7 @@ class Failure:
 
 
 def looked_at(call, dy, seed, **how):
-    """Return None if every gradient is right, else gradcheck's Report.
+    """Check the gradients of a call. Return None if all are right, otherwise the Report of gradcheck.
 
     Only the adjoint identity is tested. If the forward pass does not accept complex numbers, all oracles are used.
     """
@@ -48,7 +48,7 @@ def looked_at(call, dy, seed, **how):
 
 
 class Attempt:
-    """The test of a learner's function."""
+    """A test of a learner's function."""
 
     def __init__(self, exercise, path, target, level, left, package):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
@@ -58,7 +58,7 @@ class Attempt:
         self.numbers = equation_numbers(exercise) if level < SLOPES else {}
 
     def run_once(self, case, seed):
-        """Run forward and backward on a case. Record whether they return lists, or None for some arguments."""
+        """Run the forward and the backward pass on a case, and record whether the results have unusual types."""
         call = self.call(case, seed)
         dy = cotangent(call, seed)
         result = call.evaluate()
@@ -68,7 +68,7 @@ class Attempt:
         self.is_odd |= has_others or isinstance(result, list) or isinstance(gradients, list)
 
     def verdicts(self):
-        """Yield a Verdict and, if the function is wrong, a second one with an explanation."""
+        """Yield the result of grading and, if the function is wrong, a second result with an explanation."""
         right, wrong = [], []
         for seed in SEEDS:
             for case in self.exercise.cases() if not wrong else ():
@@ -97,9 +97,9 @@ class Attempt:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
 
     def verdict(self, failure, remarks=()) -> Verdict:
-        """Return a Verdict without an explanation, with a Row for each blank and gradient.
+        """Return a Verdict without an explanation, with a Row for each blank and each gradient.
 
-        Without blanks, the Verdict's sentence is the first violation of gradcheck's contract, if there is one.
+        If there are no blanks, the sentence of the Verdict is the first violation of gradcheck's contract, if any.
         """
         name, level = self.exercise.name, self.level
         problem = next(iter(failure.report.problems), Problem()) if failure else Problem()
@@ -118,7 +118,7 @@ class Attempt:
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def tried(self, case, seed):
-        """Test one case. Return None if all gradients are right, else a Failure."""
+        """Test a single case. Return None if all gradients are right, otherwise a Failure."""
         how = THOROUGH if self.level == FORWARD and not self.is_class and not self.blank else {}
         try:
             with faults(self.path):
@@ -135,11 +135,11 @@ class Attempt:
         return None if report is None else Failure(case.name, call, dy, seed, report)
 
     def others(self, case_name):
-        """Return the Calls on which an explanation is verified."""
+        """Return calls of the learner's function on which an explanation is verified."""
         return [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
 
     def call(self, case, seed, target=None):
-        """Return the Call of a case. It calls `target` (default: the learner's function)."""
+        """Draw a call of a case. It calls `target` (default: the learner's function)."""
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         if self.is_class:
@@ -153,9 +153,9 @@ class Attempt:
         return call
 
     def compare_forward(self, case, seed):
-        """Raise Fault if the learner's y differs from the package's.
+        """Raise Fault if the forward pass differs from that of the package.
 
-        For extreme inputs, it is enough that y is finite at each entry at which the package's y is finite.
+        For extreme inputs, each entry must only be finite if the package's entry is finite.
         """
         expected, y = self.both(case, seed, lambda x: x)
         if y.shape != expected.shape:
@@ -181,7 +181,7 @@ class Attempt:
                 )
 
     def both(self, case, seed, change):
-        """Return [the package's y, the learner's y] after applying `change` to the inputs."""
+        """Return y as computed by the package and by the learner, after applying `change` to the inputs."""
         calls = [self.call(case, seed, target) for target in (self.exercise.reference, self.target)]
         with np.errstate(all="ignore"):
             inputs = [[change(x) if is_real(x) else x for x in call.inputs] for call in calls]
@@ -189,7 +189,7 @@ class Attempt:
         return of_result(self.exercise, y), its_own
 
     def remarks(self):
-        """Yield a remark on the gradients that are not float32 although the inputs are."""
+        """Yield a remark on the gradients that are not float32 if the inputs are."""
         if self.is_class:
             return
         call = self.call(self.exercise.cases()[0], 0)
@@ -207,7 +207,7 @@ class Attempt:
 
 
 def absent_in(call) -> list[str]:
-    """Return the names of the positional arguments that a Call leaves at None."""
+    """Return the names of the positional arguments that are None in a call."""
     found = [p for p in inspect.signature(call.target).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
     return [p.name for p in found if p.default is None and p.name not in call.input_names()]
 
@@ -224,9 +224,10 @@ def with_infinities(x):
 
 
 def as_promised(function):
-    """Wrap a function so that its backward replaces blanks (`...`) with zeros, lists with tuples, integers with floats.
+    """Wrap a function to accept unusual results of a backward pass.
 
-    As in PyTorch, backward may also return None for each argument without a gradient.
+    Blanks (`...`) become zeros, lists become tuples, and integers become floats. As in PyTorch, arguments without a
+    gradient may have None.
     """
 
     @functools.wraps(function)

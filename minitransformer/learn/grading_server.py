@@ -49,7 +49,7 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
 
 
 def grade(path, name: str):
-    """Yield a Verdict on a file and, for some mistakes, a second with an explanation."""
+    """Grade a file. Yield the result and, for some mistakes, a second result with an explanation."""
     path = Path(path)
     exercise, level = exercise_in(path.parent, name), None
     if not path.is_file():
@@ -118,7 +118,7 @@ def tried(exercise, path, text, tree, level):
 
 
 def defined(module, exercise, tree, level):
-    """Return the exercise's function or class from a module. Raises Fault if its name was reassigned."""
+    """Return the function or class of an exercise from a module. Raises Fault if the name was reassigned."""
     target = vars(module).get(exercise.target)
     if callable(target) and (level == FORWARD or exercise.is_value):
         return target
@@ -132,7 +132,7 @@ def defined(module, exercise, tree, level):
 
 
 def slopes(path, name: str) -> dict:
-    """Return the learner's and the true derivatives of an elementwise function."""
+    """Compute the derivative of an elementwise function by the learner's backward pass and by central differences."""
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x, h = np.linspace(-4, 4, 401), 1e-5
     with faults(path):
@@ -143,7 +143,7 @@ def slopes(path, name: str) -> dict:
 
 
 def answers(request):
-    """Yield the answers to a request {"file": path, "name": exercise, "seconds": limit} (see `Bounded`)."""
+    """Answer a request, a dictionary with the entries "file", "name" and "seconds" (see bounded.py)."""
 
     def late(number, frame):
         raise TimeoutError(f"it did not end within {request['seconds']:g} seconds")

@@ -59,7 +59,7 @@ def lines_of(exercise) -> list[Line]:
 
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next hint on the first mistake or blank. A file in the folder counts the hints."""
+    """Return the next hint on the first mistake or blank. The number of hints is stored in the folder."""
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
     lines = lines_of(exercise)

@@ -15,7 +15,7 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
-    """Write the marks to each path that is given: two files and two folders. Return these paths."""
+    """Write the marks to the given files and folders. Return the paths that were given."""
     texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
     for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):
         if folder is not None:
@@ -66,7 +66,7 @@ def table(rows) -> str:
 
 
 def cell(value):
-    """Format a cell of a CSV table as one line. A text that looks like a formula gets a leading apostrophe."""
+    """Format a cell of a CSV table as one line. An apostrophe is added before text that looks like a formula."""
     if not isinstance(value, str):
         return value
     line = short(printable(value, keep=""))

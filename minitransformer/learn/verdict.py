@@ -19,7 +19,7 @@ USES_PACKAGE = "uses the package's answer"
 
 
 def drawn_map(verdicts) -> str:
-    """Return the map of the model: ■ solved, ◧ begun, □ not begun, · missing."""
+    """Return a map of the model, in which ■ means solved, ◧ begun, □ not begun and · missing."""
     marks = {SOLVED: "■", UNTOUCHED: "□"}
     known = {verdict.name: marks.get(verdict.status, "◧") for verdict in verdicts}
     return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", textwrap.dedent(MAP).lstrip())
@@ -27,7 +27,7 @@ def drawn_map(verdicts) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one line of backward."""
+    """The verdict on one line of a backward pass."""
 
     equation: str  # number of the equation, or ""
     name: str  # name that the line assigns

@@ -44,7 +44,10 @@ def graded_value(exercise, function, level, left, package) -> Verdict:
 
 
 def first_difference(exercise, function, package):
-    """Return (Case, sentence) for the first result that differs from the textbook's, or (None, "")."""
+    """Return the first Case whose result differs from the textbook's, and a sentence on the difference.
+
+    If there is none, return None and "".
+    """
     accepted, n_planted = [], 0
     for case in exercise.cases():
         expected = evaluated(exercise.reference, case)
@@ -102,7 +105,7 @@ def same(found, expected) -> bool:
 
 
 def hints(function) -> dict:
-    """Return {name: (sentence, kind)} of the mistakes in a step of AdamW."""
+    """Return the sentence and the kind of each mistake in a step of AdamW, with the name of the wrong value as key."""
     try:
         check_update(function, "adamw")
     except GradientError as error:
@@ -116,7 +119,7 @@ def hints(function) -> dict:
 def rows_of_names(exercise, function, case) -> list[Row]:
     """Return a Row for each name that an equation assigns, or [] if no value differs.
 
-    If the equation of a wrong value reads another wrong value, the Row says that the error follows from there.
+    If the equation of a wrong value reads another wrong value, the Row says that the error follows from the latter.
     """
     expected, found = (names_at_return(f, case) for f in (exercise.reference, function))
     statements = statements_of(ast.parse(inspect.getsource(exercise.reference)).body[0])
