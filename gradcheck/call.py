@@ -85,7 +85,7 @@ class Call:
         return dy if issubclass(self.type_of_y, np.ndarray) else self.type_of_y(dy)
 
     def on(self, inputs: Iterable[Any], options: dict[str, Any] | None = None) -> Self:
-        """Return this Call with other inputs and, if given, other options."""
+        """Return a Call of the same target with other inputs and options."""
         other = copy.copy(self)
         other.inputs, other.options = tuple(inputs), self.options if options is None else options
         return other
@@ -119,14 +119,14 @@ class Call:
         return [i for i, value in enumerate(self.inputs) if is_floating(value)]
 
     def selected(self, gradients: Any) -> Any:
-        """Remove the gradients of inputs that are not in `argnums`, if there are any."""
+        """Return only the gradients that `argnums` selects."""
         floating = self._floating()
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
         return tuple(gradient for i, gradient in zip(floating, gradients, strict=True) if i in self.argnums)
 
     def evaluate(self) -> Any:
-        """Call the target and return its result. Every call starts from the same state."""
+        """Call the target and return its result. Each call starts from the same state."""
         self.keep_to_time()
         options = {name: _fresh(value) for name, value in self.options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
@@ -145,7 +145,7 @@ def is_module(target):
 
 
 def parameters_of(target: Any) -> dict[str, Any]:
-    """Return {dotted name: parameter}, each parameter once. A function has none."""
+    """Return {dotted name: parameter} for a module, and {} for a function."""
     if not is_module(target):
         return {}
     unique = {}

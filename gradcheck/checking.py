@@ -283,7 +283,7 @@ def _examine(call, dy, terms):
 
 
 def _with_diagnoses(examination, terms):
-    """Return the report of an examination, with the mistakes that were recognised."""
+    """Add the mistakes that are recognised to the report of an examination."""
     from gradcheck.diagnosis import diagnose
 
     report, run, findings = examination
@@ -296,7 +296,7 @@ def _with_diagnoses(examination, terms):
 
 
 def _table_of_lines(report, call, dy, seed, randomize, seconds):
-    """Return the table of the lines of backward, the reason for its absence, or []."""
+    """Examine the lines of backward, and return the result as lines of text."""
     from gradcheck.lines import lines_beside
 
     try:

@@ -237,7 +237,7 @@ def _configured():
 
 
 def _modules(path):
-    """Return the modules that a configuration file lists, or None without such a list."""
+    """Return the modules listed in a configuration file, or None if there is no list."""
     text = path.read_text("utf-8")
     if path.suffix == ".toml":
         table = tomllib.loads(text).get("tool", {}).get("gradcheck")

@@ -53,7 +53,7 @@ class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the for
 
 
 class ComplexStep:
-    """Computes derivatives of a Call by the complex step.
+    """The derivatives of a Call, computed by the complex step.
 
     `arguments` lists the contract.Arguments, and `y` is the output for real arguments. All arguments become complex
     together, because an operation such as `y += bias` fails if only `bias` is complex.

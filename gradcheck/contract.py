@@ -80,7 +80,7 @@ def run_under_watch(call, dy, rng):
 
 
 def arguments_of(call, any_precision=False):
-    """Return the Arguments of a Call, inputs first. Raises TypeError or ValueError."""
+    """Return the inputs and parameters of a Call that have gradients."""
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
@@ -137,7 +137,7 @@ def _with_precision(error, value):
 
 
 def _fit_dy(name, dy, y):
-    """Convert dy to a float64 array. Raises an exception if it would hide mistakes."""
+    """Convert dy to a float64 array, and reject one that would hide mistakes."""
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
         raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
@@ -246,7 +246,7 @@ def _reason_of_shape(argument, shape, others):
 
 
 def _repetition(call, backward, dy, arguments, gradients):
-    """Describe how the gradients of a second backward(dy) differ, or return ""."""
+    """Call backward again, and describe a change of the gradients, or return ""."""
     try:
         label, difference = _first_change(call, backward, dy, arguments, gradients)
     except Exception as error:
@@ -258,7 +258,7 @@ def _repetition(call, backward, dy, arguments, gradients):
 
 
 def _dependence(call, dy, arguments, gradients):
-    """Describe how another forward pass changes y or the gradients, or return ""."""
+    """Describe an effect of another forward pass on y or the gradients, or return ""."""
     y, backward = _forward(call)
     before = y.copy()
     try:
@@ -278,7 +278,7 @@ def _dependence(call, dy, arguments, gradients):
 
 
 def _first_change(call, backward, dy, arguments, before):
-    """Run the backward pass again. Return (label, difference) of the first change."""
+    """Call backward again, and return (label, difference) of the first change."""
     try:
         after = run_backward(call, backward, dy, arguments)
     except RuntimeError:

@@ -181,7 +181,7 @@ def taylor(
 
 
 def _rate(steps, remainders, rounding):
-    """Return the median slope of log r against log h, or None if too few r exceed `rounding`."""
+    """Estimate the order of the remainder, or return None if rounding hides it."""
     above = [(math.log2(h), math.log2(r)) for h, r in zip(steps, remainders, strict=True) if r > rounding]
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(above)]
     return float(np.median(slopes[-4:])) if len(slopes) > 1 else None

@@ -19,7 +19,7 @@ ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tup
 
 @dataclass(frozen=True)
 class Mutant:
-    """A source file in which characters `start` to `end` are replaced, as a mistake."""
+    """A source file with one mistake, stored as an edit of the text."""
 
     path: Path
     source: str = field(repr=False)  # the original text, read once, because the file may be edited during the audit
@@ -40,7 +40,7 @@ class Mutant:
 
     @property
     def mutated_source(self):
-        """The text of the file with the mistake, in which later statements keep their line numbers."""
+        """The text of the mutated file. Later statements keep their line numbers."""
         lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
         last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # last line of the statement
         below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
@@ -94,7 +94,7 @@ def _mutants(closure, source, others):
 
 
 def _in_text(source, start, end, new, place):
-    """Return (start, end, text), the edit that replaces source[start:end] with a node."""
+    """Return the edit (start, end, text) that replaces source[start:end] with a node."""
     text = ast.unparse(new)
     if place.elements and isinstance(place.parent, ast.Assign):
         text = text.removeprefix("(").removesuffix(")")

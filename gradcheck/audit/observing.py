@@ -85,7 +85,7 @@ def _kind(array):
 
 
 def trace_lines(function, *arguments):
-    """Call a function and return its result and the set of (file, line) that ran."""
+    """Call a function. Return its result and the set of (file, line) that it ran."""
     tracer, before = trace.Trace(trace=False), sys.gettrace()
     try:
         result = tracer.runfunc(function, *arguments)

@@ -15,10 +15,7 @@ EVERY = 10.0  # seconds between lines of progress
 
 
 def with_progress(outcomes, total):
-    """Convert an iterator of `total` outcomes to a list.
-
-    While it is consumed, a line on standard error shows the progress every ten seconds.
-    """
+    """Convert an iterator of outcomes to a list, and print the progress."""
     found, start, last = [], time.monotonic(), time.monotonic()
     for outcome in outcomes:
         found.append(outcome)
@@ -60,7 +57,7 @@ def summary(tried, judge, seconds):
 
 
 def score(count):
-    """Return killed / (killed + surviving), rounded down so that 100 % means no survivor."""
+    """Return the mutation score, killed / (killed + surviving), rounded down."""
     possible = count[KILLED] + count[SURVIVING]
     return f"{1000 * count[KILLED] // possible / 10:.1f} %" if possible else "-"
 

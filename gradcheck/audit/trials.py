@@ -98,7 +98,7 @@ class Trials:
         return sorted(names, key=lambda name: self.verified.get((name, self.seeds[0]), 0.0))
 
     def verify(self, name, seed):
-        """Run the check of a case without a mutant, once for each seed."""
+        """Check a case without a mutant, and raise AuditError if the check fails."""
         if (name, seed) in self.verified:
             return
         start = time.process_time()
@@ -279,7 +279,7 @@ class PlantingError(Exception):
 
 
 def live_functions(paths):
-    """Return {path: functions} for the functions in memory that the files define."""
+    """Return the functions in memory that the files define, as {path: functions}."""
     functions = {}
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType:  # isinstance would read `__class__`, and some objects then emit a warning

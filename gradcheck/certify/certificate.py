@@ -144,7 +144,7 @@ def _judge(name, run, pairs, arguments):
 
 
 def decided(run):
-    """Describe each line of code that compared values, in the order of execution."""
+    """Describe each line of code that compared values, in the order in which they ran."""
     sentences = []
     for (file, number), results in run.decisions.items():
         line = linecache.getline(file, number).strip() or f"line {number}"
@@ -154,7 +154,7 @@ def decided(run):
 
 
 def gap_of(pairs):
-    """Return the largest difference between the sides of (left, right, size), relative to size."""
+    """Return the largest relative difference between the two sides of an identity."""
     return max((abs(a.d - b.d) / size for a, b, size in pairs if a.d != b.d), default=Decimal(0))
 
 

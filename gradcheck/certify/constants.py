@@ -33,7 +33,7 @@ def random_prime(seed):
 
 @cache
 def read(x):
-    """Return (q, s, k) with x = q · √(s · π^k), or None if x is not near such a number."""
+    """Return (q, s, k) with x = q · √(s · π^k), or None if no such number is near x."""
     exact = Fraction(x)
     if exact.denominator <= 2**20:
         return exact, Fraction(1), 0
@@ -56,7 +56,7 @@ def has_root(s):
 
 
 def in_words(x):
-    """Return the number that a float stands for, such as "√(2/π)", or "" for its exact value."""
+    """Return a float as text, such as "√(2/π)", or "" if it stands for its exact value."""
     q, s, k = read(x) or (Fraction(x), 1, 0)
     if (s, k) == (1, 0):
         return "" if q == Fraction(x) else str(q)

@@ -1,1 +1,4 @@
-"""The front layer of a program: exits, streams, signals, tables and processes. It needs the standard library only."""
+"""Command-line programs: exit statuses, streams, signals, tables and processes.
+
+These modules need only the standard library.
+"""

@@ -80,7 +80,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with one-line errors. It raises OSError if its help cannot be written."""
+    """An argument parser with one-line errors, which raises OSError if it cannot print help."""
 
     def __init__(self, prog: str, description: str | None = None, epilog: str | None = None, **options):
         options = {"formatter_class": Help, "allow_abbrev": False, **options}
@@ -121,7 +121,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def near(word, known) -> str:
-    """Return a question with the known word closest to `word`, or "" if none is close."""
+    """Return a hint such as "; did you mean check?", or "" if no known word is close."""
     bare = {str(name).lstrip("-"): name for name in known}  # equal dashes are no likeness
     found = difflib.get_close_matches(str(word).lstrip("-"), bare, n=1, cutoff=0.7)
     return f"; did you mean {bare[found[0]]}?" if found else ""

@@ -20,7 +20,7 @@ SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasa
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP has arrived. Programs such as `chat` do not continue after it."""
+    """Raised when SIGTERM or SIGHUP arrives, to end also programs such as `chat`."""
 
 
 def leave_when_stopped(program):

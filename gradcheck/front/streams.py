@@ -55,7 +55,7 @@ def show_to_the_letter(text, end="\n"):
 
 
 def say(message):
-    """Write a line to standard error, and ignore a failure to do so."""
+    """Write a line to standard error, ignoring errors."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 

@@ -1,12 +1,15 @@
-"""Match Python code with patterns in which capital letters stand for any code.
+"""Match Python code with patterns, in which capital letters stand for any code.
 
 Such a letter is called a hole.
 
-| pattern | matches | |---|---| | `A * B`, `A += B` | any product, any `+=`; a letter that occurs twice must match the
-same code both times | | `F(A, *R)` | a call with at least one argument; R matches the other arguments, keyword
-arguments included | | `F(*R, axis=K)` | a call with that keyword argument in any position | | `A.M(*R)` | any method;
-`T` after a dot is not a hole, because `A.T` is a transpose | | `np.exp(A)` | the function `exp` of NumPy or of another
-library in LIBRARIES | | `for A in B: ...` | a statement with any body |
+| pattern | matches |
+|---|---|
+| `A * B`, `A += B` | any product, any `+=`; a letter that occurs twice must match the same code both times |
+| `F(A, *R)` | a call with at least one argument; R matches the other arguments, keyword arguments included |
+| `F(*R, axis=K)` | a call with that keyword argument in any position |
+| `A.M(*R)` | any method; `T` after a dot is not a hole, because `A.T` is a transpose |
+| `np.exp(A)` | the function `exp` of NumPy or of another library in LIBRARIES |
+| `for A in B: ...` | a statement with any body |
 """
 
 import ast
@@ -104,7 +107,7 @@ def _match_call(pattern, node, bound):
 
 
 def build(pattern, bound):
-    """Fill the holes of a pattern with the code in `bound`, which is not copied."""
+    """Fill the holes of a pattern with code, which is not copied."""
     if isinstance(pattern, list):
         return [build(part, bound) for part in pattern]
     if not isinstance(pattern, ast.AST):

@@ -103,7 +103,7 @@ class Scope:
         return all(self.locals.get(name, line) < line or name in outer for name in names_in(target))
 
     def _other_names(self, node, parent):
-        """Return the other names of the same scope, which may replace a name."""
+        """Return the other names in the same scope, which may replace a name."""
         is_called = isinstance(parent, ast.Call) and node is parent.func
         if node.id in self.locals:
             others = [other for other, line in self.locals.items() if line < node.lineno]
@@ -143,7 +143,7 @@ def _other_axes(axis):
 
 
 def _other_subscripts(code):
-    """Return variants of einsum subscripts, each with the last two letters of a term exchanged."""
+    """Return einsum subscripts with the last two letters of a term exchanged."""
     subscripts = getattr(code, "value", None)
     parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
     found = []
@@ -155,7 +155,7 @@ def _other_subscripts(code):
 
 
 def possible_mistakes(closure, others=(), rows=BY_PLACE):
-    """Yield (Edit, Place) for each mistake that can be made in a function.
+    """Yield every mistake that can be made in a function, as (Edit, Place).
 
     `closure` is the function (sources.Closure). `rows` maps each kind of place to the rows of the table that may be
     applied there; by default, these are all rows. Signatures, `raise` and `assert` statements and the nested functions
@@ -177,7 +177,7 @@ def possible_mistakes(closure, others=(), rows=BY_PLACE):
 
 
 def _places(statement, others):
-    """Yield (kind of place, node, Place) for a statement and all code inside it."""
+    """Yield the places in a statement for mistakes, as (kind, node, Place)."""
     if isinstance(statement, UNTOUCHED) or (isinstance(statement, FUNCTION) and statement in others):
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -200,7 +200,7 @@ def _places(statement, others):
 
 
 def _expressions(node, outer):
-    """Yield ("expression", node, Place) for an expression and its subexpressions."""
+    """Yield the subexpressions of an expression, as ("expression", node, Place)."""
     if isinstance(node, (ast.JoinedStr, ast.Lambda)):
         return
     parent = outer.parent
@@ -224,7 +224,7 @@ def _expressions(node, outer):
 
 
 def _wholes(statement, here):
-    """Yield (kind of place, node, Place) for the values, pairs and conditions in a statement."""
+    """Yield the values, pairs and conditions in a statement, as (kind, node, Place)."""
     value = getattr(statement, "value", None)
     if isinstance(statement, ast.Return) and value is not None:
         for gradient in value.elts if isinstance(value, ast.Tuple) else [value]:

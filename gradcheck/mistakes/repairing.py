@@ -130,7 +130,7 @@ def _other_axes(axes, bound):
 
 
 def _other_numbers(n):
-    """Return code for numbers such as n + 1 and 2 n, if n is long as `2 * 0.044715`."""
+    """Return code for numbers that may have been meant, such as n + 1 and 2 n."""
     others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
     plain = [_number(other) for other in others if other != n and _is_plain(other)]
     if _is_plain(n):
@@ -139,7 +139,7 @@ def _other_numbers(n):
 
 
 def repairs(code, names, rank):
-    """Yield (Edit, repaired code) for each repair of a rank.
+    """Yield the possible repairs of a rank, as (Edit, repaired code).
 
     `code` is a statement or an expression. In an expression, each part is repaired separately, starting with the whole.
     """

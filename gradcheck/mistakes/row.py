@@ -34,11 +34,11 @@ class Row:
     where: str = ""  # in a row of a component: the target of the statement to which it applies
 
     def mistakes(self, node, scope, place):
-        """Yield the edits that make the mistake at a node of right code."""
+        """Yield every way to make this mistake in the syntax tree `node`."""
         return self._edits(node, scope, place, self.right, self.wrong, place is not None and place.is_whole)
 
     def repairs(self, node, scope, is_whole):
-        """Yield the edits that undo the mistake at a node of wrong code."""
+        """Yield every way to undo this mistake in the syntax tree `node`."""
         return self._edits(node, scope, None, self.wrong, self.right, is_whole)
 
     def _edits(self, node, scope, place, old, new, is_whole):

@@ -55,7 +55,7 @@ def first_line(function):
 
 
 def bound_names(function):
-    """Return {name: first line that binds it} for the arguments and local names."""
+    """Return the arguments and local names of a function, as {name: first line}."""
     arguments = dict.fromkeys(argument_names(function), function.lineno)
     return arguments | {name: line for name, line in names_bound(*function.body).items() if name not in arguments}
 

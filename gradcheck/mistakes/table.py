@@ -1,9 +1,10 @@
 """The rows of the table of mistakes.
 
-A line is `kind: sentence | right code → wrong code`, with further pairs that have the same sentence, and after a pair
-its options, such as `; at=value rank=2 B=factors` (see row.py). Capital letters are holes (patterns.py). The classes of
-holes are defined in planting.py and repairing.py. The audit replaces right code with wrong code, and a repair does the
-reverse. If two pairs give the same wrong code, the mistake has the kind of the first one.
+Each line has the form `kind: sentence | right code → wrong code`. Further pairs of right and wrong code with the same
+sentence may follow. A pair may end with options, such as `; at=value rank=2 B=factors` (see row.py). Capital letters
+are holes (patterns.py). The classes of holes are defined in planting.py and repairing.py. The audit replaces right code
+with wrong code, and a repair does the reverse. If two pairs give the same wrong code, the mistake has the kind of the
+first one.
 """
 
 from gradcheck.mistakes.row import rows_of

@@ -85,7 +85,7 @@ def catalogue(width=88):
 
 
 def page(case, width=88):
-    """Run gradcheck on a case, and the check of an exhibit, and return the page."""
+    """Return the page of a case, with the reports of gradcheck and of the exhibit's check."""
     heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     lines += [f"  {line}" for source in case.sources for line in (source, url(source))] or [f"  {OWN}"]

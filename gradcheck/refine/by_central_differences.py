@@ -71,7 +71,7 @@ def _direction(finding):
 
 
 def refine_uncertain(finding):
-    """Estimate again the entries that are known to atol, but not to rtol of the norm."""
+    """Improve the estimates of entries that are known to atol, but not to rtol."""
     counted = finding.verdicts == RIGHT
     if _are_both_zero(finding, counted):
         return

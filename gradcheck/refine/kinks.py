@@ -25,7 +25,7 @@ CLEAR = 1e-3  # relative to the largest second difference of an entry: a smaller
 
 
 def compare_groups(finding):
-    """Change KINK to WRONG where the gradients of entries that share a kink are inconsistent."""
+    """Check that gradients at the same kink are consistent, and update the verdicts."""
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -83,7 +83,7 @@ def withdraw_at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the effects of the two moves do not add up, as at a tie."""
+    """Return True if the output does not respond linearly to two small moves."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -91,14 +91,14 @@ def _is_bent(finding, moves):
 
 
 def _slope(finding, k, h):
-    """Return the slope of the loss in the k-th compared entry, y(h) and y(−h)."""
+    """Return the slope of the loss along the k-th compared entry, y(h) and y(−h)."""
     line = finding.line(k)
     forth, back = line(h), line(-h)
     return float(np.sum(finding.run.dy * (forth - back))) / (2 * h), forth, back
 
 
 def _kinked_outputs(finding, k):
-    """Return the outputs with a kink in the k-th compared entry, and the slope of the loss."""
+    """Return the outputs with a kink along the k-th compared entry, and the slope."""
     slope, forth, back = _slope(finding, k, SHORT * finding.scales[k])
     jumps = np.abs(forth + back - 2 * finding.run.y).ravel()
     return np.flatnonzero(jumps > CLEAR * np.max(jumps)), slope

@@ -45,7 +45,7 @@ class _Noise(NamedTuple):
 
 
 def withdraw_noisy(finding, first):
-    """Change WRONG to CANNOT_TELL where noise in the forward pass may explain the error.
+    """Withdraw verdicts of WRONG that noise in the forward pass may explain.
 
     An error e of the output causes an error of Σ|dy e| / h in a difference with step h. Therefore the gradient is
     compared with `first`, the estimates with the longest steps, or with estimates at even longer steps. The complex
@@ -75,7 +75,7 @@ def withdraw_noisy(finding, first):
 
 
 def _step_noise(finding):
-    """Return the noise of an output that changes in steps, or None."""
+    """Estimate the noise of an output that changes in steps, or return None."""
     run = finding.run
     steps = steps_of(moved([finding.array], lambda: run.call.evaluate()[0]))
     if steps is None:
@@ -88,7 +88,7 @@ def _step_noise(finding):
 
 
 def _rounding_noise(finding, first):
-    """Return the noise of rounding errors in the forward pass, or of small jumps."""
+    """Estimate the rounding errors of the forward pass, or the size of its jumps."""
     run = finding.run
     forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
     outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
@@ -109,9 +109,9 @@ def _rounding_noise(finding, first):
 def _with_longer_steps(finding, first, error):
     """Estimate the derivatives again with steps that are LONGER times as long.
 
-    Longer steps reduce the effect of `error`, the amount by which the loss changes at a step of the output. An estimate
-    replaces that in `first` only if an estimate with a step four times longer agrees with it, because curvature would
-    affect the latter 256 times as much. Returns the estimates, and the length of each step relative to the usual one.
+    Longer steps reduce the effect of `error`, the amount by which the loss jumps. An estimate replaces that in `first`
+    only if an estimate with a step four times longer agrees with it, because curvature would affect the latter 256
+    times as much. Returns the estimates, and the length of each step relative to the usual one.
     """
     numeric, length = first.copy(), np.ones(len(first))
     for k, scale in enumerate(finding.scales):
@@ -124,7 +124,7 @@ def _with_longer_steps(finding, first, error):
 
 
 def steps_of(forward):
-    """Return the height of the steps in which each output changes, or None if it is smooth.
+    """Measure the steps in which the outputs change, or return None if they are smooth.
 
     The arguments are changed by ever larger amounts, and the first non-zero change of an output is the height of its
     steps. A smooth output already changes with the smallest amount, by about its last digit. `forward` is a function
@@ -146,7 +146,7 @@ def steps_of(forward):
 
 
 def _float32_noise(forward, dy):
-    """Return the standard deviation of the loss's rounding errors, or 0 if there are none."""
+    """Estimate the standard deviation of the loss's rounding errors (0 if it is smooth)."""
     errors = []
     for distance in DISTANCES:
         losses = [float(np.sum(dy * forward(k * distance))) for k in range(POINTS)]
@@ -155,7 +155,7 @@ def _float32_noise(forward, dy):
 
 
 def _jump(forward, y):
-    """Return the size of the largest small jump of an output near these arguments, or 0."""
+    """Return the size of the largest small jump of an output nearby, or 0."""
     at, jumps = SPACING * np.arange(-WIDTH, WIDTH + 1), [0.0]
     bends = _differences(_outputs(forward, at, y.size), 4)
     with np.errstate(invalid="ignore"):  # an output that is always 0 gives 0 / 0
@@ -187,9 +187,9 @@ def _differences(outputs, order):
 
 
 def moved(arrays, evaluate):
-    """Return a function f(t) that calls `evaluate` with every entry x changed to x (1 + c t).
+    """Return a function f(t) that evaluates the target with perturbed arrays.
 
-    The factors c are random numbers between 0.5 and 1.
+    Each entry x becomes x (1 + c t), with a random factor c between 0.5 and 1.
     """
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]

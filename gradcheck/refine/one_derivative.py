@@ -51,7 +51,7 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
     """Judge the derivative `analytic` with as few of the `estimates` as possible.
 
     `estimates` yields ever finer estimates (central_differences.Estimate). With `is_one_entry=False`, the derivative is
-    one along a direction through several entries. If these have different kinks, `analytic` need not lie between the
+    along a direction through several entries. If these have different kinks, `analytic` need not lie between the
     one-sided slopes, so the verdict at a kink is always KINK.
     """
     seen = []
@@ -77,7 +77,7 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
 
 
 def _is_surely_wrong(analytic, seen, rtol, atol):
-    """Return True if the verdict is WRONG whatever the next estimates are.
+    """Return True if further estimates cannot change the verdict WRONG.
 
     The difference, spread and noise of the last two estimates must be at most a quarter of the distance from
     `analytic`. Both estimates must also be typical of a smooth function: the spread is of second order in the step, the

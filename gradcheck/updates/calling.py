@@ -61,7 +61,7 @@ class Code:
         self.after = {p.name: p.default for p in named}
 
     def arguments(self, formula):
-        """Return {setting of the formula: name of the argument} for all accepted settings."""
+        """Return the accepted settings, as {name in the formula: name in the code}."""
         found = spelled((*formula.settings, "max_norm"), self.after)
         needed = [name for name, default in self.after.items() if default is inspect.Parameter.empty]
         if unknown := [name for name in needed if name not in found.values()]:

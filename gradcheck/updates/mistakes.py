@@ -108,7 +108,7 @@ class Lines:
         return replace(self.formula, function=copy_with(function, code))
 
     def changes(self, rows):
-        """Return a Change for each wrong statement that the rows of a table can produce."""
+        """Return the mistakes that the rows of a table make in this formula."""
         by_place = {at: [row for row in rows if row.at == at] for at in ("expression", "value", "statement", "pair")}
         found = {}
         for edit, _ in possible_mistakes(self.closure, rows=by_place):
@@ -149,10 +149,7 @@ class Lines:
         return [(self.texts[i], ast.unparse(wrong)) for i, (wrong, _) in sorted(change.lines.items())]
 
     def explanation(self, change):
-        """Return the sentence about a Change, and a pair (name, hint) for each changed line.
-
-        The sentence quotes at most two changed lines.
-        """
+        """Describe a change, with a pair (name, hint) for each changed line."""
         pairs = self.quoted(change)
         quoted = [f"without `{old}`" if new == "pass" else f"`{new}` in place of `{old}`" for old, new in pairs]
         targets = [(self.statements[i], hint) for i, (_, hint) in sorted(change.lines.items())]
@@ -172,7 +169,7 @@ def name_the_mistake(formula, courses, largest):
 
 
 def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) for each kind of explanation, the simplest first, or ("", ())."""
+    """Try each kind of explanation, the simplest first, and yield (sentence, hints)."""
     yield _unmoved(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
     own = [*lines.changes(OF_UPDATES), *lines.renamed()] if lines else []
@@ -199,7 +196,7 @@ def _explanations(formula, courses, largest):
 
 
 def mistakes_around(formula, course):
-    """Yield (sentence, options of `follow`) for mistakes in the code around a formula."""
+    """Yield mistakes in the code around a formula, as (sentence, options of `follow`)."""
     names, everything = " and ".join(formula.state), tuple(range(len(formula.state)))
     if formula.counts:
         yield (
