@@ -56,7 +56,6 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
 
 
 def lens(model, x):
-    """Apply the final norm and the unembedding to a stream x (T, C)."""
     return model.lm_head(model.ln_final(x)[0])[0]
 
 

@@ -96,7 +96,6 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 
 def map_patches(model, T: int) -> dict:
-    """Return the patches of each map, one per entry in row-major order."""
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),

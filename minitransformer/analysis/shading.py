@@ -25,7 +25,6 @@ def mixed(ink, strength: float):
 
 
 def strengths(values):
-    """Divide values (n,) by their largest magnitude."""
     largest = np.abs(values).max()
     return values / largest if largest > 0 else values
 

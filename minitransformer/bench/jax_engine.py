@@ -56,7 +56,6 @@ class JaxEngine:
 
 
 def training_step(config, parameters, moments, step, ids, targets):
-    """Take a step of AdamW on a batch. Return the loss, the new parameters and the new moments."""
     loss, gradients = jax.value_and_grad(partial(mean_loss, config))(parameters, ids, targets)
     norm = jnp.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
     scale = jnp.minimum(1.0, CLIP / (norm + 1e-6))
@@ -71,7 +70,6 @@ def training_step(config, parameters, moments, step, ids, targets):
 
 
 def mean_loss(config, parameters, ids, targets):
-    """Return the mean cross-entropy of targets (B, T) given ids (B, T)."""
     hidden = jax.vmap(lambda sequence: features(config, parameters, sequence)[0])(ids)
     log_p = jax.nn.log_softmax(unembed(parameters, hidden))
     return -jnp.take_along_axis(log_p, targets[..., None], axis=-1).mean()

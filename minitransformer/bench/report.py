@@ -12,7 +12,6 @@ from minitransformer.system.narrator import Narrator
 
 
 def compare(settings: dict) -> dict:
-    """Measure every engine at every size. Return JSON-serializable results."""
     sizes = {name: SIZES[name] for name in settings["sizes"]}
     options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
     raw = {}
@@ -157,7 +156,6 @@ def step_summary(size: dict) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Format a time in milliseconds with about three digits."""
     value = 1000 * seconds
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     return f"{value:,.{decimals}f}"

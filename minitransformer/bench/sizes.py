@@ -26,7 +26,6 @@ class Size:
 
     @property
     def decoded(self) -> int:
-        """Return the number of new tokens in a turn of decoding."""
         return min(MOST_DECODED, self.config.context - SHORT_PROMPT)
 
 

@@ -85,12 +85,10 @@ class TorchTransformer(nn.Module):
         return self.ln_final(x)
 
     def forward(self, ids, targets):
-        """Return the mean cross-entropy of targets (B, T) given ids (B, T)."""
         logits = self.head(self.hidden(ids))
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def new_caches(self):
-        """Return empty buffers for the keys and values of one sequence, a pair for each block."""
         shape = 1, self.config.kv_heads, self.config.context, self.config.head_width
         return [(torch.empty(shape), torch.empty(shape)) for _ in self.blocks]
 

@@ -151,7 +151,6 @@ def shown(statement, names):
 
 
 def checked(cases) -> dict:
-    """Return the report of each case, right or wrong. Raises ValueError if a case cannot be checked."""
     reports = {}
     for case in cases:
         try:

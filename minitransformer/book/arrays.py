@@ -53,7 +53,6 @@ class Array:
 
     @property
     def axes(self):
-        """Return the labels that are not indices."""
         return tuple(label for label in self.labels if isinstance(label, Axis))
 
     def along(self, labels) -> np.ndarray:

@@ -180,7 +180,6 @@ def concerns(statement, specimen):
 
 
 def why_not_executed(path, line: str) -> str:
-    """Return the reason in unexecuted.md for an equation, or ""."""
     path, package = Path(path).resolve(), PACKAGE.resolve()
     file = path.relative_to(package).as_posix() if path.is_relative_to(package) else ""
     return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")

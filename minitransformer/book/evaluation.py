@@ -440,14 +440,12 @@ class Scope:
         return y if over else self.indexed(y, letters, "softmax")
 
     def diag(self, letters, a):
-        """Return the diagonal of a matrix, or the matrix that has the entries of a vector on its diagonal."""
         if len(a.axes) > 1:
             return diagonals(a.renamed({a.axes[-2]: a.axes[-1]}))
         labels = placed((a.axes or a.labels)[-1:] * 2)
         return self.combined(np.multiply, Array(np.eye(a.values.shape[-1], dtype=int), labels), a)
 
     def inner(self, letters, a, b):
-        """Return ⟨a, b⟩, the sum of the products of all entries."""
         product = self.in_order(np.multiply, a, b)
         return Array(np.sum(product.values))
 
@@ -459,7 +457,6 @@ class Scope:
         return replace(same[0], values=found) if same else self.label(found)
 
     def function(self, name):
-        """Return the elementwise function with this name, which may be a derivative such as f′."""
         if function := self.code(name) or self.numbers.functions.get(name):
             return function
         if name.endswith("′"):

@@ -28,8 +28,6 @@ SWEEPS = 12
 
 @dataclass
 class Value:
-    """A value of the forward pass in the graph."""
-
     label: str  # text in the box
     number: int | None = None  # number of the equation, or None for an input
     sources: list = field(default_factory=list)  # names of the values that the equation reads

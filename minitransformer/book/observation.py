@@ -24,8 +24,6 @@ RETURNED = "return"
 
 @dataclass(frozen=True)
 class Frame:
-    """A call that has returned."""
-
     names: dict  # {name: value} of the local variables
     returned: object  # returned value
     line: int  # line at which the function returned

@@ -27,7 +27,6 @@ def board(matrices) -> str:
 
 
 def written(entry, form: str = ".3g") -> str:
-    """Format a number or a truth value."""
     if isinstance(entry, (bool, np.bool_)):
         return "yes" if entry else "no"
     if not np.isfinite(entry):

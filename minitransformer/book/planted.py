@@ -47,7 +47,6 @@ def planted_mistakes(path, cases) -> list[Planted]:
 
 
 def gradients(case) -> tuple:
-    """Return the gradients of a case for a random dy, and for dy = 1."""
     call, found = case.call(np.random.default_rng(0)), []
     with plain():
         for draw in (np.random.default_rng(1).normal, lambda size: np.ones(size)):

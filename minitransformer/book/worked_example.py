@@ -31,8 +31,6 @@ SHAPES = {"E": "VC", "P": "TC", "W1": "CF", "W2": "FC", **dict.fromkeys(("Wq", "
 
 @dataclass(frozen=True)
 class Execution:
-    """A run of one_page.py."""
-
     module: types.ModuleType  # the executed module
     forward: list  # Steps of the forward pass
     back: list  # Steps of the backward pass

@@ -248,7 +248,6 @@ def verdicts_of(folder) -> list:
 
 
 def show_verdict(grader, folder, name) -> bool:
-    """Grade an exercise. Show the verdict as soon as it is known, and then the explanation."""
     head: list = []
 
     def first(verdict):

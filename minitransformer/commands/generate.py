@@ -94,7 +94,6 @@ def write(pieces) -> None:
 
 
 def default_prompt(lm) -> str:
-    """Return a line break, or the first token if the vocabulary has no line break."""
     try:
         lm.encode("\n")
     except ValueError:

@@ -13,7 +13,6 @@ from minitransformer.training.checkpoints import Checkpoint
 
 
 def existing_run(arguments) -> Checkpoint | None:
-    """Return the checkpoint to resume from, or None for a new run."""
     path = arguments.out / MODEL_FILE
     if arguments.resume:
         if not path.exists():
@@ -66,7 +65,6 @@ def run_keywords(arguments, about: dict, announcement=()) -> dict:
 
 
 def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:
-    """Raise FileExistsError if the file contains a model that this command did not train."""
     if path.exists() and Checkpoint.read(path).training.get("about") != about:
         raise FileExistsError(f"{path}: contains a model that {command} did not train; choose another --out")
 

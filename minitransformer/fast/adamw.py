@@ -20,7 +20,6 @@ from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 
 def a_step(adamw_in_place, rng):
-    """Take a step for two parameters. Return the new arrays θ, m and v."""
     settings = {"t": 3, "lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-3, "weight_decay": 0.3}
     moves = [(*rng.random((4, *shape)), settings) for shape in ((2, 3), (5,))]
     adamw_in_place(moves, 0.7)

@@ -29,7 +29,6 @@ MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to
 
 
 def some_masks(causal_mask, rng):
-    """Return masks with as many queries as keys, with fewer, and with more."""
     return [causal_mask(*shape) for shape in ((4, 4), (2, 5), (5, 2))]
 
 

@@ -30,7 +30,6 @@ def gelu(x, *, approximate="none"):
 
 
 def exact(x):
-    """Return x Φ(x) and its derivative."""
     distribution, density = fast_normal(x) if x.dtype == np.float32 else normal(x)
     y = x * distribution  # (7)
     slope = density

@@ -16,7 +16,6 @@ TRIES = 12  # each with a quarter of the previous threshold
 
 
 def some_rows(keep_top_p, rng):
-    """Apply keep_top_p to a single row and to several rows."""
     p = rng.dirichlet(np.ones(12), size=3)
     return [keep_top_p(p[:1], 0.7), keep_top_p(p, 0.3)]
 

@@ -22,7 +22,6 @@ turn = threading.Lock()
 
 @functools.cache
 def process_for(pid: int) -> Bounded:
-    """Return the process that renders templates for the process `pid`. A forked child gets another process."""
     return Bounded("minitransformer.interop.templates", megabytes=MEBIBYTES)
 
 
@@ -52,7 +51,6 @@ def answers(request):
 
 @functools.cache
 def environment():
-    """Return Jinja's sandbox, with the functions that Transformers provides to templates."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 

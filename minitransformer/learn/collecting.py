@@ -96,13 +96,11 @@ class Submission:
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
-    """Return the result of an exercise without a file. By default, each numbered line is worth one point."""
     numbers = equation_numbers(exercise)
     return Graded(verdict, numbers, float(getattr(exercise, "about", {}).get("points", len(numbers) or 1)))
 
 
 def submissions(folder) -> list[Path]:
-    """Return the subfolders of a folder, sorted by name. Raises ValueError if there are none."""
     found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
         raise ValueError(f"{folder}: contains no folder; it must contain one folder for each student")

@@ -44,7 +44,6 @@ class Exercise:
 
     @property
     def is_value(self) -> bool:
-        """Return True if the exercise has no backward pass, so the returned value is graded."""
         return self.name in HINTS
 
     @property

@@ -29,7 +29,6 @@ class Refusal(ValueError):  # noqa: N818
 
 
 def source_of(path) -> str:
-    """Read a Python file in its declared encoding, or raise Refusal."""
     try:
         return read_python(path, path.name)
     except OSError as error:

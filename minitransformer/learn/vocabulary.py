@@ -24,7 +24,6 @@ DY = GLOSSARY.pop("every exercise")
 
 
 def rows_of_exercises(table: str) -> dict[str, list[Row]]:
-    """Parse a table into the rows of each exercise."""
     for line in ABBREVIATIONS.strip().split("\n"):
         name, code = line.split(" = ", 1)
         table = table.replace(name, code)
@@ -70,6 +69,5 @@ def with_result_of(exercise, function):
 
 
 def glossary_of(exercise: str) -> dict:
-    """Return the noun phrases for the names and expressions of an exercise."""
     entries = f"{DY}; {GLOSSARY.get(exercise, DY)}".split(";")
     return dict(entry.strip().split(": ") for entry in entries)

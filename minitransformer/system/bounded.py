@@ -280,7 +280,6 @@ def descendants() -> list[int]:
 
 
 def control(option, value):
-    """Call prctl(option, value) for this process. Does nothing on systems other than Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
 

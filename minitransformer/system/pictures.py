@@ -59,7 +59,6 @@ def legend(axes, size: int = 8, **place) -> None:
 
 
 def draw_band(axes, xs, means, low, high, colour, name: str = "") -> None:
-    """Draw a curve of means with markers, and a band from `low` to `high`, the ends of the intervals."""
     axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(xs, means, "o-", color=colour, label=name, linewidth=1.6, markersize=3.5)
 

@@ -25,7 +25,6 @@ def random_batch(ids, batch_size, context, rng):
 
 
 def random_starts(ids, batch_size, context, rng):
-    """Draw the start positions (batch_size, 1) of random windows of context + 1 ids."""
     check_length(ids, context)
     return rng.integers(0, len(ids) - context, size=(batch_size, 1))
 

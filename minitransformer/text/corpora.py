@@ -166,7 +166,6 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
 
 
 def reported(chunks, start, total, progress):
-    """Yield the chunks and call progress(characters so far, total) after each."""
     for chunk in chunks:
         yield chunk
         start += len(chunk)

@@ -19,7 +19,6 @@ CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.it
 
 
 def spell(token):
-    """Return bytes as a str in GPT-2's alphabet."""
     return "".join(map(BYTE_TO_CHARACTER.__getitem__, token))
 
 

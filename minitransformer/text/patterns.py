@@ -92,18 +92,15 @@ def joined(*parts):
 
 
 def distinct_symbols(rng, batch_size, count):
-    """Draw `count` different symbols for each row."""
     return rng.permuted(np.tile(SYMBOLS, (batch_size, 1)), axis=1)[:, :count]
 
 
 def copy_rows(rng, batch_size, length):
-    """Draw rows of the form COPY x1 … xn = x1 … xn END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
     return question_and_answer(COPY, prompt, prompt)
 
 
 def reverse_rows(rng, batch_size, length):
-    """Draw rows of the form REVERSE x1 … xn = xn … x1 END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
     return question_and_answer(REVERSE, prompt, prompt[:, ::-1])
 

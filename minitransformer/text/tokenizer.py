@@ -35,8 +35,6 @@ ROLES: dict[str, Any] = {
 
 
 class Roles(TypedDict, total=False):
-    """The optional arguments in ROLES."""
-
     bos_id: int | None
     end_ids: Iterable[int]
     chat_template: str | None
@@ -155,7 +153,6 @@ def tokenizer_from_dict(content):
 
 
 def concatenate(pieces):
-    """Join an iterable of id arrays, which may be empty."""
     return np.concatenate([np.empty(0, np.int64), *pieces])
 
 

@@ -136,7 +136,6 @@ class Ranks:
 
 
 def all_ranks_arrive(communicator) -> bool:
-    """Return True if all ranks call this function within PATIENCE."""
     request, start = communicator.Ibarrier(), time.monotonic()
     while not request.Test():
         if time.monotonic() - start > PATIENCE:

@@ -124,7 +124,6 @@ def address(array) -> int:
 
 
 def with_replicas(model, count: int):
-    """Return Replicas of the model, or the model itself if `count` is 1."""
     return model if count == 1 else Replicas(model, count)
 
 

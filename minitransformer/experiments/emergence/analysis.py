@@ -144,7 +144,6 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
 
 
 def scores_of(runs, capabilities):
-    """Return the final scores "exact", "loglik" and "seen" as an array (runs, capabilities, 3)."""
     last = [[run["lengths"][-1]["scores"][capability.name] for capability in capabilities] for run in runs]
     return np.array([[[score[name] for name in ("exact", "loglik", "seen")] for score in scores] for scores in last])
 

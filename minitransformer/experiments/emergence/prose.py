@@ -29,7 +29,6 @@ def text_ids():
 
 
 def text_fingerprint() -> str:
-    """Return a hash of the text. The text differs slightly between Python versions."""
     return hashlib.sha256(np.concatenate(text_ids()).astype(np.uint8).tobytes()).hexdigest()[:16]
 
 

@@ -53,7 +53,6 @@ class Calibration(Data):
 
     @property
     def is_trustworthy(self) -> bool:
-        """Return True if the score separates the groups and compressed length does not."""
         return self.separation.better_than_chance and self.blind.is_chance
 
 

@@ -73,7 +73,6 @@ def next_tokens(*passages: Passage):
 
 
 def answer_after(prompt_ids, answer_ids):
-    """Return the exercise of predicting `answer_ids` after `prompt_ids`."""
     return batch_of([(prompt_ids, answer_ids)])
 
 

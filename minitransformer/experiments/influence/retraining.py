@@ -76,7 +76,6 @@ class Retraining(Data):
 
     @property
     def difference(self) -> float:
-        """Return the mean over seeds of `without` minus `without_random`."""
         return float((self.without - self.without_random).mean())
 
     @property

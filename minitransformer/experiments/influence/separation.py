@@ -44,12 +44,10 @@ class Separation:
 
     @property
     def better_than_chance(self) -> bool:
-        """Return True if the interval lies above 0.5."""
         return self.low > 0.5
 
     @property
     def is_chance(self) -> bool:
-        """Return True if the interval includes 0.5, so that the area may be chance."""
         return self.low <= 0.5 <= self.high
 
     def __str__(self):

@@ -22,7 +22,6 @@ def read(folder) -> list[dict]:
 
 
 def agreement(lm, ids, rng) -> dict:
-    """Average the results of `compare` over PASSAGES random passages of TOKENS ids."""
     starts = rng.integers(0, len(ids) - TOKENS + 1, PASSAGES)
     found = [compare(lm, ids[start : start + TOKENS].astype(np.int64)) for start in starts]
     return {name: np.mean([one[name] for one in found], axis=0).tolist() for name in found[0]}

@@ -173,5 +173,4 @@ class Experiment:
 
 
 def entries(section: str) -> list[str]:
-    """Split a section of a page into the text before the list, and the entries of the list, each on one line."""
     return [" ".join(entry.split()) for entry in re.split(r"^- ", section, flags=re.M)]

@@ -72,7 +72,6 @@ def trained(rng) -> Transformer:
 
 
 def is_name_of_speaker(texts):
-    """Return a boolean array (rows, T) that is True at each name after the header."""
     return (texts >= DEGREES) & (np.arange(texts.shape[1]) >= HEADER)
 
 

@@ -23,7 +23,6 @@ def measure(seed: int) -> dict:
 
 
 def copying(seed: int, sizes, exercises) -> dict:
-    """Train models of these sizes on `exercises`. Return their scores in copying as a function of size."""
     configs = [of_size(size) for size in sizes]
     scores = [COPY.scores(trained(Plan(config, seed, STEPS, exercises))) for config in configs]
     return curves_of([n_parameters(config) for config in configs], scores)

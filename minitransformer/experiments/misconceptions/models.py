@@ -37,7 +37,6 @@ def manual() -> tuple[BPETokenizer, Corpus]:
 
 
 def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
-    """Train a model with two layers on the Python manual."""
     tokenizer, corpus = manual()
     model = Transformer(Config(tokenizer.vocab_size, context, d_model=WIDTH, positions="rotary"), seed)
     lm = LanguageModel(model, tokenizer)

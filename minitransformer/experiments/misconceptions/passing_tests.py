@@ -68,7 +68,6 @@ def qkv(d, heads):
 
 
 def mask_and_dropout(d):
-    """Draw the options of attention: dropout on the weights and, in half of the cases, a causal mask."""
     dropping = d.dropping(B, 2, d.T, d.T)
     mask = d.one_of(causal_mask(d.T, d.T), None)
     return {"mask": mask, "on_weights": lambda weights: dropout(weights, **dropping)}
@@ -184,7 +183,6 @@ def as_tuple(gradients) -> tuple:
 
 @cache
 def mutants() -> list:
-    """Return pairs (function, mutant) for all mutants of the backward passes in CALLS."""
     of_file = {path: mutate(Path(path)) for path in {inspect.getsourcefile(function) for function in CALLS}}
     return [
         (function, mutant)

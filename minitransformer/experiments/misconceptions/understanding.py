@@ -80,7 +80,6 @@ def losses(model, ids):
 
 
 def surprise(model, ids, *pair: str) -> float:
-    """Exchange two words in the text. Return the increase of the loss per occurrence, in nats."""
     one, other = (vocabulary()[word] for word in pair)
     before, targets = losses(model, ids)
     after, _ = losses(model, np.where(ids == one, other, np.where(ids == other, one, ids)))

@@ -32,7 +32,6 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
     optimizer = AdamW(matrices, lr=LR, weight_decay=decoupled)
 
     def add_decay(*_):
-        """Add the gradient of the penalty before the next step adds that of the loss."""
         for matrix in matrices:
             if added:
                 matrix.accumulate(added * matrix.data)

@@ -37,8 +37,6 @@ SCORE_ROWS = 8  # rows of each length
 
 @dataclass(frozen=True)
 class PatternAccuracy:
-    """The accuracy on one pattern at one length."""
-
     pattern: str
     length: int
     trained: bool  # True if training had tasks of this length
@@ -181,7 +179,6 @@ def measured(model, rng, name: str, length: int, longest: int, rows: int) -> Pat
 
 
 def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval, given the fraction of successes in n trials."""
     from scipy.stats import binomtest
 
     low, high = binomtest(round(fraction * n), n).proportion_ci(method="wilson")

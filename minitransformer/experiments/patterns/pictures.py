@@ -67,7 +67,6 @@ def draw_induction(weights, ids, path) -> None:
 
 
 def draw_table(axes, columns: dict, rows, form: str) -> None:
-    """Draw columns of numbers from 0 to 1 as a table with shaded cells."""
     table = np.stack(list(columns.values()), axis=1)
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), list(columns), fontsize=9, color=p.INK)

@@ -169,5 +169,4 @@ def check_fits(model, names, longest: int) -> None:
 
 
 def quiet_bar(name: str = "") -> ProgressBar:
-    """Return a progress bar that does not print the evaluations."""
     return ProgressBar(name=name, evaluation=lambda record, loss: "")

@@ -112,7 +112,6 @@ class Judge:
         return node if isinstance(node, n.Symbol) else rebuilt(node, self.rewritten)
 
     def condition(self, text):
-        """Parse a condition on indices, such as i ≠ j, into its three parts. Return None for other text."""
         found = re.fullmatch(r"([a-z]) ([=≠]) ([a-z])", text)
         return found.groups() if found and not any(found[at] in self.worlds[0] for at in (1, 3)) else None
 

@@ -185,7 +185,6 @@ class World:
         return replace(moved[0], values=(moved[0].values - moved[1].values) / (2 * STEP))
 
     def gradient(self, name):
-        """Return the gradient of L = ⟨dy, y⟩ with respect to a value."""
         if name == self.forward.output:
             return self.dy
         slopes = self.slopes(name, lambda given: self.computed(given)[self.forward.output])
