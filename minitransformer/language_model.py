@@ -13,7 +13,7 @@ from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Array, apply
-from minitransformer.system.archive import Archive, ArchiveError, errors_name, open_archive, save_archive
+from minitransformer.system.archive import Archive, ArchiveError, archive_errors, open_archive, save_archive
 from minitransformer.system.extensions import load_extension_of
 from minitransformer.system.validation import dictionary
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
@@ -117,7 +117,7 @@ class LanguageModel:
         """Load the model from an open archive, after checking the name, shape and dtype of every parameter."""
         config, tokenizer = described_model(archive)
         stored = archive.under(PARAMETERS)
-        with errors_name(archive.path):
+        with archive_errors(archive.path):
             model = unset_model(config, [archive.header(name).shape for name in stored.values()])
         parameters = dict(model.named_parameters())
         check_parameters(archive, stored, parameters)

@@ -100,7 +100,7 @@ class Circuit:
 
 
 def ov_circuit(model, block: int, head: int, tokens) -> Circuit:
-    """Return the OV circuit (2) of a head: its effect on the logits of `tokens` (S,)."""
+    """Return the OV circuit (2) of a head, which is its effect on the logits of `tokens` (S,)."""
     written = copied_by_head(model, block, head, embeddings(model, tokens))
     unembedding = model.lm_head.weight.data[tokens].astype(np.float64)
     return Circuit(written @ folded_norm(model.ln_final) @ unembedding.T)  # (2)

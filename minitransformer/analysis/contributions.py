@@ -128,7 +128,7 @@ def gradient_times_input(model, ids, target: int):
 
 
 def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
-    """Return log p(target) after ids (n,), as an array (n,) over the ablated position."""
+    """Return log p(target) after ids (n,) when each position in turn is ablated, as an array (n,)."""
     one_of("ablation", ablation, known=ABLATIONS)
     n = len(ids)
     mean = model.embedding.weight.data.mean(axis=0)

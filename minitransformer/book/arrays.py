@@ -85,7 +85,7 @@ def copies_numbered(labels):
 
 
 def placed(labels):
-    """Number the axes that are named by their positions consecutively, and axes with equal names."""
+    """Renumber axes: those named by positions consecutively, and those with equal names as copies."""
     at = [label for label in labels if isinstance(label, Axis) and label.is_position]
     new = iter(positions(len(at)))
     return copies_numbered(next(new) if label in at else label for label in labels)

@@ -85,8 +85,8 @@ def scale_of_residual_steps():
 def gradients_at_blocks(steps_of) -> list:
     """Return the gradients at the boundaries of the blocks, from last to first.
 
-    The gradient after the last block is random. `steps_of(block)` returns the functions that replace a block. Each of
-    these returns (y, backward).
+    The gradient after the last block is random. `steps_of(block)` returns functions that replace a block. Each of them
+    returns (y, backward).
     """
     x, backwards = stream(), []
     with plain():

@@ -168,7 +168,7 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 
 
 def concerns(statement, specimen):
-    """Return True if a statement is to be executed on a specimen.
+    """Return True if a statement must be executed on a specimen.
 
     The statement must be in the docstring of the specimen's function. If it is part of a sentence, it may also be in
     the docstring of the class or the file.

@@ -36,7 +36,8 @@ def some_masks(causal_mask, rng):
 def causal_mask(Tq: int, Tk: int):
     """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk booleans.
 
-    Each row begins one boolean before the row above it. In a long sequence, Tq · Tk booleans take too much memory.
+    The rows overlap in memory: each begins one boolean before the row above it. In a long sequence, an array of Tq · Tk
+    booleans would take too much memory.
     """
     allowed_then_not = np.arange(Tq + Tk) < Tk
     allowed_then_not.flags.writeable = False

@@ -158,7 +158,7 @@ def mapped(linear, x):
 
 
 def attended(attention, x, batch, positions, cache):
-    """Apply a MultiHeadAttention to x (P, C). Each position attends to itself and to all positions in the cache."""
+    """Apply multi-head attention to x (P, C). Each position attends to itself and to all positions in the cache."""
     D = attention.d_head
     q, k, v = (mapped(w, x).reshape(*batch, -1, 1, D) for w in (attention.w_q, attention.w_k, attention.w_v))
     turn = attention.rotary

@@ -9,7 +9,7 @@ from minitransformer.interop.gguf_file import load_gguf
 from minitransformer.interop.huggingface import load_folder
 from minitransformer.interop.saving import save_pretrained
 from minitransformer.language_model import READERS, LanguageModel
-from minitransformer.system.archive import errors_name
+from minitransformer.system.archive import archive_errors
 from minitransformer.text import NoTokenizer
 
 __all__ = ["load_pretrained", "save_pretrained"]
@@ -24,7 +24,7 @@ def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
     """
     path = Path(path)
     model, tokenizer = load_folder(path, dtype) if path.is_dir() else load_gguf(path, dtype)
-    with errors_name(path):
+    with archive_errors(path):
         return LanguageModel(model, tokenizer or NoTokenizer(model.config.vocab_size))
 
 

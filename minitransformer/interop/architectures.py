@@ -115,7 +115,7 @@ def tensors(model: Transformer, layout: Layout):
 
 
 def interleaved_rows(rows: int, heads: int):
-    """Return the row number in a llama.cpp file for each row of our W_q or W_k.
+    """Return the index in a llama.cpp file of each row of W_q or W_k.
 
     In a head of D rows, our row h·D/2 + i (h = 0 or 1) is half h of pair i. llama.cpp stores it at row 2i + h.
     """

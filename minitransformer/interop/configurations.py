@@ -8,7 +8,7 @@ warning.
 import warnings
 
 from minitransformer.config import Config, size
-from minitransformer.system.archive import errors_name
+from minitransformer.system.archive import archive_errors
 from minitransformer.system.validation import one_of, positive, true_or_false
 from minitransformer.text.tokenizer import read_json
 
@@ -51,7 +51,7 @@ FIXED = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "
 def read_config(path, dtype: str) -> tuple[str, Config]:
     """Return the architecture ("gpt2" or "llama") and the Config in a config.json, or raise ArchiveError."""
     content = read_json(path)
-    with errors_name(path):
+    with archive_errors(path):
         architecture = one_of("model_type", content.get("model_type"), known=SIZES)
         if content.get("quantization_config") is not None:
             raise ValueError("quantization_config is not supported; only GGUF files may have quantised weights")

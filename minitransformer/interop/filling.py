@@ -14,7 +14,7 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.interop.architectures import Layout, StoredTensor, interleaved_rows, tensors
 from minitransformer.language_model import unset_model
-from minitransformer.system.archive import ArchiveError, errors_name
+from minitransformer.system.archive import ArchiveError, archive_errors
 from minitransformer.transformer import Transformer
 
 NUMBERS_AT_ONCE = 1 << 18  # numbers that are read and converted at a time
@@ -22,7 +22,7 @@ NUMBERS_AT_ONCE = 1 << 18  # numbers that are read and converted at a time
 
 def load_model(source, config: Config, layout: Layout) -> Transformer:
     """Return a Transformer with the tensors of a source. Raises ArchiveError if they do not match the Config."""
-    with errors_name(source.path):
+    with archive_errors(source.path):
         model = unset_model(config, list(source.shapes.values()))
     plan = list(tensors(model, layout))
     for tensor in plan:

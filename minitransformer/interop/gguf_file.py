@@ -13,7 +13,7 @@ from minitransformer.config import Config
 from minitransformer.interop.architectures import LAYOUTS
 from minitransformer.interop.filling import load_model
 from minitransformer.interop.tokenizers import tokenizer_from_gguf
-from minitransformer.system.archive import ArchiveError, errors_name
+from minitransformer.system.archive import ArchiveError, archive_errors
 from minitransformer.system.extras import require
 from minitransformer.system.validation import one_of
 
@@ -35,7 +35,7 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, Arithmetic
 def load_gguf(path, dtype: str):
     """Load a Transformer and its tokenizer from a GGUF file. The tokenizer is None if the file has none."""
     reader = open_gguf(path)
-    with errors_name(path):
+    with archive_errors(path):
         metadata = Metadata(reader)
         config, tokenizer, source = metadata.config(dtype), tokenizer_from_gguf(reader), GGUFTensors(path, reader)
     layout = LAYOUTS[metadata.architecture, "gguf"]

@@ -15,7 +15,7 @@ files that exist.
 import json
 from pathlib import Path
 
-from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
+from minitransformer.system.archive import ArchiveError, archive_errors, read_bounded
 from minitransformer.system.extras import require
 from minitransformer.system.files import write_json
 from minitransformer.system.validation import brief, dictionary, one_of
@@ -56,7 +56,7 @@ def tokenizer_from_folder(path):
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
     if (folder / TOKENIZER_FILE).exists():
         content = read_json(folder / TOKENIZER_FILE)
-        with errors_name(folder / TOKENIZER_FILE):
+        with archive_errors(folder / TOKENIZER_FILE):
             if dictionary("model", content.get("model")).get("type") == "WordLevel":
                 return char_tokenizer(content["model"]["vocab"])
             tokenizer = PretrainedTokenizer(content)
@@ -67,7 +67,7 @@ def tokenizer_from_folder(path):
         raise ArchiveError(f"{folder / SENTENCEPIECE_FILE}: a tokenizer of SentencePiece, which is not supported")
     else:
         return None
-    with errors_name(folder / TOKENIZER_CONFIG_FILE):
+    with archive_errors(folder / TOKENIZER_CONFIG_FILE):
         tokenizer.bos_id = first_token(tokenizer, config)
         tokenizer.chat_template = chat_template(folder, config)
         texts = {name: text_of(config.get(name)) for name in TOKEN_NAMES}
@@ -143,7 +143,7 @@ def text_of(token):
 def chat_template(folder, config):
     """Return the chat template from its own file or from tokenizer_config.json, or None."""
     if (folder / TEMPLATE_FILE).exists():
-        with errors_name(folder / TEMPLATE_FILE):
+        with archive_errors(folder / TEMPLATE_FILE):
             return read_bounded(folder / TEMPLATE_FILE).decode()
     template = config.get("chat_template")
     if isinstance(template, list):

@@ -77,7 +77,7 @@ def loss_of_pairs(ids) -> float:
 
 
 def train(folder, names, *, steps, seed, say) -> tuple[dict, tuple, str]:
-    """Train a small model. Return the number of calls by name, two losses and a generated text.
+    """Train a small model. Return the number of calls of each exercise, two losses, and a generated text.
 
     The losses are those of the last steps, and of a bigram model.
     """

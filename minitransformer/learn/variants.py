@@ -14,7 +14,7 @@ ARE_NUMBERS = ["expression", "fork", "neuron", "cross_entropy", "whole_model", "
 
 
 def drawn(exercise) -> tuple[str, int, bool]:
-    """Return the student's suffix of the names, the factor of the result, and whether the result is reversed."""
+    """Return the suffix of the names, the factor of the result, and whether the result is reversed, for a student."""
     first, second, third, fourth = hashlib.sha256(f"{exercise.student} {exercise.name}".encode()).digest()[:4]
     suffix = f"_{chr(97 + first % 26)}{chr(97 + second % 26)}"
     return suffix, 2 + third % 98, fourth % 2 == 1 and exercise.name not in ARE_NUMBERS

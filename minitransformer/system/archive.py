@@ -33,7 +33,7 @@ class ArchiveError(ValueError):
 
 
 @contextlib.contextmanager
-def errors_name(path):
+def archive_errors(path):
     """Return a context manager that converts exceptions caused by a damaged file to an ArchiveError with its path."""
     try:
         yield
@@ -139,7 +139,7 @@ class Archive:
         return description
 
     def under(self, prefix: str) -> dict:
-        """Return the names of the arrays that begin with `prefix`. The keys of the result are the rest of the names."""
+        """Return the names of the arrays that begin with `prefix`, with the rest of each name as key."""
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:

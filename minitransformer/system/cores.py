@@ -75,7 +75,7 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield the ids of a generated text, with one thread after the first id, which alone needs large products."""
+    """Yield the ids of a generated text. Only the first id needs large products, so the others use one thread."""
     with contextlib.ExitStack() as until_the_end:
         for number, token in enumerate(ids):
             if number == 0 and matrix_library() is not None:

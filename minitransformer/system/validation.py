@@ -156,7 +156,7 @@ def kinds(base) -> dict:
 
 
 def looked_up(name, known, what):
-    """Return known[name]. Raises ValueError, with the closest name, if there is no such entry."""
+    """Return known[name]. Raises ValueError, with the closest name as a hint, if there is no such entry."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)

@@ -115,7 +115,7 @@ def decode_utf8(file, name):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The ids of a text: 1-D arrays of the smallest unsigned dtype for the vocabulary."""
+    """The ids of a text, as 1-D arrays of the smallest unsigned dtype for the vocabulary."""
 
     train_ids: np.ndarray
     val_ids: np.ndarray

@@ -43,7 +43,7 @@ def kept_corpus(text, tokenizer, folders, *, name=None, say=lambda line: None, p
 
 
 def digest(text, tokenizer) -> tuple[str, int]:
-    """Return the SHA-256 of a text and a tokenizer, and the number of characters of the text."""
+    """Return the SHA-256 of a text and a tokenizer, and the number of characters in the text."""
     found, characters = hashlib.sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode()), 0
     for chunk in chunks_of(text):
         found.update(chunk.encode("utf-8", "surrogatepass"))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
+from minitransformer.system.archive import ArchiveError, archive_errors, read_bounded
 from minitransformer.system.files import write_json
 from minitransformer.system.validation import brief, check_int, dictionary, kinds, one_of
 from minitransformer.text.chunks import chunks_of
@@ -102,7 +102,7 @@ class Tokenizer(ABC):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Load a tokenizer of this class from a file written by `save`. Raises OSError or ArchiveError."""
-        with errors_name(path):
+        with archive_errors(path):
             tokenizer = tokenizer_from_dict(read_json(path))
             if not isinstance(tokenizer, cls):
                 raise ValueError(f"expected a tokenizer of kind {cls.kind!r}, found kind {tokenizer.kind!r}")

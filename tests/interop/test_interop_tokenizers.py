@@ -12,7 +12,7 @@ from transformers_models import import_transformers
 
 from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer, Config, LanguageModel, Transformer
 from minitransformer.interop.tokenizers import library_for, save_tokenizer, tokenizer_from_folder, tokenizer_from_gguf
-from minitransformer.system.archive import ArchiveError, errors_name
+from minitransformer.system.archive import ArchiveError, archive_errors
 from minitransformer.system.extras import MissingExtra
 from minitransformer.text import NoTokenizer, PretrainedTokenizer, default_corpus
 from minitransformer.text.gpt2_files import unspell
@@ -341,7 +341,7 @@ def read_gguf(fields, path, template=TEMPLATE):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    with errors_name(path):
+    with archive_errors(path):
         return tokenizer_from_gguf(gguf.GGUFReader(path))
 
 

@@ -144,7 +144,7 @@ class Trainee:
 
 
 def rescaled(model):
-    """Scale the weights of a new model so that the sizes of outputs do not depend on the width. Return the model."""
+    """Scale the weights of a new model so that the scale of the activations does not depend on the width."""
     for name, parameter in model.named_parameters():
         if parameter.data.ndim == 2:
             inputs = parameter.data.shape[0] if name.startswith("blocks.") else model.config.d_model

@@ -53,7 +53,7 @@ def gradient_length(gradient) -> float:
 
 
 def influences(checkpoints, answers, exercises, passage_done):
-    """Return influences in nats and cosines, both (A, N), of N exercises on A answers.
+    """Compute the influence, in nats, and the cosine of N exercises on A answers. Both are arrays (A, N).
 
     `checkpoints` is an iterable of (model, learning rate). Only one model at a time is kept in memory.
     """

@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
 
 def interval(values) -> Interval:
-    """Return the mean of at least two numbers, one per seed, and its interval."""
+    """Return the Interval of the mean of at least two numbers, one per seed."""
     from scipy.stats import t
 
     values = np.asarray(values, np.float64)

@@ -41,7 +41,7 @@ def measure(seed: int) -> dict:
 
 
 def beginnings(rng, rows: int):
-    """Draw headers (rows, HEADER) and alternating speakers (rows, TURNS)."""
+    """Draw the headers (rows, HEADER) and the alternating speakers (rows, TURNS) of dialogues."""
     names = DEGREES + rng.permuted(np.tile(np.arange(NAMES), (rows, 1)), axis=1)[:, :2]
     headers = np.concatenate([names, rng.integers(DEGREES // 3, DEGREES * 2 // 3, (rows, 1))], axis=1)
     return headers, (rng.integers(0, 2, (rows, 1)) + np.arange(TURNS)) % 2

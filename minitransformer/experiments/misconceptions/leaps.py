@@ -34,7 +34,7 @@ def curves_of(parameters, scores) -> dict:
 
 
 def compared(both: dict) -> dict:
-    """Return the largest difference of the two scores, each rescaled to [0, 1], and the largest step of each."""
+    """Return the largest difference of the two scores and the largest step of each, after scaling both to [0, 1]."""
     strict, smooth = (np.array(both[name]) for name in ("strict", "smooth"))
     strict, smooth = ((values - values.min()) / (np.ptp(values) or 1.0) for values in (strict, smooth))
     gap, *steps = (smooth - strict).max(), np.diff(strict).max(), np.diff(smooth).max()

@@ -155,7 +155,7 @@ class World:
         return Array(np.broadcast_to(value.along(labels), shape), copies_numbered(axes), value.is_row)
 
     def moved(self, of, given, reading):
-        """Return the value of a name or an expression after replacing the values in `given`."""
+        """Evaluate a name or an expression after replacing the values in `given`."""
         expressions = dict(self.forward.definitions)
         if isinstance(of, str) and of not in self.definitions:
             if reading == TOTAL or of not in expressions:

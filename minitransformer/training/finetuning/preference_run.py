@@ -177,7 +177,7 @@ class PreferenceRun(Run):
         return self.loss(inputs, targets, rng=rng, **options)
 
     def evaluation(self, *, prompts=()) -> Evaluation:
-        """Measure the model. If it is usable, also let it complete the prompts."""
+        """Evaluate the model. The prompts are completed only if the loss on general text is finite."""
         now = evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
         if not math.isfinite(now.general_loss):
             return now

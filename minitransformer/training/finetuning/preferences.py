@@ -135,9 +135,10 @@ def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> lis
 
 
 def encodable(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> list[PreferenceRow]:
-    """Return the rows that fit the vocabulary and the context, for rows that the user did not choose.
+    """Return the rows that fit the vocabulary and the context of the model.
 
-    A warning gives the number of the others. Raises ValueError if no row fits.
+    This function is for rows that the user did not choose. A warning states how many rows do not fit. Raises ValueError
+    if no row fits.
     """
     fitting = []
     for row in rows:
