@@ -89,14 +89,14 @@ def _sides(run, step, directions, v):
 
 def _rounding_along(run, i, v, exact):
     changes = []
-    for gradients, step in nudged(run):
+    for gradients, step in perturbed_runs(run):
         changes.append(abs(float(np.sum(run.dy * step.along({i: SHORTENED * v}))) / SHORTENED - exact))
         change = (gradients[i] - run.gradients[i]) * v
         changes += [abs(float(np.sum(change))), float(np.linalg.norm(change))]
     return FACTOR * max(changes)
 
 
-def nudged(run, *, mirrored=False):
+def perturbed_runs(run, *, mirrored=False):
     """Run both passes at PLACES perturbed arguments, and at the opposite ones if `mirrored`.
 
     Returns a list of (gradients, ComplexStep).

@@ -110,7 +110,7 @@ def step_of(scale, shortened=1.0):
 
 
 def scales_of(array):
-    """Return the scale of each entry: a power of two above its size and the mean size."""
+    """Round the size of each entry, or the mean size if larger, up to a power of two."""
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 

@@ -50,8 +50,8 @@ class Run(NamedTuple):
     problem: str = ""  # a description of a violation that leaves the gradients valid, or ""
 
 
-def run_under_watch(call, dy, rng):
-    """Run both passes and test their contract. If dy is None, it is drawn from rng."""
+def run_and_test(call, dy, rng):
+    """Run both passes and test their contract. A missing dy is drawn from rng."""
     arguments = arguments_of(call)
     watched = _watched(call, arguments)
     returned, backward = _forward(call)

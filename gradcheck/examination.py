@@ -17,7 +17,7 @@ from gradcheck.adjoint_identity import RESOLVED, sides, sides_of_all
 from gradcheck.call import stream
 from gradcheck.central_differences import estimate, line_along, step_of
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
-from gradcheck.contract import Run, run_under_watch
+from gradcheck.contract import Run, run_and_test
 from gradcheck.judgement import CANNOT_TELL, KINK, WRONG, Direction, Finding
 from gradcheck.report import ArgumentReport, Problem, Report
 
@@ -31,7 +31,7 @@ class Examination(NamedTuple):
 
 
 def examine(call, dy, terms):
-    run = run_under_watch(call, dy, stream(terms.seed, "dy"))
+    run = run_and_test(call, dy, stream(terms.seed, "dy"))
     findings, notes = find(run, terms)
     problems = (Problem.of(run.problem),) if run.problem else ()
     return Examination(Report(call.name, tuple(map(summary, findings)), problems, tuple(notes)), run, findings)

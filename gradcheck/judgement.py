@@ -83,10 +83,13 @@ class Finding:
         self.run, self.position, self.terms, self.rng = run, position, terms, rng
         self.argument, self.gradient, self.missing = (s[position] for s in (run.arguments, run.gradients, run.missing))
         self.array = self.argument.array
-        self.take(terms.max_entries if "central" in terms.oracles else 0)
+        self.select_entries(terms.max_entries if "central" in terms.oracles else 0)
 
-    def take(self, most):
-        """Select all entries, or a sample if there are too many, and discard all measurements."""
+    def select_entries(self, most):
+        """Select all entries, or a sample if there are more than `most`.
+
+        All measurements are discarded.
+        """
         size = self.array.size
         is_small = size <= most
         self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))

@@ -21,7 +21,7 @@ import numpy as np
 
 from gradcheck.call import Call, is_floating, parameters_of, prepared, stream
 from gradcheck.central_differences import line_along, scales_of
-from gradcheck.contract import arguments_of, run_backward, run_under_watch, with_zeros
+from gradcheck.contract import arguments_of, run_and_test, run_backward, with_zeros
 from gradcheck.examination import summary
 from gradcheck.judgement import CANNOT_TELL, RIGHT, SAMPLE, WRONG, Direction, Finding, Terms
 from gradcheck.report import GradientError, Report
@@ -140,7 +140,7 @@ def _by_differences(call, dtype, dy, seed, randomize):
     call = call.copy()
     wide = Call(_Widened(call, dtype), *call.inputs, **call.options).only(call.argnums)
     with prepared(wide, seed if randomize else None):
-        run, rng = run_under_watch(wide, dy, stream(seed, "dy")), stream(seed, "entries")
+        run, rng = run_and_test(wide, dy, stream(seed, "dy")), stream(seed, "entries")
         reports = tuple(_measured(run, i, float(np.finfo(dtype).eps), rng) for i in range(len(run.arguments)))
     note = f"the function computes in {dtype}: tolerances are ten times the estimated error of central differences"
     return Report(call.name, reports, (run.problem,) if run.problem else (), (note,))

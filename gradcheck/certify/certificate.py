@@ -22,7 +22,7 @@ from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, numpy_replaced
 from gradcheck.certify.relations import Run
 from gradcheck.certify.scalar import EQUAL, CannotTell, Number, add, lift, multiply
-from gradcheck.contract import run_backward, run_under_watch, with_zeros
+from gradcheck.contract import run_and_test, run_backward, with_zeros
 from gradcheck.front.streams import error_in_words
 from gradcheck.report import GradientError
 
@@ -79,7 +79,7 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
     call, name, rng = call.copy(), call.name, np.random.default_rng(seed)
     with prepared(call, int(rng.integers(2**32)) if randomize else None):
         try:
-            floats = run_under_watch(call, None, rng)
+            floats = run_and_test(call, None, rng)
             is_finite = all(np.isfinite(gradient).all() for gradient in floats.gradients)
             problem = floats.problem or ("" if is_finite else "a gradient is not finite")
         except GradientError as error:

@@ -195,7 +195,7 @@ class Run:
         return Number(error_function(a.d), self.odd("erf", a), 1, "erf", (a,), a.on)
 
     def arc(self, name, a):
-        """Return arctan a or arcsin a, which are unrelated odd functions in the field."""
+        """Compute arctan a or arcsin a."""
         d = a.d if name == "arctan" else a.d / (1 - a.d * a.d).sqrt()
         return Number(arctangent(d), self.odd(name, a), 1, name, (a,), a.on)
 

@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 
-from gradcheck.contract import run_under_watch
+from gradcheck.contract import run_and_test
 from gradcheck.diagnosis import code, places, relations
 from gradcheck.diagnosis.evidence import Evidence, stream
 from gradcheck.mistakes import Explanation
@@ -60,7 +60,7 @@ def _on_another_draw(run, find):
         for call in other_draws(run, rng):
             with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
                 warnings.simplefilter("ignore")  # user code may not be written for these sizes and numbers
-                other = run_under_watch(call, None, rng)
+                other = run_and_test(call, None, rng)
                 if np.isfinite(other.y).all():
                     return _evidence(other, find(other), list)
     finally:

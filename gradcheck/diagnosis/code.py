@@ -59,7 +59,7 @@ class Scope(Names):
         return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
 
     def spelled(self, text):
-        """Replace the variables in a text with the names that the call uses."""
+        """Replace variables with the names in the user's code."""
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 

@@ -20,7 +20,10 @@ SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasa
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised when SIGTERM or SIGHUP arrives, to end also programs such as `chat`."""
+    """Raised when SIGTERM or SIGHUP arrives.
+
+    Programs that continue after Ctrl-C, such as `chat`, end after these signals.
+    """
 
 
 def leave_when_stopped(program):

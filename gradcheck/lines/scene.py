@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from gradcheck.call import clear_gradients
-from gradcheck.contract import run_under_watch
+from gradcheck.contract import run_and_test
 from gradcheck.front.streams import joined
 from gradcheck.lines.source import NOT_WITHIN
 from gradcheck.lines.targets import is_array, targets_of
@@ -38,7 +38,7 @@ class Scene:
 
     def __init__(self, call, dy, source, sites, probe, rng, verdicts=()):
         self.source, self.sites, self.probe = source, sites, probe
-        self.run = run_under_watch(call, dy, rng)
+        self.run = run_and_test(call, dy, rng)
         with probe.running({}) as events:
             self.output, _ = self.run.call.evaluate()
         self.forward, self.names = events, {}  # list of Events; {name: its Events}

@@ -13,7 +13,7 @@ class Kind(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A sentence about a wrong gradient, with the kind of mistake (a key of KINDS, or "")."""
+    """A sentence about a wrong gradient, and the kind of mistake (a key of KINDS)."""
 
     sentence: str = ""
     kind: str = ""

@@ -27,7 +27,7 @@ def look_closer(finding):
         withdraw_at_ties(finding)
         withdraw_noisy(finding, first)
     elif "complex" in terms.oracles:
-        finding.take(terms.max_entries)
+        finding.select_entries(terms.max_entries)
     if step is not None:
         by_complex_step(finding)
     compare_groups(finding)

@@ -12,7 +12,7 @@ recognised because it changes completely when the arguments are perturbed (adjoi
 
 import numpy as np
 
-from gradcheck.adjoint_identity import FACTOR, nudged
+from gradcheck.adjoint_identity import FACTOR, perturbed_runs
 from gradcheck.central_differences import EPSILON, line_along, scales_of
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
 from gradcheck.refine.one_derivative import along_direction, along_entry, judge
@@ -154,7 +154,7 @@ def zero_to(finding):
     if largest > known_to:
         return None
     if largest:
-        changes = [np.max(np.abs(gradients[finding.position] - gradient)) for gradients, _ in nudged(run)]
+        changes = [np.max(np.abs(gradients[finding.position] - gradient)) for gradients, _ in perturbed_runs(run)]
         if largest > FACTOR * max(changes):
             return None
     return known_to

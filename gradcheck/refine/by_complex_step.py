@@ -5,7 +5,7 @@ The adjoint identity compares all entries together. If it does not confirm them,
 
 import numpy as np
 
-from gradcheck.adjoint_identity import FACTOR, PLACES, SHORTENED, nudged, sides
+from gradcheck.adjoint_identity import FACTOR, PLACES, SHORTENED, perturbed_runs, sides
 from gradcheck.central_differences import EPSILON, line_along, scales_of
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
@@ -146,7 +146,7 @@ def _rounding_of_entries(finding):
     """
     values, given = [], []
     try:
-        for gradients, step in nudged(finding.run, mirrored=True):
+        for gradients, step in perturbed_runs(finding.run, mirrored=True):
             values.append(_along_entries(finding, step, SHORTENED)[0])
             given.append(gradients[finding.position].ravel()[finding.entries])
     except NotComplexSafe:  # the perturbation changes the output by more than rounding

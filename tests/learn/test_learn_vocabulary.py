@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gradcheck.contract import run_under_watch
+from gradcheck.contract import run_and_test
 from gradcheck.lines.component import Trial, source_of, typical_mistakes
 from gradcheck.mistakes import KINDS
 from minitransformer.learn.exercises import named_exercise
@@ -29,7 +29,7 @@ def drawn(name, k=0, seed=0):
     call = Attempt(exercise, None, exercise.reference, 1, (), None).call(exercise.cases()[k], seed)
     if not isinstance(exercise.reference, type):
         call.target = with_result_of(exercise, call.target)
-    return run_under_watch(call, None, np.random.default_rng([seed, 9]))
+    return run_and_test(call, None, np.random.default_rng([seed, 9]))
 
 
 def found(name, runs):
