@@ -98,8 +98,8 @@ class Call:
     def only(self, argnums: int | Collection[int] | None) -> Self:
         """Return a copy of this Call in which only the inputs at `argnums` have gradients.
 
-        If `argnums` is None, all floating-point inputs have gradients. Raises ValueError if `argnums` is empty or
-        contains the position of another input.
+        If `argnums` is None, all floating-point arrays have gradients. Raises ValueError if `argnums` is empty or
+        contains the position of an input that is not a floating-point array.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:

@@ -231,8 +231,8 @@ def values(calls):
 def variables(run, name, array, on=scalar.INPUTS, tangents=()):
     """Convert an array of floats to an Array of variables with these values.
 
-    `on` is the kind of the variables: INPUTS, DY or MOVING. In the field each variable is a random element, which is
-    the same for the same run and name. `tangents` lists the tangents of the entries.
+    `on` is the kind of the variables, INPUTS or DY. In the field each variable is a random element, which is the same
+    for the same run and name. `tangents` lists the tangents of the entries.
     """
     result = np.empty(array.shape, object)
     for i, x in enumerate(array.flat):

@@ -139,8 +139,8 @@ def ridge(w, *, x, target, reg):
 def logistic_gradient(w, *, a, alpha):
     """hessian-penalty-divided: openopt/copt, file copt/loss.py at c0d5d46
         return (a.T @ (p * (1 - p) * (a @ v)) + alpha * v) / len(a)
-    In the product with the Hessian, the penalty is divided by the number of samples. The mistake has no effect at α =
-    0, the default.
+    In the product with the Hessian, the penalty is divided by the number of samples. The mistake has no effect for
+    the default α = 0.
     """
     p = 1 / (1 + np.exp(-a @ w))
 

@@ -31,8 +31,8 @@ def by_complex_step(finding):
 def _identity_holds(finding):
     """Return True if the adjoint identity confirms the gradient.
 
-    The identity is evaluated along a random direction that is zero at kinks. Its result also replaces an undecided
-    verdict in `finding.direction`.
+    The identity is evaluated along a random direction that is zero at kinks. Its result also decides the verdict on
+    `finding.direction`.
     """
     terms, kinks = finding.terms, finding.entries[finding.verdicts == KINK]
     both = sides(finding, zero_at=kinks)
