@@ -167,6 +167,7 @@ def supervise(pipe, module, megabytes) -> None:
                 pipe.send(("end", in_a_child(code.answers, request, seconds, megabytes, pipe)))
             else:
                 answer_all(code.answers, request, pipe.send)
+                pipe.send(("end", None))
 
 
 def answer_all(answers, request, send):
