@@ -78,7 +78,7 @@ DTYPE = Dtype()
 
 
 class Array(np.ndarray):
-    """An array of Numbers. A single entry is an Array of shape ()."""
+    """An array of exact numbers. A single entry is an Array of shape ()."""
 
     dtype = property(lambda self: DTYPE)
     real = property(lambda self: self)

@@ -176,9 +176,10 @@ class Run:
         return found
 
     def root(self, a, n):
-        """Return the n-th root of a, computed for some constants and otherwise random.
+        """Return the n-th root of a.
 
-        After a random root r has been drawn, rⁿ replaces the field value of a (see scalar.Number).
+        The roots of some constants are known. For other numbers, a random root r is drawn, and rⁿ replaces the field
+        value of a (see scalar.Number).
         """
         if n == 2 and a.op == "constant" and a.args and has_root(a.args[0]):
             return Number(a.d.sqrt(), pow(a.v, (self.p + 1) // 4, self.p), a.size, "constant")

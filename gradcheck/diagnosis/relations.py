@@ -91,7 +91,7 @@ def multiple_along_an_axis(evidence):
 
 
 def _profiles(evidence, axis):
-    """Return a list of (name, columns), whose linear combinations an error may be."""
+    """Return candidates for an error along an axis, as a list of (name, columns)."""
     shape = evidence.given.shape
     named = [("y", evidence.y), ("exp(y)", np.exp(evidence.y))] if evidence.y.shape == shape else []
     for name, array in evidence.arrays():

@@ -41,7 +41,7 @@ def one_line(message) -> str:
 
 
 def to_the_letter(text, stream) -> str:
-    """Return a text, with control characters escaped if `stream` is a terminal."""
+    """Escape the control characters of a text if it is written to a terminal."""
     return printable(text) if stream.isatty() else str(text)
 
 
@@ -50,7 +50,7 @@ def show(text="", end="\n"):
 
 
 def show_to_the_letter(text, end="\n"):
-    """Print a text, with control characters escaped if the output is a terminal."""
+    """Print a text. Control characters are escaped on a terminal."""
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 

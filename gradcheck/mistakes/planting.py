@@ -177,7 +177,7 @@ def possible_mistakes(closure, others=(), rows=BY_PLACE):
 
 
 def _places(statement, others):
-    """Yield the places in a statement for mistakes, as (kind, node, Place)."""
+    """Yield the places where a mistake can be made, as (kind, node, Place)."""
     if isinstance(statement, UNTOUCHED) or (isinstance(statement, FUNCTION) and statement in others):
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):

@@ -118,7 +118,7 @@ def cases():
 
 
 def is_accepted(adapter, function, inputs):
-    """Run a checker without output and with a fixed seed. Return True if it accepts."""
+    """Run a checker quietly, and return True if it accepts the gradient."""
     np.random.seed(0)  # noqa: NPY002 (autograd draws from it)
     with quiet(), contextlib.suppress(Exception):
         return bool(adapter(function, [x.copy() for x in inputs]))

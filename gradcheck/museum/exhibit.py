@@ -153,7 +153,7 @@ def wrong_lines(function, text):
 
 
 def _source(function):
-    """Return the lines of a function, without decorators and docstring, and their tree."""
+    """Return the source lines and the syntax tree of a function without its docstring."""
     source = textwrap.dedent(inspect.getsource(function))
     node = ast.parse(source).body[0]
     first = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1

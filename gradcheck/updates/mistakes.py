@@ -78,8 +78,8 @@ TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the diff
 class Change(NamedTuple):
     """One or two mistakes in a formula.
 
-    `lines` maps the index of each changed statement to the wrong statement and a hint, which is a pair (sentence that
-    quotes no code, kind).
+    `lines` maps the index of each changed statement to (wrong statement, hint), where a hint is a pair (sentence
+    without code, kind).
     """
 
     sentence: str
