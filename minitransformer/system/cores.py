@@ -6,15 +6,27 @@ about 50 µs. Threads therefore save time only if each computation takes long. P
 
 import contextlib
 import contextvars
+import math
 import os
 from functools import cache
+from pathlib import Path
 
 ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, waking a thread takes longer than the time saved
+LIMIT_OF_CONTAINER = "/sys/fs/cgroup/cpu.max"  # "200000 100000": 200 ms of processor time in each 100 ms, so two cores
 MOST_PROCESSES = 1024  # the largest number of processes or threads that an option accepts
 
 
 def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, at least 1.
+
+    A container with a limit of processor time, such as ``docker run --cpus 2``, still shows all cores of the machine.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path(LIMIT_OF_CONTAINER).read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max"
+        return cores
 
 
 @cache

@@ -101,6 +101,18 @@ def test_without_threadpoolctl_there_is_one(monkeypatch):
     cores.matrix_library.cache_clear()
 
 
+@pytest.mark.parametrize(
+    "limit, cores_of_it", [("200000 100000\n", 2), ("50000 100000", 1), ("250000 100000", 3), ("max 100000", 8)]
+)
+def test_a_limit_of_processor_time_counts_as_cores(limit, cores_of_it, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8), raising=False)
+    (tmp_path / "cpu.max").write_text(limit)
+    monkeypatch.setattr(cores, "LIMIT_OF_CONTAINER", tmp_path / "cpu.max")
+    assert cores.available_cores() == cores_of_it
+    monkeypatch.setattr(cores, "LIMIT_OF_CONTAINER", tmp_path / "missing")
+    assert cores.available_cores() == 8
+
+
 ELSEWHERE = """
 import ctypes, os, signal, sys, threading  # what macOS and Windows do not have is taken away
 for module, name in [
@@ -123,6 +135,7 @@ from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
 loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
+cores.LIMIT_OF_CONTAINER = "missing"
 with processes.signals_blocked(*SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 tune_process()
