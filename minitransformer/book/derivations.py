@@ -40,7 +40,7 @@ NOT_EXECUTED = reasons_in(Path(__file__).with_name("unexecuted.md").read_text("u
 
 @dataclass
 class Statement:
-    """An equation in a docstring, and the results of executing it on specimens."""
+    """An equation in a docstring, and the results of executing it on specimens (see specimens.py)."""
 
     text: str
     equation: n.Equation

@@ -15,7 +15,7 @@ ENOUGH_FOR_BLOCKS = 8 * BLOCK
 
 
 def elementwise(function, *arrays):
-    """Return the tuple function(*arrays) for arrays of one shape, computed in blocks."""
+    """Apply an elementwise function, which returns a tuple, to arrays of one shape in blocks."""
     size, shape = arrays[0].size, arrays[0].shape
     if size < ENOUGH_FOR_BLOCKS:
         return function(*arrays)

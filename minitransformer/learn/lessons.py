@@ -96,7 +96,7 @@ def heads(x, w_q, w_k, w_v, w_o, *, d_head):
     y = merge(a) @ w_o  # (11)
 
     def backward(dy):
-        """Apply the chain rule from the last step to the first, with attentionᵀ(da) for attention's backward:
+        """Apply the chain rule from the last step to the first, with attentionᵀ(da) for the backward pass of attention:
 
             da = split(dy W_oᵀ)    dW_o = merge(a)ᵀ dy      (12)
             dq, dk, dv = attentionᵀ(da)                     (13)
@@ -191,7 +191,7 @@ def whole_model(table, places, w_q, w_k, w_v, w_o, gamma, beta, w_up, w_down, *,
     loss, loss_backward = cross_entropy(z, targets)  # (30)
 
     def backward(dloss=1.0):
-        """Apply the chain rule from the last line to the first, where fᵀ(dy) stands for the backward of f:
+        """Apply the chain rule from the last line to the first, where fᵀ(dy) is the backward pass of f:
 
             dz = lossᵀ(dloss)                               (31)
             dy, dE_out = unembeddingᵀ(dz)                   (32)

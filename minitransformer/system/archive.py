@@ -139,7 +139,7 @@ class Archive:
         return description
 
     def under(self, prefix: str) -> dict:
-        """Return the names of the arrays that begin with `prefix`, with the rest of each name as key."""
+        """Return the names of the arrays that begin with `prefix`, keyed by the rest of each name."""
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:

@@ -129,7 +129,7 @@ def repeat_rows(rng, batch_size, length):
 
 
 def induction_rows(rng, batch_size, length):
-    """Draw rows of the form INDUCTION x1 … xn x1 … xn. After x1 of the second half, every symbol can be predicted."""
+    """Draw rows of the form INDUCTION x1 … xn x1 … xn. All symbols after the second x1 can be predicted."""
     symbols = distinct_symbols(rng, batch_size, length)
     return joined(INDUCTION, symbols, symbols), np.arange(2 * length + 1) >= length + 2
 

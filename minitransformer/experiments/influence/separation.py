@@ -36,7 +36,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Separation:
-    """The area under the ROC curve and the ends of its interval at LEVEL."""
+    """The area under the ROC curve, and the ends of a 95 % confidence interval."""
 
     area: float
     low: float
