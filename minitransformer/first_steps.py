@@ -220,7 +220,8 @@ def attend(q, k, v):
             dv_tc = weights_t dy_c                                                (28)
             dweights_t = Σ_c dy_c v_tc                                            (29)
 
-        From (26), as in `shares` but with T entries: a score raises its own weight and lowers all others,
+        From (26), by the quotient rule as in `shares`, ∂weights_j/∂scores_t = weights_j (δ_jt − weights_t), where δ_jt is
+        1 for j = t and 0 otherwise: a score raises its own weight and lowers all others. The sum over all weights is
 
             dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (30)
 

@@ -46,8 +46,9 @@ def cross_entropy(
         L = mean(ℓ)   (plain)                           (4)
         p = exp(z)                                      (5)
 
-    So the loss ℓ of a position is −z_t, the negative logarithm of its target's probability, in nats, because the
-    logarithm is natural. L is the mean over the positions. Backward needs the probabilities (5).
+    *(plain)* means: in a call without options. So the loss ℓ of a position is −z_t, the negative logarithm of its
+    target's probability, in nats, because the logarithm is natural. L is the mean over the positions. Backward needs
+    the probabilities (5).
 
     Each option changes one of these equations. `weight`, `ignore_index` and `label_smoothing` change (1), see
     `coefficients`. `reduction`, the name in parentheses, changes (4), where n numbers the positions:

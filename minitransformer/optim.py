@@ -69,8 +69,8 @@ def adamw(
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
     and the first sum of the result is 1 at t = 1. It is a geometric series with the ratio β₁²/β₂ and, as t grows, tends
-    to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With the defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, its
-    root rises to 7.27: no step moves an entry by more than 7.28 lr (rounded up) plus the decay.
+    to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With the defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, this
+    is 52.86. Its root is 7.27, so m̂ / √v̂, and with it a step in units of lr, never exceeds 7.28 (plus the decay).
 
     The decay (1) is decoupled from the gradient. If λθ were added to g instead, (6) would also divide it by √v̂, and
     entries with large gradients would decay least.

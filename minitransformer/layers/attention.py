@@ -32,8 +32,8 @@ def scaled_dot_product(
         weights = softmax(scores)   (unmasked)          (2)
         y       = weights v                             (3)
 
-    The softmax runs over the keys, so the weights of a query sum to 1. `weigh` is the function of (2). Another one,
-    below, adds a mask or dropout to the softmax.
+    The softmax runs over the keys, so the weights of a query sum to 1. `weigh` is the function of (2), the softmax
+    unless the call gives another one. Below, one adds a mask and dropout: *(unmasked)* means without them.
 
     Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_c k_c
     has mean 0 and, with E for the mean, variance E q_c² · E k_c² = 1, and variances of independent terms add: q kᵀ =

@@ -1,7 +1,7 @@
 """Multi-head self-attention (Vaswani et al., 2017): several attentions in parallel, each with its own channels.
 
-W_q and W_k decide which positions a head reads, W_v and W_o which directions it copies from there (Elhage et al.,
-2021).
+Queries, keys and values are products of x with matrices W_q, W_k and W_v, and the output is a product with W_o. W_q and
+W_k decide which positions a head reads, W_v and W_o which directions it copies from there (Elhage et al., 2021).
 
 The layer is invariant to the bias of W_k, which shifts all scores of a query by the same amount, unless rotary
 positions rotate it by a different angle at each key. The gradient of this bias is zero up to rounding, so a purely
