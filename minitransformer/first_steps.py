@@ -220,8 +220,8 @@ def attend(q, k, v):
             dv_tc = weights_t dy_c                                                (28)
             dweights_t = Σ_c dy_c v_tc                                            (29)
 
-        From (26), by the quotient rule as in `shares`, ∂weights_j/∂scores_t = weights_j (δ_jt − weights_t), where δ_jt is
-        1 for j = t and 0 otherwise: a score raises its own weight and lowers all others. The sum over all weights is
+        From (26), by the quotient rule as in `shares`: if a score grows, its own weight w grows by w (1 − w) times as
+        much, and each other weight falls by the product of the two weights times as much. The sum of these effects is
 
             dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (30)
 
