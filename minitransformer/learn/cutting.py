@@ -144,6 +144,7 @@ def edited(lines, edits) -> list[str]:
     return lines
 
 
+@cache
 def bare(source: str) -> str:
     """Remove types and argument checks from source code. A block that consists only of checks is kept."""
     edits = []

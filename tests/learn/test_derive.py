@@ -65,8 +65,10 @@ def test_lines_in_vectors_matrices_indices_and_velocities_are_judged_as_they_are
     header, misjudged = f"{head}\n" if "\n" in head else text_of(head), []
     for is_right, text in ((True, right), (False, wrong.strip())):
         assert len(text.splitlines()) >= 4
+        found, at = judgement(header, text.replace(" ⏎ ", "\n"))[0], header.count("\n")
         for line in text.splitlines():
-            verdicts = [each.verdict for each in judgement(header, line.replace(" ⏎ ", "\n"))[0]]
+            begin, at = at, at + 1 + line.count(" ⏎ ")
+            verdicts = [each.verdict for each in found if begin < each.line <= at]
             if ({*verdicts} <= {"holds", "defines"}) != is_right or (verdicts[-1] == "does not hold") == is_right:
                 misjudged.append((line, verdicts))
     assert misjudged == []

@@ -76,7 +76,12 @@ class World:
     def __init__(self, forward, sizes, values, upstream=None):
         self.forward, self.sizes, self.inputs = forward, sizes, values
         self.locals, self.definitions, self.gradients, self.derivatives = {}, {}, {}, {}
-        self.values, self.moving = self.computed({}), [*forward.inputs]
+        self.values, self.read = dict(values), {}  # read: {name: names in its definition}
+        for name, expression in forward.definitions:
+            scope = scope_of(self.values)
+            self.read[name] = {found[0] for node in n.every_node(expression) if (found := scope.name_of(node))}
+            self.values[name] = scope.evaluate(expression)
+        self.moving = [*forward.inputs]
         y = self.values[forward.output]
         dy = upstream(y.values.shape)
         if forward.output == "L":  # the gradient of a loss with respect to itself is 1
@@ -108,10 +113,12 @@ class World:
         return cls(forward, sizes, values, draw)
 
     def computed(self, given):
-        """Run the forward pass, in which the values in `given` replace the computed ones. Return all values by name."""
-        values = self.inputs | {name: value for name, value in given.items() if name in self.inputs}
+        """Replace the values in `given`, and compute those that depend on them. Return all values by name."""
+        values, changed = self.values | given, set(given)
         for name, expression in self.forward.definitions:
-            values[name] = given.get(name) or scope_of(values).evaluate(expression)
+            if name not in given and changed & self.read[name]:
+                values[name] = scope_of(values).evaluate(expression)
+                changed.add(name)
         return values
 
     def __contains__(self, name):
