@@ -70,26 +70,24 @@ def _mutants(closure, source, others):
     """Return the mutants of one function, except in the nested functions `others`."""
     lines = source.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
-    first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno
+    first, last = starts[closure.node.lineno - 1], starts[closure.node.end_lineno]  # of the function's text
 
     def offset(line, column):  # a position in the syntax tree, whose columns count bytes of UTF-8
         return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
-    def tree(text):  # the syntax tree of the function alone, since no line outside of it differs
-        inside = text.splitlines(keepends=True)
-        function = "".join(inside[first : len(inside) - below])
+    def tree(start, end, replacement):  # the syntax tree of the function alone, since nothing outside of it differs
+        function = source[first:start] + replacement + source[end:last]
         return ast.dump(ast.parse(f"if True:\n{function}" if function[:1].isspace() else function))
 
-    trees, mutants = {tree(source)}, []
+    trees, mutants = {tree(last, last, "")}, []
     for edit, place in possible_mistakes(closure, others):
         old = edit.old
         start, end = offset(old.lineno, old.col_offset), offset(old.end_lineno, old.end_col_offset)
         change = _in_text(source, start, end, edit.new, place)
-        mutant = Mutant(closure.path, source, closure.qualname, place.lines, *change, edit)
-        mutated = tree(mutant.mutated_source)
+        mutated = tree(*change)
         if mutated not in trees:
             trees.add(mutated)
-            mutants.append(mutant)
+            mutants.append(Mutant(closure.path, source, closure.qualname, place.lines, *change, edit))
     return mutants
 
 

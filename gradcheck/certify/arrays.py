@@ -236,9 +236,9 @@ def replaced(objects):
     `objects` is a list of (old, new, prefixes). A module whose name begins with one of the prefixes keeps the old
     object.
     """
-    places = []
+    referrers = gc.get_referrers(*(old for old, _, _ in objects))  # one pass over all objects, which is slow
+    spaces, places = [d for d in referrers if type(d) is dict and "__builtins__" in d], []
     for old, new, kept in objects:
-        spaces = [d for d in gc.get_referrers(old) if type(d) is dict and "__builtins__" in d]
         ours = [space for space in spaces if not f"{space.get('__name__')}.".startswith(kept)]
         places += [(space, name, old, new) for space in ours for name, value in space.items() if value is old]
     try:

@@ -14,6 +14,7 @@ Such a letter is called a hole.
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 
 from gradcheck.names import names_in
 
@@ -37,10 +38,11 @@ def parsed(text):
     return statement.value if isinstance(statement, ast.Expr) else statement
 
 
+@cache  # the patterns of the tables are looked at again and again
 def holes(pattern):
     names = {*names_in(pattern)}
     names |= {node.attr for node in ast.walk(pattern) if isinstance(node, ast.Attribute) and node.attr != "T"}
-    return {name for name in names if is_hole(name)}
+    return frozenset(name for name in names if is_hole(name))
 
 
 def is_hole(name):

@@ -160,7 +160,7 @@ def _jump(forward, y):
     bends = _differences(_outputs(forward, at, y.size), 4)
     with np.errstate(invalid="ignore"):  # an output that is always 0 gives 0 / 0
         clear = np.max(bends, axis=0) / (np.median(bends, axis=0) + EPSILON * np.abs(y).ravel())
-    for i in np.argsort(-clear)[:MOST]:
+    for i in (i for i in np.argsort(-clear)[:MOST] if clear[i] > CLEAR):
         center, spacing = at[np.argmax(bends[:, i]) + 2], SPACING
         for _ in range(LEVELS):
             spacing /= FINER
@@ -168,7 +168,7 @@ def _jump(forward, y):
             here = _outputs(forward, near, y.size)[:, i]
             center = near[np.argmax(_differences(here, 4)) + 2]
         jump, limit = np.max(_differences(here, 2)), SMALL * (np.abs(y.flat[i]) + np.mean(np.abs(y)))
-        if clear[i] > CLEAR and np.max(bends[:, i]) / 8 <= jump <= limit:  # at a kink, it shrinks with the spacing
+        if np.max(bends[:, i]) / 8 <= jump <= limit:  # at a kink, it shrinks with the spacing
             jumps.append(float(jump))
     return max(jumps)
 

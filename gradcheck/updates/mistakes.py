@@ -10,6 +10,7 @@ import copy
 import itertools
 import re
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from gradcheck.mistakes.patterns import parsed
 from gradcheck.mistakes.planter import codes_of, copy_with, key_of, tree_of
 from gradcheck.mistakes.planting import possible_mistakes
 from gradcheck.names import names_in
-from gradcheck.updates.course import agrees, clip_factors
+from gradcheck.updates.course import agrees, clip_factors, read_formula
 from gradcheck.updates.formulas import FORMULAS
 
 NOBODY = Student("", {})
@@ -157,6 +158,13 @@ class Lines:
         return f"{change.sentence}: {' and '.join(quoted)}" if len(pairs) <= 2 else change.sentence, hints
 
 
+@cache
+def mistakes_in(name):
+    """Return the Lines of a built-in formula, and the Changes by the tables of updates and of all mistakes."""
+    lines = Lines(read_formula(name))
+    return lines, [*lines.changes(OF_UPDATES), *lines.renamed()], lines.changes(ROWS)
+
+
 def name_the_mistake(formula, courses, largest):
     """Return (sentence, hints) about the mistake, both empty if it is not found.
 
@@ -171,9 +179,8 @@ def name_the_mistake(formula, courses, largest):
 def _explanations(formula, courses, largest):
     """Try each kind of explanation, the simplest first, and yield (sentence, hints)."""
     yield _unmoved(courses[0]), ()
-    lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
-    own = [*lines.changes(OF_UPDATES), *lines.renamed()] if lines else []
-    general = lines.changes(ROWS) if lines else []
+    is_built_in = FORMULAS.get(formula.name) is formula.function
+    lines, own, general = mistakes_in(formula.name) if is_built_in else (None, [], [])
     habits = list(mistakes_around(formula, courses[0]))
 
     def first(changes, **habit):
