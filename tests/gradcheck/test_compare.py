@@ -26,9 +26,10 @@ def test_a_checker_accepts_a_right_gradient_of_two_inputs_and_rejects_each_wrong
     assert not compare.is_accepted(adapter, lambda x, w: 1 / 0, [x, w])
 
 
-def test_every_wrong_and_every_right_function_of_the_corpus_is_a_case():
+def test_every_wrong_and_every_right_function_of_the_corpus_is_a_case(monkeypatch):
+    monkeypatch.setattr(compare, "corpus", lambda: museum.CASES)  # without the variants, whose search takes seconds
     found = [(name, is_right) for name, is_right, *_ in compare.cases()]
-    wrong, right = [(case.name, False) for case in museum.corpus()], [(right.name, True) for right in museum.RIGHTS]
+    wrong, right = [(case.name, False) for case in museum.CASES], [(right.name, True) for right in museum.RIGHTS]
     assert found == [*wrong, *right]
 
 

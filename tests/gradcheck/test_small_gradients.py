@@ -8,9 +8,9 @@ import pytest
 from verdicts import check_call, verdict, verdicts
 
 from gradcheck import Call, GradientError
-from minitransformer import attention, gelu, layer_norm, linear, log_softmax, rms_norm, silu, softmax, unembedding
+from minitransformer import attention, gelu, layer_norm, linear, softmax
 
-B, T, C, F, V = 2, 3, 4, 5, 7
+B, T, C, F = 2, 3, 4, 5
 PLANTED = 2e-6  # of the norm
 
 
@@ -20,14 +20,10 @@ def normal(*shape, seed=0):
 
 COMPONENTS = {
     "softmax": (softmax, (normal(B, T, C),)),
-    "log_softmax": (log_softmax, (normal(B, T, C),)),
     "layer_norm": (layer_norm, (normal(B, T, C), normal(C), normal(C, seed=1))),
-    "rms_norm": (rms_norm, (normal(B, T, C), normal(C))),
     "gelu": (gelu, (normal(B, T, C),)),
-    "silu": (silu, (normal(B, T, C),)),
     "linear": (linear, (normal(B, T, C), normal(C, F), normal(F))),
-    "unembedding": (unembedding, (normal(B, T, C), normal(V, C))),
-    "attention": (attention, (normal(B, 2, T, C), normal(B, 2, T, C, seed=1), normal(B, 2, T, F))),
+    "attention": (attention, (normal(B, T, C), normal(B, T, C, seed=1), normal(B, T, F))),
 }
 
 

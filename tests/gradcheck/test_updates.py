@@ -289,7 +289,8 @@ def test_clipping_the_gradient_is_right_and_none_or_another_is_not():
     assert check_update(clipping, "adam").is_right
     assert check_update(from_optimizer(Clipping, Parameter), "adamw").is_right
     assert "not clipped" in said_of(partial(clipping, where="nowhere"), "adam")
-    said_of(partial(clipping, where="step"), "adam")
+    with pytest.raises(GradientError):
+        check_update(partial(clipping, where="step"), "adam", explain=False)
     late, alone = (from_optimizer(partial(Clipping, **{how: True}), Parameter) for how in ("late", "alone"))
     assert "too late" in said_of(late, "adamw") and "by its own norm" in said_of(alone, "adamw")
 
