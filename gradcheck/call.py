@@ -41,6 +41,7 @@ class Call:
     """
 
     argnums: Any = None  # positions of the inputs that have gradients, or None for all floating-point arrays
+    has_unit_dy: bool = False  # True if backward computes the gradient of a number, so that dy is 1
     deadline: float | None = None  # a value of time.monotonic(), after which `evaluate` raises OutOfTime
     type_of_y: Any = np.ndarray  # set by the first evaluation
 

@@ -64,7 +64,8 @@ def run_and_test(call, dy, rng):
             f"{call.name} is not deterministic: two forward passes on the same inputs differ, by up to "
             f"{_difference(y, again)}. Pass the random generator as an input or option: it is copied before each call"
         )
-    dy = rng.standard_normal(y.shape) if dy is None else _fit_dy(call.name, dy, y)
+    drawn = np.ones(y.shape) if call.has_unit_dy else rng.standard_normal(y.shape)
+    dy = drawn if dy is None or call.has_unit_dy else _fit_dy(call.name, dy, y)
     watched += [("dy", dy, dy.copy()), ("y", returned, y)]
     gradients = run_backward(call, backward, dy, arguments)
     _require_unchanged(call, "backward", watched)

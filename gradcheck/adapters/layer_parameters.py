@@ -42,12 +42,12 @@ class Parameter:
 
     @property
     def data(self):
-        return _get(self.layer, self.places[0])
+        return value_at(self.layer, self.places[0])
 
     @data.setter
     def data(self, array):
         for place in self.places:
-            _put(self.layer, place, array)
+            put_at(self.layer, place, array)
 
     def gradient_in(self, layer):
         return _first(layer, self.gradients)
@@ -55,8 +55,8 @@ class Parameter:
     def clear_in(self, layer):
         """Set the gradient in a copy of the layer to zeros, since backward might add to it."""
         for place in self.gradients:
-            if isinstance(_get(layer, place), np.ndarray):
-                _put(layer, place, np.zeros_like(_get(layer, self.places[0])))
+            if isinstance(value_at(layer, place), np.ndarray):
+                put_at(layer, place, np.zeros_like(value_at(layer, self.places[0])))
 
 
 def find(layer):
@@ -86,9 +86,9 @@ def named(layer, parameters):
     found = {}
     for name, gradient in parameters.items():
         *before, _ = place = _resolved(layer, name)
-        array = _get(layer, place)
+        array = value_at(layer, place)
         if not is_floating(array):
-            found = f"{name} is {describe(array)}, not" if _exists(layer, place) else f"{name} is not there as"
+            found = f"{name} is {describe(array)}, not" if exists(layer, place) else f"{name} is not there as"
             raise _refusal(layer, f"{found} a floating-point array; {_names_beside(layer, place)}")
         there = (*(GRADIENTS.get(key, key) for key in before), gradient)
         there = _resolved(layer, gradient) if "." in gradient else there
@@ -96,29 +96,31 @@ def named(layer, parameters):
     return found
 
 
-def look_up(layer, parameters, is_complete, inputs, options):
-    """Run the layer on copies. Raise ValueError for a gradient that is not there after backward.
+def look_up(layer, parameters, is_complete, inputs, options, passes):
+    """Run the `passes` of a layer on copies. Raise ValueError for a gradient that is not there after backward.
 
     Also for an array with a gradient that forward creates, the same for two inputs, unless the list `is_complete`.
     Exceptions of the layer are ignored here, because the check will raise them again.
     """
-    runs, random = [], GlobalRandom()
+    runs, random, (forward, backward) = [], GlobalRandom(), passes
     for factor in (1.0,) if is_complete else (1.0, 0.75):
         run, given, keywords = copy.deepcopy((layer, inputs, options))
         with random.repeated():
             try:
-                y = run.forward(*(factor * value if is_floating(value) else value for value in given), **keywords)
-                run.backward(np.ones_like(y))
+                y = forward(run, [factor * value if is_floating(value) else value for value in given], keywords)
+                backward(run, np.ones_like(y))
             except Exception:
                 return
         runs.append(run)
     for name, parameter in parameters.items():
         place = parameter.gradients[0]
-        if not any(_exists(runs[0], place) for place in parameter.gradients):
+        if not any(exists(runs[0], place) for place in parameter.gradients):
             beside = _names_beside(runs[0], place)
             raise _refusal(layer, f"{_shown(place)}, the gradient of {name}, is not there after backward; {beside}")
     for place, *_ in [] if is_complete else _searched(runs[0])[0].values():
-        is_new = not is_floating(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
+        is_new = not is_floating(value_at(layer, place)) and np.array_equal(
+            value_at(runs[0], place), value_at(runs[1], place)
+        )
         if is_new and isinstance(_first(runs[0], _gradients(runs[0], place)), np.ndarray):
             shown = _shown(place)
             raise _refusal(
@@ -138,14 +140,14 @@ def _searched(layer):
             places_of.setdefault(id(value), []).append(place)
         elif id(value) not in seen:
             seen.add(id(value))
-            members = _members(value)
+            members = members_of(value)
             if members and not isinstance(value, CONTAINERS):
                 objects[place] = value
             pending[:0] = [((*place, key), member) for key, member in members.items()]
     return places_of, objects
 
 
-def _members(value):
+def members_of(value):
     if isinstance(value, CONTAINERS):
         return dict(value) if isinstance(value, dict) else dict(enumerate(value))
     if type(value).__module__.split(".")[0] in STATELESS:
@@ -155,32 +157,32 @@ def _members(value):
     return {name: getattr(value, name) for name in names}
 
 
-def _get(layer, place):
+def value_at(layer, place):
     """Return the value at a place, or None if the place does not exist."""
     for key in place:
-        layer = _members(layer).get(key)
+        layer = members_of(layer).get(key)
     return layer
 
 
-def _exists(layer, place):
-    return place[-1] in _members(_get(layer, place[:-1]))
+def exists(layer, place):
+    return place[-1] in members_of(value_at(layer, place[:-1]))
 
 
 def _names_beside(layer, place):
     """Return a list of the names beside a place, as text for an error message."""
-    names, where = _members(_get(layer, place[:-1])), _shown(place[:-1]) or type(layer).__name__
+    names, where = members_of(value_at(layer, place[:-1])), _shown(place[:-1]) or type(layer).__name__
     return f"{where} has {', '.join(map(str, names)) or 'nothing'}"
 
 
 def _first(layer, places):
-    return next((value for place in places if (value := _get(layer, place)) is not None), None)
+    return next((value for place in places if (value := value_at(layer, place)) is not None), None)
 
 
-def _put(holder, place, value):
+def put_at(holder, place, value):
     """Store a value at a place, relative to `holder`. Returns the holder, or a new tuple if the holder is a tuple."""
     key, *rest = place
     if rest:
-        value = _put(_get(holder, place[:1]), rest, value)
+        value = put_at(value_at(holder, place[:1]), rest, value)
     if isinstance(holder, tuple):
         return (*holder[:key], value, *holder[key + 1 :])
     if isinstance(holder, CONTAINERS):
@@ -192,7 +194,9 @@ def _put(holder, place, value):
 
 def _owner(layer, place):
     """Return the place of the innermost object that contains the array at a place."""
-    return next(place[:n] for n in range(len(place) - 1, -1, -1) if not isinstance(_get(layer, place[:n]), CONTAINERS))
+    return next(
+        place[:n] for n in range(len(place) - 1, -1, -1) if not isinstance(value_at(layer, place[:n]), CONTAINERS)
+    )
 
 
 def _name(place):
@@ -210,8 +214,8 @@ def _resolved(layer, name):
     """Return the place to which a dotted name refers. An entry of `params` may be named by its key alone."""
     place = ()
     for key in name.split("."):
-        here = _get(layer, place)
-        members = _members(here)
+        here = value_at(layer, place)
+        members = members_of(here)
         dictionaries = (c for c in (*GRADIENTS, *GRADIENTS.values()) if isinstance(members.get(c), dict))
         container = next((c for c in dictionaries if key in members[c]), None)
         if container and key not in members and not isinstance(here, CONTAINERS):
@@ -226,7 +230,7 @@ def _resolved(layer, name):
 def _gradients(layer, place):
     """Return the places at which the gradient of the array at a place may be stored."""
     *before, key = place
-    beside, is_object = _members(_get(layer, before)), not isinstance(_get(layer, before), CONTAINERS)
+    beside, is_object = members_of(value_at(layer, before)), not isinstance(value_at(layer, before), CONTAINERS)
     own = [name for name in GRADIENT_OF_OBJECT if is_object and name in beside and {*OBJECTS} & {*beside}]
     if key in own or any(name in GRADIENTS.values() for name in before):
         return []  # the array is a gradient
@@ -240,17 +244,17 @@ def _gradients(layer, place):
         for mirror in [GRADIENTS[name]] if name in GRADIENTS else [p.format(name) for p in PATTERNS]:
             there = (*before[:i], mirror, *before[i + 1 :])
             candidates.append([(*there, k) for k in keys])
-            if name in GRADIENTS and not _get(layer, there):  # only backward creates the gradient
+            if name in GRADIENTS and not value_at(layer, there):  # only backward creates the gradient
                 return candidates[-1]
-    shape = _get(layer, place).shape
+    shape = value_at(layer, place).shape
     return next((several for several in candidates if any(_may_be_gradient(layer, shape, p) for p in several)), [])
 
 
 def _may_be_gradient(layer, shape, place):
     """Return True if the place exists and contains None, 0, or an array of this shape."""
-    there = _get(layer, place)
+    there = value_at(layer, place)
     is_zero = np.isscalar(there) and there == 0
-    return _exists(layer, place) and (there is None or np.shape(there) == shape or is_zero)
+    return exists(layer, place) and (there is None or np.shape(there) == shape or is_zero)
 
 
 def _refuse_two_gradients(layer, places, gradients):

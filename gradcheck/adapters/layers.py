@@ -5,8 +5,11 @@ unchanged, backward may consume the cache, and mistakes that need two forward ca
 """
 
 import copy
+import inspect
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from gradcheck.adapters.layer_parameters import find, look_up, named
 from gradcheck.call import Differentiable
@@ -15,8 +18,10 @@ from gradcheck.call import Differentiable
 def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Differentiable:
     """Return a module made from a layer with methods `forward` and `backward`.
 
-    `layer.forward(*inputs, **options)` returns y, and `layer.backward(dy)` returns the gradients of the inputs. Pass
-    the result to `gradcheck.check_module` or to a Call.
+    `layer.forward(*inputs, **options)` returns y, and `layer.backward(dy)` returns the gradients of the inputs. Instead
+    of `forward` the layer may have `__call__`. A method that returns None has stored its result in `layer.output` or
+    `layer.dinputs`. A loss may have a method `backward()` without an argument. Pass the result to
+    `gradcheck.check_module` or to a Call.
 
     `parameters` maps the names of parameters to those of their gradients. Both are attributes of the layer or keys of
     its dictionaries, with dots for layers within the layer, as in {"first.W": "first.gradient_of_W"}. By default they
@@ -26,8 +31,9 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
     parameter has no gradient, or if a name refers to no floating-point array. The first call of the result raises
     ValueError if a gradient is not there after backward, with the names that are, or if forward creates parameters.
     """
-    for method in ("forward", "backward"):
-        if not callable(getattr(layer, method, None)):
+    has_forward = callable(getattr(layer, "forward", layer))
+    for method, is_there in {"forward": has_forward, "backward": callable(getattr(layer, "backward", None))}.items():
+        if not is_there:
             raise TypeError(f"{type(layer).__name__} has no method {method}()")
     return _Layer(layer, parameters)
 
@@ -36,7 +42,7 @@ class _Layer:
     def __init__(self, layer, parameters):
         self.layer = layer
         self.is_complete, self.is_looked_up = parameters is not None, False
-        self.forward = layer.forward  # for the names of the inputs
+        self.forward = forward_of(layer)  # for the names of the inputs
         self.__name__ = type(layer).__name__
         self.parameters = find(layer) if parameters is None else named(layer, parameters)
 
@@ -45,19 +51,41 @@ class _Layer:
 
     def __call__(self, *inputs, **options):
         if not self.is_looked_up:
-            look_up(self.layer, self.parameters, self.is_complete, inputs, options)
+            look_up(self.layer, self.parameters, self.is_complete, inputs, options, (run_forward, run_backward))
             self.is_looked_up = True
         after = copy.deepcopy(self.layer)
-        y = after.forward(*inputs, **options)
+        y = run_forward(after, inputs, options)
 
         def backward(dy):
             layer = copy.deepcopy(after)
             for parameter in self.parameters.values():
                 parameter.clear_in(layer)
-            dx = layer.backward(dy)
+            dx = run_backward(layer, dy)
             for parameter in self.parameters.values():
                 if (gradient := parameter.gradient_in(layer)) is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
             return tuple(dx) if isinstance(dx, list) else dx
 
         return y, backward
+
+
+def forward_of(layer):
+    return layer.forward if hasattr(layer, "forward") else layer.__call__
+
+
+def takes_dy(layer):
+    """Return False for a loss whose backward has no argument, so that it returns the gradient of the value."""
+    return bool(inspect.signature(layer.backward).parameters)
+
+
+def run_forward(layer, inputs, options):
+    y = forward_of(layer)(*inputs, **options)
+    return getattr(layer, "output", None) if y is None else y
+
+
+def run_backward(layer, dy):
+    dx = layer.backward(dy) if takes_dy(layer) else layer.backward()
+    dx = getattr(layer, "dinputs", None) if dx is None else dx
+    if takes_dy(layer):
+        return dx
+    return tuple(np.multiply(dy, d) for d in dx) if isinstance(dx, (tuple, list)) else np.multiply(dy, dx)

@@ -18,6 +18,7 @@ from gradcheck.examination import examine
 from gradcheck.judgement import Terms
 from gradcheck.lines.component import Component, typical
 from gradcheck.lines.instrument import Probe, instrumented, modified
+from gradcheck.lines.lowering import lowered
 from gradcheck.lines.report import StepRow, StepsReport
 from gradcheck.lines.rows import report_on
 from gradcheck.lines.scene import Scene, other_scenes
@@ -116,9 +117,11 @@ def _opened(call, seed, dy, randomize, report, others=(), file=""):
     """Insert the probes, and yield (Scene, function that returns further Scenes)."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
-        returned = call.evaluate()
-        backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
-        source = source_of(backward, call.target, call.name, file)
+        call, source = lowered(call) or (call, None)
+        if source is None:
+            returned = call.evaluate()
+            backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
+            source = source_of(backward, call.target, call.name, file)
         tree, sites = instrumented(source)
         probe = Probe()
         try:

@@ -38,6 +38,16 @@ REPLACED = ("name replaced", "gradient replaced")  # kinds of edits that replace
 RESULT = "__gradcheck_result__"  # the name of a returned value
 
 
+class Author(Reader):
+    """The author of a `Source`, who reads his own code."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def text(self, code):
+        return self.source.code(code) if isinstance(code, ast.AST) else super().text(code)
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A mistake that may be in the line of an `Event`."""
@@ -128,8 +138,11 @@ class Bench:
             parts.insert(at, (statement, statement))
         for edit in exchanges(target) if rank == ANOTHER and self.is_unpacked(event) else ():
             yield edit, with_node(statement, target, edit.new)
+        is_saved = site.kind == "forward" and isinstance(value, ast.Name)  # for backward; another name may be meant
         for part, place in parts if value is not None and event not in self.unpacked else ():
             for edit, code in repairs(part, names, rank):
+                if is_saved and edit.row.kind not in REPLACED:
+                    continue
                 yield edit, with_node(statement, place, code)
         if rank == ANOTHER:
             for loop in self.loops(event):
@@ -158,6 +171,7 @@ class Bench:
             name = self.scene.name(other)
             if sites.setdefault(name, other.site) != other.site:
                 found[name + BEFORE] = found[name]
+            found.pop(name, None)  # the latest names come first
             found[name], sites[name] = self.held.get(other.key, other.value), other.site
         return {name: value for name, value in found.items() if name}
 
@@ -372,8 +386,8 @@ def _corrected(bench, others, rank):
                 if bench.is_product(edit):
                     continue
                 old = getattr(edit.old, "id", "") if edit.row.kind in REPLACED else ""
-                also = f" (here, or in {old})" if old in helpers else ""
-                sentence = edit.sentence(Reader()) + also
+                also = f" (here, or in {bench.scene.source.shown(old)})" if old in helpers else ""
+                sentence = edit.sentence(Author(bench.scene.source)) + also
                 found.append(Mistake(event, sentence, edit.row.kind, code, edit, also, old in helpers))
                 break
         if found and rank in (FUNCTION, TERM):
@@ -407,5 +421,6 @@ def _missing_path(benches):
     of = scene.run.arguments[at].name if isinstance(at, int) else scene.sites[at[0]].name if at else ""
     for name, held in scene.names.items() if at is not None else ():
         if name != of and held[0].live is not scene.output and all(is_without(bench, name) for bench in benches):
-            return f"the path from {of} to the output through {name} is missing"
+            from_, through = map(scene.source.shown, (of, name))
+            return f"the path from {from_} to the output through {through} is missing"
     return ""

@@ -71,7 +71,8 @@ def _what_follows(scenes, pinned, rows):
         words = "right" if all(is_right) else "still wrong"
         # The gradient of a parameter is a side effect of a call. On other draws, a loop may have more iterations.
         if all(is_right) or not (is_right[0] or scene.is_parameter(target)):
-            listed[words].append(target.name if target.name != name else f"the {name} below")
+            own = scene.source.shown(target.name)
+            listed[words].append(own if own != name else f"the {name} below")
     for words, names in listed.items():
         if names:
             remarks.append(f"{joined(names)} {'is' if len(names) == 1 else 'are'} {words}")
@@ -147,7 +148,7 @@ def _verdict(scene, target, pinned, right):
     """Return the verdict on a Target. `right` contains the places that are right once known mistakes are corrected."""
     pairs = [m for m in pinned.values() if m.event.key == target.event.key and m.is_sure and m.is_pair]
     if pairs:  # each value is right, but has the other's name
-        return _is_wrong(pairs[0])
+        return _is_wrong(scene, pairs[0])
     if not target.reason and target.place not in scene.wrong:
         return _Verdict(RIGHT)
     return (
@@ -159,11 +160,11 @@ def _verdict(scene, target, pinned, right):
     )
 
 
-def _is_wrong(mistake, also=""):
+def _is_wrong(scene, mistake, also=""):
     verdict = _Verdict(WRONG, mistake.sentence + also, mistake.kind)
     if mistake.code is None:
         return verdict
-    repair = ast.unparse(mistake.code)
+    repair = scene.source.code(mistake.code)
     repair = "" if BEFORE in repair else repair  # the earlier value has no name
     return replace(verdict, repair=repair, edit=mistake.edit, also=mistake.also + also)
 
@@ -176,7 +177,7 @@ def _blamed(scene, target, pinned):
         return None
     rival = scene.rivals.get(target.key)
     is_other = rival is not None and scene.name(rival) != scene.name(target.event)
-    return _is_wrong(blamed[0], f" (here, or in {scene.name(rival)})" if is_other else "")
+    return _is_wrong(scene, blamed[0], f" (here, or in {scene.label(rival)})" if is_other else "")
 
 
 def _not_compared(target, right):
@@ -199,7 +200,7 @@ def _of_a_parameter(scene, target):
     others = [t for t in scene.targets if t.place in scene.mistakes and not scene.is_parameter(t)]
     same = [t.name for t in others if t.event.key == target.event.key]
     if same:
-        return _follows(same[:1])
+        return _follows([scene.source.shown(same[0])])
     within = Bench(scene, target).wrong_within()
     if within:
         return _Verdict(WRONG, f"the mistake is within {joined(within)}, which the line calls", WITHIN)
@@ -212,7 +213,7 @@ def _of_a_mistake(scene, target, mistake):
     if mistake is not None and mistake.event.key != target.event.key:
         if mistake.event not in scene.reads(target.event) and not mistake.is_pair:
             return _Verdict(NOT_FOLLOWED, UNDECIDED)
-        name = scene.name(mistake.event)
+        name = scene.source.shown(scene.name(mistake.event))
         return _follows([name] if name else scene.computed(mistake.event), scene.label(mistake.event))
     return _unsure(scene, target, mistake) if target.place in scene.mistakes else None
 
@@ -223,7 +224,7 @@ def _behind_mistakes(scene, target, right):
     read = scene.reads(target.event, wrong) if target.place in right else ()
     nearest = {wrong[event.key] for event in read if event.key in wrong}
     if nearest:
-        return _follows(sorted(nearest))
+        return _follows(sorted(map(scene.source.shown, nearest)))
     if target.place not in right and (target.key in scene.vouched or not scene.mistakes):
         return _Verdict(NOT_FOLLOWED, f"{PARTIAL}nor need it be: the values computed from it are right")
     return _Verdict(NOT_FOLLOWED, UNDECIDED)
@@ -237,9 +238,9 @@ def _unsure(scene, target, mistake):
     """Return the verdict on a Target whose mistake is in its own line or in a value that the line reads."""
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
     others += filter(None, [scene.rivals.get(target.event.key)])
-    helpers = joined(list(dict.fromkeys(map(scene.name, others))), "or") if others else ""
+    helpers = joined(list(dict.fromkeys(map(scene.label, others))), "or") if others else ""
     if mistake is not None:
-        found = _is_wrong(mistake, f" (here, or in {helpers})" if helpers else "")
+        found = _is_wrong(scene, mistake, f" (here, or in {helpers})" if helpers else "")
     else:
         where = f"this line{f', or that of {helpers},' if helpers else ''}"
         found = _Verdict(WRONG, f"{UNNAMED}{where} gives a wrong value")
@@ -262,7 +263,7 @@ def _placed(scene, target, verdict):
     text = scene.source.lines[site.statement.lineno - 1 : getattr(site.statement, "end_lineno", None)]
     return replace(
         verdict,
-        name=target.name,
+        name=scene.source.shown(target.name),
         equation=equation_in("\n".join(reversed(text))),
         line=site.line,
         is_compared=verdict.verdict != NOT_FOLLOWED or not target.reason,

@@ -193,7 +193,8 @@ class Scene:
         return [target.name for target in self.targets if target.event.key == event.key]
 
     def label(self, event):
-        return self.name(event) or joined(self.computed(event) or ["the returned value"])
+        name, of = self.name(event), self.computed(event) or ["the returned value"]
+        return self.source.shown(name) if name else joined(list(map(self.source.shown, of)))
 
     def reads(self, event, stops=()):
         """Return the Events that an Event depends on, directly or through Events not in `stops`."""

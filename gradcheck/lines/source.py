@@ -5,12 +5,13 @@ of a framework does, the closure is searched for the function that computes the 
 """
 
 import ast
+import copy
 import functools
 import gc
 import inspect
 import linecache
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gradcheck.mistakes.planter import codes_of, key_of
 from gradcheck.mistakes.sources import FUNCTION, first_line
@@ -33,6 +34,9 @@ class Source:
     is_whole: bool  # False if another function of the target calls the backward pass
     forward: types.FunctionType | None = None  # the forward pass, if it is a separate function
     has_tensors: bool = False  # True if the passes are those of a torch.autograd.Function
+    # Of a lowered function (lowering.py): {local name: the user's code for it}, and the number of added results
+    spelling: dict = field(default_factory=dict)
+    added: int = 0
 
     @property
     def name(self):
@@ -43,11 +47,30 @@ class Source:
         owner, _, name = (qualname if self.forward else qualname.rpartition(".<locals>.")[0]).rpartition(".")
         return owner.rpartition(".")[2] if name in ("forward", "__call__") and owner else name
 
+    def shown(self, name):
+        """Return the user's code for a name."""
+        return self.spelling.get(name, name)
+
+    def code(self, node):
+        """Return the user's code for an expression or statement."""
+        if self.added and isinstance(node, ast.Return):
+            own = node.value.elts[: -self.added] if isinstance(node.value, ast.Tuple) else []
+            node = ast.Return(own[0] if len(own) == 1 else ast.Tuple(own, ast.Load()))
+        return ast.unparse(_Spelled(self.spelling).visit(copy.deepcopy(node))) if self.spelling else ast.unparse(node)
+
     @property
     def parameter(self):
         """Return the name of the argument of backward that receives dy, or ""."""
         names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
         return [*names[self.has_tensors :], ""][0]  # without the argument ctx of a torch.autograd.Function
+
+
+class _Spelled(ast.NodeTransformer):
+    def __init__(self, spelling):
+        self.spelling = spelling
+
+    def visit_Name(self, node):
+        return ast.parse(self.spelling[node.id], mode="eval").body if node.id in self.spelling else node
 
 
 def source_of(backward, target, name, only=""):
@@ -69,9 +92,9 @@ def source_of(backward, target, name, only=""):
         if not lines:
             reason = f"{name}: the source of its backward cannot be read: there is no file {file}"
             continue
-        tree, outer, inner = _node_of(function, lines)
+        tree, outer, inner = node_of(function, lines)
         if forward is not None and forward.__code__.co_filename == file:
-            other, _, outer = _node_of(forward, lines)
+            other, _, outer = node_of(forward, lines)
             tree = ast.Module([s for part in (tree, other) if part for s in part.body], [])
         if inner is not None and isinstance(outer, FUNCTION):
             is_whole = forward is not None or function is backward
@@ -79,13 +102,18 @@ def source_of(backward, target, name, only=""):
             candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward, has_tensors))
     for source in sorted(candidates, key=_names_a_gradient, reverse=True):
         if only or _names_a_gradient(source) or _computes(source):
-            codes = codes_of(source.tree, source.file)
-            for function in filter(None, (source.function, forward)):
-                if codes.get(key_of(function.__code__)) != function.__code__:
-                    changed = f"{source.file} was changed after it was loaded"
-                    raise ValueError(f"{name}: {changed}, so it is not the source of the running code")
+            require_unchanged(name, source.tree, source.file, filter(None, (source.function, forward)))
             return source
     raise ValueError(reason)
+
+
+def require_unchanged(name, tree, file, functions):
+    """Raise ValueError if the code of functions is not that of the syntax tree of their file."""
+    codes = codes_of(tree, file)
+    for function in functions:
+        if codes.get(key_of(function.__code__)) != function.__code__:
+            changed = f"{file} was changed after it was loaded"
+            raise ValueError(f"{name}: {changed}, so it is not the source of the running code")
 
 
 def _pair_within(target):
@@ -104,7 +132,7 @@ def _rule_of(target):
     return getattr(target, "rule", None) if type(target).__module__ == "gradcheck.adapters.frameworks" else None
 
 
-def _node_of(function, lines):
+def node_of(function, lines):
     """Return (tree, enclosing function or None, node) of a function, or three Nones."""
     found = _functions_of("".join(lines)).get(key_of(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)

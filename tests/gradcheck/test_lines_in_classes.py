@@ -1,0 +1,366 @@
+"""The lines of classes with forward and backward: the wrong one is named, and no other."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from verdicts import normal
+
+from gradcheck import steps
+from gradcheck.adapters import from_layer
+
+DENSE = """
+import numpy as np
+
+class Dense:
+    def __init__(self, n_in, n_out):
+        rng = np.random.default_rng(1)
+        self.params = {"W": rng.normal(size=(n_in, n_out)), "b": rng.normal(size=n_out)}
+        self.grads = {}
+
+    def forward(self, x):
+        self.x = x
+        self.z = x @ self.params["W"] + self.params["b"]
+        self.a = self.activation(self.z)
+        return self.a
+
+    def activation(self, z):
+        return np.tanh(z)
+
+    def backward(self, dout):
+        dz = dout * (1 - self.a ** 2)
+        self.grads["W"] = self.x.T @ dz
+        self.grads["b"] = dz.sum(axis=0)
+        return dz @ self.params["W"].T
+"""
+LAYER_NORM = """
+import numpy as np
+
+class LayerNorm:
+    def __init__(self, size, eps=1e-5):
+        rng = np.random.default_rng(1)
+        self.gamma, self.beta = rng.normal(size=size), rng.normal(size=size)
+        self.dgamma, self.dbeta = np.zeros(size), np.zeros(size)
+        self.eps = eps
+        self.cache = None
+
+    def forward(self, x):
+        mu = np.mean(x, axis=-1, keepdims=True)
+        xmu = x - mu
+        var = np.mean(xmu ** 2, axis=-1, keepdims=True)
+        std = np.sqrt(var + self.eps)
+        xhat = xmu / std
+        out = self.gamma * xhat + self.beta
+        self.cache = {"xhat": xhat, "std": std}
+        return out
+
+    def backward(self, dout):
+        xhat, std = self.cache["xhat"], self.cache["std"]
+        self.dgamma += np.sum(dout * xhat, axis=0)
+        self.dbeta += np.sum(dout, axis=0)
+        dxhat = dout * self.gamma
+        dx = dxhat - dxhat.mean(axis=-1, keepdims=True)
+        dx = dx - xhat * np.mean(dxhat * xhat, axis=-1, keepdims=True)
+        dx = dx / std
+        return dx
+"""
+SOFTMAX_LOSS = """
+import numpy as np
+
+class SoftmaxCrossEntropy:
+    def forward(self, inputs, targets):
+        shifted = inputs - np.max(inputs, axis=1, keepdims=True)
+        exps = np.exp(shifted)
+        self.probs = exps / np.sum(exps, axis=1, keepdims=True)
+        self.targets = targets
+        picked = self.probs[np.arange(len(targets)), targets]
+        self.output = -np.mean(np.log(picked))
+
+    def backward(self):
+        n = len(self.targets)
+        self.dinputs = self.probs.copy()
+        self.dinputs[np.arange(n), self.targets] -= 1
+        self.dinputs = self.dinputs / n
+"""
+BATCH_NORM = """
+import numpy as np
+
+class BatchNorm1d:
+    def __init__(self, features, momentum=0.9):
+        rng = np.random.default_rng(1)
+        self.gamma = rng.normal(size=features)
+        self.beta = rng.normal(size=features)
+        self.running_mean = np.zeros(features)
+        self.running_var = np.ones(features)
+        self.momentum = momentum
+
+    def parameters(self):
+        return [self.gamma, self.beta]
+
+    def forward(self, x, training=True):
+        if not training:
+            return self.gamma * (x - self.running_mean) / np.sqrt(self.running_var + 1e-5) + self.beta
+        self.mean = x.mean(axis=0)
+        self.var = ((x - self.mean) ** 2).mean(axis=0)
+        self.running_mean *= self.momentum
+        self.running_mean += (1 - self.momentum) * self.mean
+        self.running_var = self.momentum * self.running_var + (1 - self.momentum) * self.var
+        self.x_centered = x - self.mean
+        self.inv_std = 1.0 / np.sqrt(self.var + 1e-5)
+        self.x_norm = self.x_centered * self.inv_std
+        return self.gamma * self.x_norm + self.beta
+
+    def backward(self, grad):
+        N = grad.shape[0]
+        self.grad_gamma = (grad * self.x_norm).sum(axis=0)
+        self.grad_beta = grad.sum(axis=0)
+        dx_norm = grad * self.gamma
+        dvar = np.sum(dx_norm * self.x_centered, axis=0) * -0.5 * self.inv_std ** 3
+        dmean = -np.sum(dx_norm * self.inv_std, axis=0)
+        dx = dx_norm * self.inv_std + dvar * 2 * self.x_centered / N + dmean / N
+        return dx
+"""
+LSTM = """
+import numpy as np
+
+class LSTMCell:
+    def __init__(self, n_in, n_hidden):
+        rng = np.random.default_rng(1)
+        self.Wx = rng.normal(size=(n_in, 4 * n_hidden))
+        self.Wh = rng.normal(size=(n_hidden, 4 * n_hidden))
+        self.b = rng.normal(size=4 * n_hidden)
+        self.dWx = self.dWh = self.db = None
+        self.H = n_hidden
+
+    def sigmoid(self, v):
+        return 1 / (1 + np.exp(-v))
+
+    def __call__(self, x, h, c):
+        H = self.H
+        z = x @ self.Wx + h @ self.Wh + self.b
+        i, f = self.sigmoid(z[:, :H]), self.sigmoid(z[:, H : 2 * H])
+        o = self.sigmoid(z[:, 2 * H : 3 * H])
+        g = np.tanh(z[:, 3 * H :])
+        c_next = f * c + i * g
+        t = np.tanh(c_next)
+        h_next = o * t
+        self.cache = x, h, c, i, f, o, g, t
+        return h_next
+
+    def backward(self, dh_next):
+        x, h, c, i, f, o, g, t = self.cache
+        do = dh_next * t
+        dc_next = dh_next * o * (1 - t * t)
+        df = dc_next * c
+        di = dc_next * g
+        dg = dc_next * i
+        dc = dc_next * f
+        dz = np.hstack([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g * g)])
+        self.dWx = x.T @ dz
+        self.dWh = h.T @ dz
+        self.db = dz.sum(axis=0)
+        dx = dz @ self.Wx.T
+        dh = dz @ self.Wh.T
+        return dx, dh, dc
+"""
+OTHER_FORMS = """
+import numpy as np
+
+class Affine:  # lists
+    def __init__(self, n, m):
+        W, b = np.random.default_rng(0).normal(size=(n, m)), np.ones(m)
+        self.params = [W, b]
+        self.grads = [np.zeros_like(W), np.zeros_like(b)]
+        self.x = None
+
+    def forward(self, x):
+        W, b = self.params
+        self.x = x
+        return np.dot(x, W) + b
+
+    def backward(self, dout):
+        W, b = self.params
+        dx = np.dot(dout, W.T)
+        dW = np.dot(self.x.T, dout)
+        self.grads[0][...] = dW
+        self.grads[1][...] = np.sum(dout, axis=0)
+        return dx
+
+class Parameter:
+    def __init__(self, data):
+        self.data, self.grad = data, np.zeros_like(data)
+
+class Linear:
+    def __init__(self, n, m):
+        self.W = Parameter(np.random.default_rng(0).normal(size=(n, m)))
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W.data
+
+    def backward(self, g):
+        self.W.grad += self.x.T @ g
+        return g @ self.W.data.T
+
+class Net:  # layers within a layer
+    def __init__(self):
+        self.first, self.second = Linear(3, 4), Linear(4, 2)
+
+    def forward(self, x):
+        self.h = self.first.forward(x)
+        self.a = np.maximum(self.h, 0)
+        return self.second.forward(self.a)
+
+    def backward(self, dy):
+        da = self.second.backward(dy)
+        dh = da * (self.h > 0)
+        return self.first.backward(dh)
+
+class Swish:  # a method that reads what forward has stored
+    def __init__(self):
+        self.beta, self.dbeta = np.array([1.5]), None
+
+    def gate(self):
+        return 1 / (1 + np.exp(-self.beta * self.x))
+
+    def forward(self, x):
+        self.x = x
+        self.s = self.gate()
+        return self.x * self.s
+
+    def backward(self, dout):
+        ds = dout * self.x
+        dz = ds * self.s * (1 - self.s)
+        self.dbeta = np.array([np.sum(dz * self.x)])
+        return dout * self.s + dz * self.beta
+
+class MLP:  # keys that are computed
+    def __init__(self, *sizes):
+        rng = np.random.default_rng(0)
+        self.depth, self.params, self.grads, self.cache = len(sizes) - 1, {}, {}, {}
+        for i in range(1, len(sizes)):
+            self.params["W" + str(i)] = rng.normal(size=(sizes[i - 1], sizes[i]))
+
+    def forward(self, A):
+        self.cache["A0"] = A
+        for i in range(1, self.depth + 1):
+            A = np.tanh(A @ self.params["W" + str(i)])
+            self.cache["A" + str(i)] = A
+        return A
+
+    def backward(self, dA):
+        for i in reversed(range(1, self.depth + 1)):
+            A = self.cache["A" + str(i)]
+            dZ = dA * (1 - A**2)
+            self.grads["W" + str(i)] = self.cache["A" + str(i - 1)].T @ dZ
+            dA = dZ @ self.params["W" + str(i)].T
+        return dA
+"""
+X = [normal(4, 3)]
+CLASSES = {
+    "Affine": (OTHER_FORMS, (3, 2), X, None),
+    "Linear": (OTHER_FORMS, (3, 2), X, None),
+    "Net": (OTHER_FORMS, (), X, None),
+    "Swish": (OTHER_FORMS, (), X, None),
+    "MLP": (OTHER_FORMS, (3, 4, 2), X, None),
+    "Dense": (DENSE, (3, 2), X, None),
+    "LayerNorm": (LAYER_NORM, (5,), [normal(4, 5)], None),
+    "SoftmaxCrossEntropy": (SOFTMAX_LOSS, (), [normal(4, 3), np.array([0, 2, 1, 1])], None),
+    "BatchNorm1d": (BATCH_NORM, (3,), [normal(5, 3)], {"gamma": "grad_gamma", "beta": "grad_beta"}),
+    "LSTMCell": (LSTM, (2, 2), [normal(4, 2), normal(4, 2, seed=1), normal(4, 2, seed=2)], None),
+}
+MISTAKES = """
+Affine: np.dot(self.x.T, dout) → np.dot(self.x.T, -dout)
+Linear: self.x.T @ g → self.x.T @ (2 * g)
+Net: da * (self.h > 0) → da
+Swish: dz * self.beta → dz
+Swish: dz = ds * self.s → dz = ds
+MLP: dA * (1 - A**2) → dA * (1 - A)
+Dense: dout * (1 - self.a ** 2) → dout * (1 - self.a)
+Dense: dout * (1 - self.a ** 2) → dout * (1 + self.a ** 2)
+Dense: self.x.T @ dz → self.x.T @ dout
+Dense: dz.sum(axis=0) → dz.mean(axis=0)
+Dense: dz @ self.params["W"].T → dout @ self.params["W"].T
+LayerNorm: np.sum(dout * xhat, axis=0) → np.sum(dout, axis=0)
+LayerNorm: self.dbeta += np.sum(dout, axis=0) → self.dbeta += np.mean(dout, axis=0)
+LayerNorm: dxhat = dout * self.gamma → dxhat = dout
+LayerNorm: dx = dx / std → dx = dx * std
+LayerNorm: dx = dx - xhat → dx = dx + xhat
+LayerNorm: dxhat - dxhat.mean( → dxhat - dxhat.sum(
+SoftmaxCrossEntropy: self.targets] -= 1 → self.targets] += 1
+SoftmaxCrossEntropy: self.dinputs / n → self.dinputs * n
+BatchNorm1d: grad * self.x_norm → grad * self.x_centered
+BatchNorm1d: grad.sum(axis=0) → grad.mean(axis=0)
+BatchNorm1d: dx_norm = grad * self.gamma → dx_norm = grad * self.beta
+BatchNorm1d: self.inv_std ** 3 → self.inv_std ** 2
+BatchNorm1d: dmean = -np.sum → dmean = np.sum
+BatchNorm1d: dvar * 2 * → dvar * 3 *
+LSTMCell: do = dh_next * t → do = dh_next * g
+LSTMCell: (1 - t * t) → (1 + t * t)
+LSTMCell: df = dc_next * c → df = dc_next * f
+LSTMCell: di = dc_next * g → di = dc_next * i
+LSTMCell: dg = dc_next * i → dg = dc_next
+LSTMCell: dc = dc_next * f → dc = dc_next * i
+LSTMCell: (1 - g * g) → (1 - g)
+LSTMCell: x.T @ dz → x.T @ -dz
+LSTMCell: h.T @ dz → x.T @ dz
+LSTMCell: dz.sum(axis=0) → dz.mean(axis=0)
+LSTMCell: dz @ self.Wh.T → dz @ self.Wx.T
+"""
+MISTAKES = [line.partition(": ")[::2] for line in MISTAKES.strip().split("\n")]
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """Import source text from a file: imported(text)."""
+    names = []
+
+    def import_text(text):
+        name = f"student_{len(names)}_{tmp_path.name}"
+        path = tmp_path / f"{name}.py"
+        path.write_text(text, "utf-8")
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        names.append(name)
+        spec.loader.exec_module(module)
+        return module
+
+    yield import_text
+    for name in names:
+        del sys.modules[name]
+
+
+def report_of(imported, name, text):
+    _, sizes, inputs, parameters = CLASSES[name]
+    return steps(from_layer(getattr(imported(text), name)(*sizes), parameters), *inputs)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_line_of_a_right_class_is_right_or_not_followed(imported, name):
+    report = report_of(imported, name, CLASSES[name][0])
+    assert report.passed and {row.verdict for row in report.rows} <= {"right", "not followed"}
+    assert any(row.verdict == "right" for row in report.rows)
+
+
+@pytest.mark.parametrize("name, change", MISTAKES)
+def test_a_mistake_of_one_token_in_a_class_is_placed_on_its_line(imported, name, change):
+    old, new = change.split(" → ")
+    text = CLASSES[name][0]
+    before, found, _ = text.partition(old)
+    assert found and text.count(old) == 1
+    report = report_of(imported, name, before + new + text[len(before + old) :])
+    assert report.first_wrong.line == before.count("\n") + 1, report
+
+
+def test_a_class_whose_object_is_passed_on_has_no_lines_and_the_error_says_why(imported):
+    text = DENSE.replace("self.activation(self.z)", "type(self).activation(self, self.z)")
+    with pytest.raises(ValueError, match=r"Dense: .*self is used as a whole"):
+        report_of(imported, "Dense", text)
+
+
+def test_a_row_shows_the_code_of_the_class(imported):
+    name, old, new = "Dense", "self.x.T @ dz", "self.x.T @ dout"
+    row = report_of(imported, name, DENSE.replace(old, new)).first_wrong
+    assert (row.name, row.sentence) == ("self.grads['W']", "dout stands where dz belongs")
+    assert row.repair == "self.grads['W'] = self.x.T @ dz"
