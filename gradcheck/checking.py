@@ -8,6 +8,7 @@ gradient. The last three packages are imported only when they are needed.
 
 import functools
 import inspect
+import operator
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -31,6 +32,8 @@ from gradcheck.call import (
 from gradcheck.examination import examine, find
 from gradcheck.judgement import Terms
 from gradcheck.report import GradientError, Report, fault
+
+__tracebackhide__ = operator.methodcaller("errisinstance", GradientError)  # pytest's traceback ends in the test
 
 LEAST = 5.0  # seconds that an explanation may take after a short check
 P = ParamSpec("P")

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+NEXT_LINE = "\n    "  # between the numbers of a wrong gradient and its diagnosis
+
 
 @dataclass(frozen=True)
 class ArgumentReport:
@@ -67,9 +69,9 @@ class ArgumentReport:
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
-    def explain(self) -> str:
-        """Describe the errors in one line, with the values at the worst entry."""
-        return f"{self.label}: {self._error()}{f'. {self.diagnosis}' if self.diagnosis else ''}"
+    def explain(self, joint: str = ". ") -> str:
+        """Describe the errors, with the values at the worst entry. `joint` stands before the diagnosis."""
+        return f"{self.label}: {self._error()}{joint + self.diagnosis if self.diagnosis else ''}"
 
     def _error(self):
         note = " (backward left no gradient, which counts as zeros)" if self.missing else ""
@@ -132,11 +134,11 @@ class Report:
         """The number of entries compared one by one, over all arguments."""
         return sum(argument.entries for argument in self.arguments)
 
-    def failures(self) -> list[str]:
-        """Return one line for each problem and each gradient that is not right."""
+    def failures(self, joint: str = ". ") -> list[str]:
+        """Return a text for each problem and each gradient that is not right. `joint` stands before a diagnosis."""
         wrong = [argument for argument in self.arguments if not argument.is_right]
         wrong.sort(key=lambda argument: (argument.verdict != "WRONG", -argument.worst_relative))
-        return [*self.problems, *(argument.explain() for argument in wrong)]
+        return [*self.problems, *(argument.explain(joint) for argument in wrong)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable dictionary. NaN and infinite numbers become None."""
@@ -167,7 +169,7 @@ class Report:
         header = ("  argument", "entries", "absolute", "relative", "oracle ±", "verdict")
         rows = [header, *((f"  {a.name}", a.extent, *a.numbers, a.verdict) for a in self.arguments)]
         lines = table(rows, "<>>>><", indent=0) if self.arguments else []
-        return "\n".join([self.name, *lines, *(f"note: {note}" for note in self.notes), *self.failures()])
+        return "\n".join([self.name, *lines, *(f"note: {note}" for note in self.notes), *self.failures(NEXT_LINE)])
 
 
 class GradientError(AssertionError):
@@ -183,7 +185,7 @@ class GradientError(AssertionError):
         self.lines: tuple[str, ...] = tuple(lines)
 
     def __str__(self) -> str:
-        failures = self.report.failures()
+        failures = self.report.failures(NEXT_LINE)
         first = failures.pop() if len(failures) == 1 else _mismatched(getattr(self.report, "arguments", ()))
         return "\n  ".join([f"{self.report.name}: {first}".rstrip(), *failures, *self.lines])
 

@@ -92,6 +92,15 @@ def test_a_command_of_a_page_has_options_that_exist(command):
     cli.build_parser().parse_args(shlex.split(command)[1:])
 
 
+def test_the_commands_for_windows_are_those_for_other_systems_in_powershell():
+    plain = re.findall(r"^python3 -m venv.*$", README, re.MULTILINE)
+    powershell = re.findall(r"^\| \w+ \| `(py .*)` \|$", README, re.MULTILINE)
+    changed = {"python3 ": "py ", " && ": "; ", ".venv/bin/": ".venv\\Scripts\\"}
+    for old, new in changed.items():
+        plain = [command.replace(old, new) for command in plain]
+    assert len(plain) == 2 and powershell == plain
+
+
 # The others are long, need a network or a terminal, or install something. Each is run by the test or tool named here.
 ELSEWHERE = {
     r"bash \.ci/run|ruff|mypy|pip install|python3 -m venv|python -m (minitransformer demo|pytest)": ".ci/run",

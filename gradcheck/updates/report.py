@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcheck.front.tables import table
-from gradcheck.report import distinct_texts
+from gradcheck.report import NEXT_LINE, distinct_texts
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class UpdateReport:
         """True if there is no problem and every step agrees with the formula."""
         return not self.problems and not any(step.disagree for step in self.steps)
 
-    def failures(self) -> list[str]:
-        """Return a line for each problem, and one for the first wrong step."""
+    def failures(self, joint: str = ". ") -> list[str]:
+        """Return a text for each problem, and one for the first wrong step. `joint` stands before its diagnosis."""
         wrong = next((step for step in self.steps if step.disagree), None)
         if wrong is None:
             return [*self.problems]
@@ -51,7 +51,7 @@ class UpdateReport:
             f"step {wrong.step}: {wrong.disagree} of {wrong.entries} entries disagree; worst at {list(index)} of "
             f"parameter {parameter}, which moves by {given}, and by {expected} with {self.formula}"
         )
-        return [*self.problems, f"{found}. {self.diagnosis}" if self.diagnosis else found]
+        return [*self.problems, found + joint + self.diagnosis if self.diagnosis else found]
 
     def _repr_html_(self) -> str:
         from gradcheck.html import table_html
@@ -68,4 +68,4 @@ class UpdateReport:
         return [("step", "entries", "relative", "verdict"), *rows]
 
     def _lines(self):
-        return [*(f"note: {note}" for note in self.notes), *self.failures()]
+        return [*(f"note: {note}" for note in self.notes), *self.failures(NEXT_LINE)]
