@@ -80,7 +80,7 @@ def fork(x):
 
 
 def sum_and_share(x):
-    """Multiply each entry of x (..., C) by the sum of its row.
+    """Multiply each entry of x by the sum of its row. The shape (..., C) means any number of rows of C entries.
 
         S = Σ_i x_i                                     (11)
         y_i = S x_i                                     (12)
@@ -134,6 +134,8 @@ def neuron(x, w, b):
 def check(function, *inputs, h=1e-6):
     """Move each entry up and down. Return the largest error of the gradients of L = Σ y · dy, with a random dy.
 
+    The gradient of this L with respect to y is dy, so dx is backward(dy).
+
     `function(*inputs)` returns y and backward, and backward(dy) the gradient of the only input, or a tuple with one for
     each input. The inputs are arrays; np.array(0.7) is one of a single number.
     """
@@ -153,7 +155,7 @@ def check(function, *inputs, h=1e-6):
 
 
 def wrong_neuron(x, w, b):
-    """Compute a neuron with the wrong sign in (17). A model may still learn while y is near 0. `check` returns 0.2."""
+    """Compute a neuron with the wrong sign in (17). A model may still learn while y is near 0."""
     y, _ = neuron(x, w, b)
 
     def backward(dy):
@@ -186,8 +188,8 @@ def shares(x1, x2):
             dx1 = dy1 · ∂y1/∂x1 + dy2 · ∂y2/∂x1 = y1 · y2 · (dy1 − dy2)      (23)
             dx2 = dy1 · ∂y1/∂x2 + dy2 · ∂y2/∂x2 = y1 · y2 · (dy2 − dy1)      (24)
 
-        Each sum goes down one column of J, so dx = Jᵀ dy. Chapter zero, `module.py`, begins with this rule. Both are 0
-        for dy1 = dy2. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
+        Each sum goes down one column of J, so dx = Jᵀ dy. Chapter zero, `module.py`, begins with this rule. dx1 and dx2
+        are 0 for dy1 = dy2. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
         """
         dy1, dy2 = dy
         J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← y1 = e1/(e1 + e2) (20)
@@ -201,9 +203,11 @@ def shares(x1, x2):
 def attend(q, k, v):
     """Let one query q (D,) read T values v (T, D). The better a value's key in k (T, D) fits, the more it counts.
 
-    A query is a vector that says what its position looks for, a key one that says what a position has to offer, and a
-    value one that it passes on. A model makes all three from the vectors of the positions, by three matrices. The score
-    of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the weights:
+    A text is a row of tokens, each at a position, and a model keeps a vector of numbers, its channels, for each
+    position. A query is a vector that says what its position looks for, a key one that says what a position has to
+    offer, and a value one that it passes on. A model makes all three from the vectors of the positions, by three
+    matrices. The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the
+    weights:
 
         scores_t = s Σ_c q_c k_tc                               (25)
         weights_t = exp(scores_t) / Σ_j exp(scores_j)           (26)
@@ -220,8 +224,9 @@ def attend(q, k, v):
             dv_tc = weights_t dy_c                                                (28)
             dweights_t = Σ_c dy_c v_tc                                            (29)
 
-        From (26), by the quotient rule as in `shares`: if a score grows, its own weight w grows by w (1 − w) times as
-        much, and each other weight falls by the product of the two weights times as much. The sum of these effects is
+        From (26), by the quotient rule as in `shares`: if a score grows, its own weight w grows by w − w² times as
+        much, and each other weight falls by the product of the two weights times as much. The sum of these effects,
+        with w² as one term of the sum over all weights, is
 
             dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (30)
 

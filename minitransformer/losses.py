@@ -9,9 +9,6 @@ one function computes softmax and logarithm, and that one formula is the gradien
 The loss is invariant to a shift of the logits: one number added to all logits of a position changes no probability. The
 derivative with respect to this number is therefore zero. It is also the sum of the gradients of these logits, so the
 gradient sums to zero at every position.
-
-Conventions differ in one case. If all positions are ignored or have weight 0, PyTorch returns NaN. Here the mean is 0,
-with a zero gradient, so that a batch of padding does not end a training run.
 """
 
 from collections.abc import Callable
@@ -51,13 +48,14 @@ def cross_entropy(
     the probabilities (5).
 
     Each option changes one of these equations. `weight`, `ignore_index` and `label_smoothing` change (1), see
-    `coefficients`. `reduction`, the name in parentheses, changes (4), where n numbers the positions:
+    `coefficients`. `reduction`, the name in parentheses, changes (4), where n numbers the positions that are not
+    ignored:
 
         share = 1 / Σ_n w[t_n]  (mean)    share = 1  (sum, none)        (6)
         L = share · Σ_n ℓ_n  (mean, sum)    L = ℓ  (none)               (7)
 
     As in PyTorch, the mean divides by the sum of the weights of the *targets*, w[t_n] at position n, not by the number
-    of positions or the sum of all class weights. Without weights this is the number of positions that are not ignored.
+    of positions or the sum of all class weights. Without weights this is the number of these positions.
     For "none" the loss is (...), with 0 at ignored positions, and backward takes a dloss (...).
 
     Saved for backward: p (..., V), a (..., V).
@@ -135,7 +133,11 @@ def coefficients(targets, w, smooth, ignore_index):
 
 
 def share_of_a_position(targets, w, ignore_index, reduction):
-    """Return the factor of each loss in L, a float. For the mean it is 0 if the targets' weights sum to 0."""
+    """Return the factor of each loss in L, a float.
+
+    If all positions are ignored or have weight 0, the sum of the mean's weights is 0, and PyTorch returns NaN. Here the
+    factor is 0, so that a batch of padding does not end a training run.
+    """
     if reduction != "mean":
         return 1.0  # (6)
     weight_sum = float(w[targets[targets != ignore_index]].sum())

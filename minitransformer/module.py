@@ -7,13 +7,14 @@ to first order the effects add. Divided by h, that is
 
     dx_j = Σ_i dy_i ∂y_i/∂x_j
 
-where i runs over all entries of y, whatever its shape. With the Jacobian, the matrix J_ij = ∂y_i/∂x_j, that is
+where i runs over all entries of y, whatever its shape. With x and y read as one long
+column each, and the Jacobian, the matrix J_ij = ∂y_i/∂x_j, that is
 
     dx = Jᵀ dy
 
 The `backward(dy)` of every differentiable function returns this product, and nothing else. Beside each other, two
 arrays are a product of matrices; with a dot between them, a product of single entries. Σ reaches over the product after
-it. A shape (..., C) has any number of axes, the last of them with C entries. NOTATION.md lists all symbols.
+it. A shape (..., C) has any number of axes, the last of them with C entries. NOTATION.md lists the symbols.
 
 **Nobody forms J.** One linear map of GPT-2 takes 1,024 positions of 768 channels to 1,024 of 3,072. Its J has
 3,145,728 × 786,432 entries, 9.9 TB in float32, nearly all of them zero, and the others repeat one small matrix W. But
@@ -29,8 +30,8 @@ splits into two sums, one for each path from x to the loss. With the gradients d
 
     dx = J_fᵀ dy_f + J_gᵀ dy_g
 
-The same holds for x + f(x), where dx = dy + J_fᵀ dy; for a weight that is read at every position; for a table that is
-both embedding and unembedding; for a parameter that two batches share.
+The same holds for x + f(x), where dx = dy + J_fᵀ dy, and for a parameter that is read more than once: at every
+position, in two layers that share it, or by two batches.
 
 **A broadcast is summed.** In y_pc = x_pc + b_c the one number b_c is read at every position p. These are paths, and
 they add: db_c = Σ_p dy_pc. Conversely, a sum is broadcast: y_c = Σ_p x_pc gives dx_pc = dy_c, the same at every p; for
@@ -39,9 +40,9 @@ a mean over n entries each gets dy_c / n.
 **Why from the last to the first.** The loss of n steps has the derivative J_n ⋯ J_2 J_1, in which J_n is a single row,
 as L is one number. Multiplied from the left, every product is a row times a matrix. On its way, the row is the dy of
 each step, from which the gradient of the step's parameters follows. So one pass gives all gradients, at about twice the
-cost of the forward pass: a linear map needs one product for dx and one for dW. Multiplied from the right, or by
-changing one parameter at a time, it takes a pass for each parameter: for GPT-2, 124,439,808 of them. The price is
-memory: backward needs arrays of the forward pass, which each docstring lists after "Saved for backward".
+cost of the forward pass: a linear map needs one product for dx and one for dW. Multiplied from the right, each column
+of a step's Jacobian, one for each parameter, must be carried to the end by a pass of its own: for GPT-2, 124,439,808 of
+them. The price is memory: backward needs arrays of the forward pass, "Saved for backward" in each docstring.
 
 **Why `y, backward` is enough.** A differentiable function returns its value and its own backward pass:
 
@@ -50,8 +51,8 @@ memory: backward needs arrays of the forward pass, which each docstring lists af
 
 `backward` computes Jᵀ dy. It is a closure over the variables of its forward pass. For two functions in a row, backward
 is one call within the other; for two paths, a sum. So a composition is again a function of this kind. The drawing shows
-a block of a transformer, and its backward pass: the same read from below, with forks and sums exchanged. There and in
-the layers, fᵀ(dy) stands for the backward of f, which is Jᵀ dy:
+a block of a transformer (block.py; here only its forks and sums matter), and its backward pass: the same read from
+below, with forks and sums exchanged. There and in the layers, fᵀ(dy) stands for the backward of f, which is Jᵀ dy:
 
         x                               dx
         │                               │
@@ -67,8 +68,8 @@ the layers, fᵀ(dy) stands for the backward of f, which is Jᵀ dy:
         │                               │
         y  (read down)                  dy  (read up)
 
-There is no tape and no graph: the closures are the graph. A comment at the end of a line gives the number of its
-equation; in a backward pass, `# (6) ← γ · x̂ (5)` names the part of the forward pass that the line mirrors.
+No list of operations, a *tape*, is recorded: the closures take its place. A comment at the end of a line gives the
+number of its equation; in a backward pass, `# (6) ← γ · x̂ (5)` names the part of the forward pass that it mirrors.
 
 **Modules.** A Module is such a function with its parameters attached. It stores nothing of a forward pass. Calling it
 gives the same pair, except that backward accumulates the parameters' gradients and returns only those of the inputs:
@@ -80,9 +81,9 @@ gives the same pair, except that backward accumulates the parameters' gradients 
 **Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With the imaginary
 unit i, which is no index here, and h as small as 1e-200, f(x + i h) = f(x) + i h f′(x) up to terms of h², which vanish.
 So Im f(x + i h) / h is the derivative to the last digit, while a difference of two values loses a third to half of the
-digits. The forward pass must be a formula that holds for x + i h as it does for x. abs(x) is not, and is not used.
-Complex numbers have no order, so a comparison uses the real part, the x of the real computation. Hence `.real` in these
-files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
+digits. The forward pass must be a formula that holds for x + i h as it does for x. abs(x) is no such formula, and is
+not used. Complex numbers have no order, so a comparison uses the real part, the x of the real computation. Hence
+`.real` in these files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
@@ -178,7 +179,7 @@ def faster(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     if isinstance(function, partial):
         return partial(faster(function.func), *function.args, **function.keywords)
-    load_extension_of(__name__)
+    load_extension_of(__name__)  # fast/, which registers the twins
     return TWINS.get(function, function) if isinstance(function, FunctionType) else function
 
 
@@ -221,7 +222,6 @@ def apply(
         for value, array in zip(inputs, arrays, strict=True)
         if is_differentiable(array)
     ]
-    del arrays
     y_shape, name = np.shape(y), getattr(function, "__name__", repr(function))
 
     def backward(*dy):  # empty for a loss, whose backward has the default dloss=1.0

@@ -4,10 +4,12 @@
 
 The forward pass has the lines 1 to 31. The backward pass mirrors them from 31 to 2, and AdamW follows. The model is
 Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations, with nearly the same names, are in
-layers/, losses.py and optim.py. Here g and b are γ and β, W1 and W2 are W_up and W_down, and h is the x of GELU. A
-digit numbers the three norms: r1 is the r of layer_norm.py, while r alone is the stream in the middle of block.py. The
-N = B·T positions are rows, so that every linear map is a product of two matrices. The comment after each line gives its
-number and the shape of its result. In backward, the numbers after ← are those of the mirrored lines.
+layers/, losses.py and optim.py. Here E is the table of the embedding, P that of the positions, and the rows of X and Y
+are the one-hot vectors of ids and targets. g and b are γ and β, which the norms have also without `bias`, W1 and W2 are
+W_up and W_down, and h is the x of GELU. A digit numbers the three norms: r1 is the r of layer_norm.py, while r alone is
+the stream in the middle of block.py. The N = B·T positions are rows, so that every linear map is a product of two
+matrices. The comment after each line gives its number and the shape of its result. In backward, the numbers after ← are
+those of the mirrored lines.
 """
 
 import argparse
@@ -153,6 +155,7 @@ def sample(weights, ids, n, rng, *, H, temperature=0.8):
     E, P, *others = weights
     for _ in range(n):
         seen = np.array([ids[-len(P) :]])
+        # The loss of these targets is not used.
         logits = gpt(E, P[: seen.size], *others, ids=seen, targets=seen, H=H)[1][-1].astype(float)
         p = np.exp((logits - logits.max()) / temperature)
         ids = [*ids, rng.choice(logits.size, p=p / p.sum())]

@@ -56,8 +56,8 @@ def adamw(
 
         m′ = (1 − β₁) Σ_k β₁^(t−k) g_k,   k = 1 … t
 
-    By the geometric series, the weights in this sum add up to (1 − β₁) Σ_k β₁^(t−k) = 1 − β₁ᵗ, which is less than 1
-    and smallest at the first step, so that m′ is too small at first. Divided by it they are the weights of an average,
+    By the geometric series, the weights in this sum add up to (1 − β₁) Σ_k β₁^(t−k) = 1 − β₁ᵗ, which is less than 1 and
+    smallest at the first step, so that m′ is too small at first. Divided by 1 − β₁ᵗ they are the weights of an average,
     m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ). If the gradients of all steps have the same expectation
     over the batches, m̂ has it too. Likewise v̂ = Σ_k b_k g_k², where b_k is a_k with β₂ in place of β₁. At t = 1, m̂
     and v̂ are g and g².
@@ -68,9 +68,10 @@ def adamw(
 
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
-    and the first sum of the result is 1 at t = 1. It is a geometric series with the ratio β₁²/β₂ and, as t grows, tends
-    to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With the defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, this
-    is 52.86. Its root is 7.27, so m̂ / √v̂, and with it a step in units of lr, never exceeds 7.28 (plus the decay).
+    and the first sum of the result is 1 at t = 1. Its terms a_k²/b_k are a constant times (β₁²/β₂)^(t−k), a geometric
+    series. If β₁² < β₂, it tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)), as 1 − β₁ᵗ and 1 − β₂ᵗ tend to 1. With the
+    defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, it grows with t towards 52.86, whose root is 7.27. So m̂ / √v̂, and
+    with it a step in units of lr, never exceeds 7.28 (plus the decay).
 
     The decay (1) is decoupled from the gradient. If λθ were added to g instead, (6) would also divide it by √v̂, and
     entries with large gradients would decay least.

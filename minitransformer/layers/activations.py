@@ -85,7 +85,7 @@ def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]
 
 
 def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return x Φ(x), with Φ the normal distribution function.
+    """Return x Φ(x), with Φ the normal distribution function, here by the error function erf of SciPy.
 
         Φ = (1 + erf(x/√2)) / 2                         (6)
         y = x · Φ                                       (7)

@@ -38,7 +38,7 @@ def scaled_dot_product(
     Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_c k_c
     has mean 0 and, with E for the mean, variance E q_c² · E k_c² = 1, and variances of independent terms add: q kᵀ =
     Σ_c q_c k_c has variance D, and s q kᵀ has variance s² D = 1, whatever D. Without the scale, scores of size √D would
-    let the largest weight take nearly everything, where by (5) hardly a gradient passes.
+    let the largest weight take nearly everything. Then hardly a gradient passes: for weights of 1 and 0, (5) is 0.
 
     Saved for backward: q (..., Tq, D), k (..., Tk, D), v (..., Tk, Dv), weights (..., Tq, Tk), and the arrays that
     `weigh` saves; softmax saves its result, the same weights. They are the largest arrays if Tq and Tk exceed D.
@@ -68,10 +68,12 @@ def scaled_dot_product(
             dq = s · dscores k    dk = s · dscoresᵀ q       (6)
 
         with dscores transposed for dk, as its sum runs over the queries. If `Tq = Tk`, the shapes also fit without the
-        transpose, and a check of shapes does not notice. The museum's exhibit attention-transposed is such a mistake.
+        transpose, and a check of shapes does not notice. In the museum's exhibit attention-transposed, keys transposed
+        twice fit because there are as many heads as positions.
 
         Attention is invariant to a bias b added to every key: it adds s q bᵀ to all scores of a query, and the softmax
-        ignores such a shift. Its gradient is therefore zero, and by (5) it is: over the keys, dscores sums to zero.
+        ignores such a shift. The gradient of b, the sum of dk over the keys, is therefore zero. Indeed by (5) the
+        dscores of a query sum to zero over the keys.
         """
         dv = weights.swapaxes(-1, -2) @ dy  # (4) ← weights v (3)
         dweights = dy @ v.swapaxes(-1, -2)  # (4) ← weights v (3)
@@ -98,8 +100,8 @@ def masked_softmax(
     """Return weights of scores (..., Tq, Tk) that are 0 where the boolean `mask` is False, then apply `on_weights`.
 
     A mask hides keys from queries: with the causal mask, a position sees itself and earlier ones. `on_weights` is a
-    differentiable function of the weights, such as dropout (which sets random weights to 0 in training) or a hook.
-    Without it, the weights are returned unchanged.
+    differentiable function of the weights, such as dropout (which sets random weights to 0 in training) or a hook
+    (which reads or changes them). Without it, the weights are returned unchanged.
 
         masked  = scores where mask, else −∞            (7)
         weights = softmax(masked)                       (8)
@@ -118,8 +120,8 @@ def masked_softmax(
 
             dweights = on_weightsᵀ(dchanged)   (if given)    (10)
 
-        then through the softmax, which is (5). A masked score has weight 0, hence by (5) gradient 0, so (7) needs no
-        line in backward.
+        then through the softmax, which is (5) with the weights of (8). A hidden score has weight 0, hence by (5)
+        gradient 0, so (7) needs no line in backward.
         """
         dweights = on_weights_backward(dchanged)  # (10) ← on_weights(weights) (9)
         dscores = softmax_backward(dweights)  # (5) ← softmax(masked) (8)

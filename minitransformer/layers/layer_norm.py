@@ -1,7 +1,8 @@
 """Layer normalization over the feature axis (Ba, Kiros and Hinton, 2016).
 
-It keeps the entries of every position at one size, however many layers have added to them; γ and β let training choose
-another size and mean. It is invariant to a shift of x and, as ε → 0, to a multiplication of x by a positive factor.
+It keeps the entries of every position at one size, however many layers have added their outputs (block.py); γ and β let
+training choose another size and mean. It is invariant to a shift of x and, as ε → 0, to a multiplication of x by a
+positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -56,8 +57,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
-        A shift of x does not change y, so dx has no component along e; subtracting the first mean, `shift`, removes it.
-        A scaling of x does not change y either, as ε → 0, so dx has none along x̂, which the second, `scale`, removes.
+        A shift of x does not change y, so dx has no component along e: the first mean, `shift`, removes that of dx̂. A
+        scaling of x does not change y either, as ε → 0, so dx has none along x̂: the second, `scale`, removes it.
         As mean(x̂) = 0, the sum of y over the features is constant for γ = 1, which is the start of training. With dy =
         1, dx is then zero, and a check does not detect a backward pass that returns zeros or omits the second mean.
         """

@@ -1,6 +1,7 @@
 """Linear map over the last axis.
 
-If a layer is applied at many positions, the gradients of its weights are the sum over the positions, not the mean.
+x has a row of I features for each position: the positions are all axes but the last. The map is the same at each, and
+the gradients of its weights are sums over the positions, not means.
 
 Saved for backward: x (..., I), weight (I, O).
 """
@@ -15,7 +16,7 @@ from minitransformer.module import Array, Arrays, Backward, Module, Parameter, a
 def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward[Arrays]]:
     """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
 
-    Each position is mapped separately. The weight is stored as (in, out), so that the map reads from left to right:
+    The weight is stored as (in, out), so that the map reads from left to right:
 
         y = x W + b                                     (1)
 
@@ -27,7 +28,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
     y = x @ weight + bias if has_bias else x @ weight  # (1)
 
     def backward(dy):
-        """By entries, (1) is y_po = Σ_i x_pi W_io + b_o, where p numbers the positions (every axis of x but the last).
+        """By entries, (1) is y_po = Σ_i x_pi W_io + b_o, where p numbers the positions.
 
         So an entry of x reaches all outputs of the same position, an entry of W or b one output feature of every
         position, and the derivatives that are not zero are

@@ -2,8 +2,7 @@
 
 Both are invariant to a shift of all entries along the axis, from x to x + h. The result does not depend on h, so the
 derivative with respect to h is zero. As h is added to every entry, this derivative is also Σ dx: the gradients sum to
-zero along the axis. (A row of −∞, which a shift does not change, is the exception: there log_softmax returns dz, the
-gradient of its result.)
+zero along the axis.
 """
 
 import numpy as np
@@ -45,8 +44,8 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
 
             dx = y · (dy − Σ y · dy)                        (3)
 
-        The subtracted sum removes what softmax ignores. For dy = 1, the gradient of a sum that is always 1, dx is zero.
-        A check with this dy does not detect a backward pass that returns zeros.
+        The subtracted sum removes what softmax ignores. With dy = 1, L is Σ y, which is always 1, so dx is zero. A
+        check with this dy does not detect a backward pass that returns zeros.
         """
         weighted_sum = (y * dy).sum(axis=axis, keepdims=True)
         dx = y * (dy - weighted_sum)  # (3) ← e / Σ e (2), e (1)
@@ -77,6 +76,8 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
         exp(z_j), so ∂z_i/∂x_j = δ_ij − exp(z_j) and
 
             dx = dz − exp(z) · Σ dz                         (5)
+
+        For a row of −∞, exp(z) is 0, so dx is dz, whose sum need not be zero.
         """
         dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True)  # (5) ← x − m − log Σ exp(x − m) (4)
         return dx

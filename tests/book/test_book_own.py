@@ -243,5 +243,5 @@ def test_an_equation_of_the_book_that_is_neither_equal_nor_listed_is_a_fault(mon
     derived = writing.read_derivations(chapter.path, ())
     (first, *_), reports = writing.unlisted(derived), {}
     assert writing.faults("layers/linear.py", [first], reports) == [
-        "layers/linear.py, line 20: y = x W + b (1): not executed: no example runs it"
+        "layers/linear.py, line 21: y = x W + b (1): not executed: no example runs it"
     ]
