@@ -70,7 +70,10 @@ class ArgumentReport:
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self, joint: str = ". ") -> str:
-        """Describe the errors, with the values at the worst entry. `joint` stands before the diagnosis."""
+        """Describe the errors, with the values at the worst entry.
+
+        `joint` separates the description from the diagnosis.
+        """
         return f"{self.label}: {self._error()}{joint + self.diagnosis if self.diagnosis else ''}"
 
     def _error(self):
@@ -135,7 +138,10 @@ class Report:
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self, joint: str = ". ") -> list[str]:
-        """Return a text for each problem and each gradient that is not right. `joint` stands before a diagnosis."""
+        """Return a text for each problem and each gradient that is not right.
+
+        `joint` separates a description from its diagnosis.
+        """
         wrong = [argument for argument in self.arguments if not argument.is_right]
         wrong.sort(key=lambda argument: (argument.verdict != "WRONG", -argument.worst_relative))
         return [*self.problems, *(argument.explain(joint) for argument in wrong)]

@@ -160,7 +160,10 @@ class Lines:
 
 @cache
 def mistakes_in(name):
-    """Return the Lines of a built-in formula, and the Changes by the tables of updates and of all mistakes."""
+    """Return the lines of a built-in formula, and the mistakes that can be made in them.
+
+    The mistakes are two lists: those that are typical of updates, and those of the general table.
+    """
     lines = Lines(read_formula(name))
     return lines, [*lines.changes(OF_UPDATES), *lines.renamed()], lines.changes(ROWS)
 

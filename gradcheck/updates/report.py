@@ -41,7 +41,10 @@ class UpdateReport:
         return not self.problems and not any(step.disagree for step in self.steps)
 
     def failures(self, joint: str = ". ") -> list[str]:
-        """Return a text for each problem, and one for the first wrong step. `joint` stands before its diagnosis."""
+        """Return a text for each problem, and one for the first wrong step.
+
+        `joint` separates its description from the diagnosis.
+        """
         wrong = next((step for step in self.steps if step.disagree), None)
         if wrong is None:
             return [*self.problems]
