@@ -33,6 +33,7 @@ from minitransformer.layers.rms_norm import RMSNorm as RMSNorm, rms_norm as rms_
 from minitransformer.layers.softmax import Softmax as Softmax, log_softmax as log_softmax, softmax as softmax
 from minitransformer.losses import cross_entropy as cross_entropy
 from minitransformer.module import Module as Module, Parameter as Parameter, apply as apply, plain as plain
+from minitransformer.muon import Muon as Muon, orthogonalize as orthogonalize
 from minitransformer.optim import (
     AdamW as AdamW,
     clip_grad_norm as clip_grad_norm,

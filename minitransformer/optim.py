@@ -8,7 +8,7 @@ small learning rates.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,78 @@ def some_rows_at_a_time(shape):
         yield slice(start, start + rows)
 
 
-class AdamW:
+class Optimizer:
+    """The parameter groups and the state of an optimizer, which AdamW and Muon have in common.
+
+    A subclass defines `averages`, the names of the arrays in the state of a parameter, and the methods step and
+    check_group.
+    """
+
+    averages: tuple[str, ...] = ()
+
+    def __init__(self, parameters: Iterable[Parameter] | Iterable[dict[str, Any]], defaults: dict[str, Any]):
+        name = type(self).__name__
+        if isinstance(parameters, (Module, Parameter)):
+            raise TypeError(
+                f"{name}: parameters must be a list of Parameters, such as model.parameters(), not {parameters!r}"
+            )
+        entries: list[Any] = list(parameters)
+        groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
+        if not all(isinstance(group, dict) and "params" in group for group in groups):
+            raise ValueError(f"{name}: each parameter group must be a dictionary with 'params'")
+        self.defaults = defaults
+        self.param_groups = [{**defaults, **group, "params": list(group["params"])} for group in groups]
+        for group in self.param_groups:
+            if unknown := set(group) - set(defaults) - {"params"}:
+                known = ", ".join(defaults)
+                raise ValueError(f"{name}: unknown setting {min(unknown)!r} in a group; choose from {known}")
+            if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
+                raise TypeError(f"{name}: params must be a list of Parameters, such as model.parameters()")
+            self.check_group(group)
+        every = self.parameters()
+        if not every:
+            raise ValueError(f"{name}: parameters must contain at least one Parameter, but it is empty")
+        if len({id(parameter) for parameter in every}) < len(every):
+            raise ValueError(f"{name}: parameters must contain each Parameter once, but one occurs twice")
+        # [t, *averages] for each parameter, in order, or None if it has not had a gradient yet.
+        self.state: list[Any] = [None] * len(every)
+
+    @property
+    def parts(self) -> tuple["Optimizer", ...]:
+        """Return the optimizers that take each step together (see Together in muon.py): this one alone."""
+        return (self,)
+
+    def parameters(self) -> list[Parameter]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Convert the settings of a parameter group to plain numbers. Raises the exceptions of the subclass."""
+        raise NotImplementedError
+
+    def step(self, gradient_scale: float = 1.0) -> None:
+        """Update in place every parameter that has a gradient. The gradients are multiplied by `gradient_scale`."""
+        raise NotImplementedError
+
+    def moving(self) -> Iterator[tuple[Array, Array, list[Any], dict[str, Any]]]:
+        """Yield the data and the gradient, if any, of each parameter, its state and the settings of its group."""
+        index = 0
+        for group in self.param_groups:
+            settings = {name: group[name] for name in self.defaults}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    if self.state[index] is None:
+                        self.state[index] = [0, *(np.zeros_like(parameter.data) for _ in self.averages)]
+                    self.state[index][0] += 1
+                    yield parameter.data, parameter.grad, self.state[index], settings
+                index += 1
+
+    def zero_grad(self) -> None:
+        """Set all gradients to None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+
+class AdamW(Optimizer):
     """Adam with decoupled weight decay.
 
     `parameters` is a list of Parameters, or of groups as in PyTorch. A group is a dictionary with the entry "params".
@@ -120,6 +191,8 @@ class AdamW:
     parameters, if one is given twice, or if a setting is out of range.
     """
 
+    averages = ("m", "v")
+
     def __init__(
         self,
         parameters: Iterable[Parameter] | Iterable[dict[str, Any]],
@@ -128,63 +201,23 @@ class AdamW:
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ):
-        defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        if isinstance(parameters, (Module, Parameter)):
-            raise TypeError(
-                f"AdamW: parameters must be a list of Parameters, such as model.parameters(), not {parameters!r}"
-            )
-        entries: list[Any] = list(parameters)
-        groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
-        if not all(isinstance(group, dict) and "params" in group for group in groups):
-            raise ValueError("AdamW: each parameter group must be a dictionary with 'params'")
-        self.param_groups = [{**defaults, **group, "params": list(group["params"])} for group in groups]
-        for group in self.param_groups:
-            check_group(group, defaults)
-        every = [parameter for group in self.param_groups for parameter in group["params"]]
-        if not every:
-            raise ValueError("AdamW: parameters must contain at least one Parameter, but it is empty")
-        if len({id(parameter) for parameter in every}) < len(every):
-            raise ValueError("AdamW: parameters must contain each Parameter once, but one occurs twice")
-        # [t, m, v] for each parameter, in order, or None if it has not had a gradient yet.
-        self.state: list[Any] = [None] * len(every)
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        for name in ("lr", "eps", "weight_decay"):
+            group[name] = number(f"AdamW: {name}", group[name], minimum=0)
+        group["betas"] = averaging_rates("AdamW: betas", group["betas"])
 
     def step(self, gradient_scale: float = 1.0) -> None:
         """Update in place every parameter that has a gradient.
 
         The gradients are multiplied by `gradient_scale` first. Pass the result of clipping_scale to clip them.
         """
-        index, moves = 0, []
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    if self.state[index] is None:
-                        self.state[index] = [0, np.zeros_like(parameter.data), np.zeros_like(parameter.data)]
-                    self.state[index][0] += 1
-                    t, m, v = self.state[index]
-                    settings = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")} | {"t": t}
-                    arrays = parameter.data, parameter.grad, m, v
-                    for part in some_rows_at_a_time(parameter.data.shape):
-                        moves.append((*(array[part] for array in arrays), settings))
-                index += 1
+        moves = []
+        for theta, g, (t, m, v), settings in self.moving():
+            for part in some_rows_at_a_time(theta.shape):
+                moves.append((*(array[part] for array in (theta, g, m, v)), settings | {"t": t}))
         faster(adamw_in_place)(moves, gradient_scale)
-
-    def zero_grad(self) -> None:
-        """Set all gradients to None."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-
-
-def check_group(group, defaults):
-    """Convert the settings of a parameter group to plain numbers. Raises the exceptions of AdamW."""
-    unknown = set(group) - set(defaults) - {"params"}
-    if unknown:
-        raise ValueError(f"AdamW: unknown setting {min(unknown)!r} in a group; choose from {', '.join(defaults)}")
-    if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
-        raise TypeError("AdamW: params must be a list of Parameters, such as model.parameters()")
-    for name in ("lr", "eps", "weight_decay"):
-        group[name] = number(f"AdamW: {name}", group[name], minimum=0)
-    group["betas"] = averaging_rates("AdamW: betas", group["betas"])
 
 
 def averaging_rates(name: str, betas) -> tuple[float, float]:

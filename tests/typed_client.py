@@ -118,7 +118,7 @@ def training() -> None:
     assert_type(float(loss), float)
     loss_backward()
     assert_type(mt.clip_grad_norm(model.parameters(), 1.0), float)
-    for optimizer in (mt.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99)), mt.AdamW(mt.decay_groups(model, 0.1))):
+    for optimizer in (mt.AdamW(mt.decay_groups(model, 0.1), lr=1e-3), mt.Muon([model.blocks[0].attention.w_q.weight])):
         optimizer.param_groups[0]["lr"] = mt.cosine_schedule(0, lr=1e-3, min_lr=1e-4, warmup=10, steps=100)
         optimizer.step()
         optimizer.zero_grad()

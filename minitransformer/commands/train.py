@@ -107,7 +107,7 @@ def add_arguments(parser) -> None:
     training = parser.add_argument_group("training")
     pays = "one per core, but at most one per window; 1 without threadpoolctl"
     add_fields(training, Settings, ("steps", "batch_size", "accumulate", "replicas"), replicas=pays)
-    add_fields(training, Settings, ("lr", "min_lr", "warmup"))
+    add_fields(training, Settings, ("lr", "min_lr", "warmup", "optimizer", "muon_lr"))
     for i, averaged in enumerate(("the gradient", "the squared gradient")):
         words = f"averaging rate of {averaged} in AdamW (default: {Settings.betas[i]})"
         training.add_argument(f"--beta{i + 1}", type=float, default=argparse.SUPPRESS, metavar="X", help=words)
@@ -164,6 +164,8 @@ def given_config(arguments, checkpoint) -> Config:
 def given_settings(arguments, checkpoint) -> Settings:
     given = given_fields(arguments, Settings)
     before = Settings(**TRAINING_DEFAULTS) if checkpoint is None else checkpoint.settings
+    has_muon = given.get("optimizer", before.optimizer) == "muon"
+    refuse_without(has_muon, "--optimizer muon", muon_lr=given.get("muon_lr"))
     beta1, beta2 = before.betas
     given["betas"] = getattr(arguments, "beta1", beta1), getattr(arguments, "beta2", beta2)
     if checkpoint is None:

@@ -1,13 +1,13 @@
 """Checkpoints: files from which a run is resumed as if it had not been interrupted.
 
 A checkpoint is a file of a LanguageModel, so it can be loaded as a model. The file has two additional parts. The arrays
-include AdamW's averages m and v of every trained parameter. The description has an entry "training" with everything
-else that a step depends on:
+include the averages of every trained parameter (AdamW's m and v, or Muon's m). The description has an entry "training"
+with everything else that a step depends on:
 
     step, seconds, last, best     the progress of the run
     kind, settings                the settings; the learning-rate schedule follows from these and the step
     trained                       the names of the parameters that are not frozen
-    optimizer_steps               AdamW's t for each parameter
+    optimizer_steps               the number of the optimizer's steps for each parameter
     random                        the states of the random generators, which determine all later batches
     corpus                        a fingerprint of the data's ids
     own                           the additional state of this kind of run
@@ -30,6 +30,7 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
+from minitransformer.optim import Optimizer
 from minitransformer.system.archive import Archive, ArchiveError, open_archive
 from minitransformer.system.validation import brief, check_int, dictionary, kinds, number, one_of, text, texts
 from minitransformer.text import Tokenizer
@@ -38,7 +39,7 @@ from minitransformer.training.metrics import check_record
 from minitransformer.training.settings import Settings
 
 PROGRESS = ("step", "seconds", "last", "best")  # attributes of a Run
-FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "unmerged.", "own."
+AVERAGE, UNMERGED, OWN = "optimizer.{}.{}", "unmerged.", "own."
 
 
 def save_checkpoint(path, run, about: dict) -> None:
@@ -47,9 +48,11 @@ def save_checkpoint(path, run, about: dict) -> None:
     arrays = {OWN + name: array for name, array in own_arrays.items()}
     arrays |= {UNMERGED + name: array for name, array in unmerged_parameters(run.lm.model).items()}
     steps = {}
-    for name, state in optimizer_states(run).items():
-        if state is not None:
-            steps[name], arrays[FIRST_MOMENTS + name], arrays[SECOND_MOMENTS + name] = state
+    for part in run.optimizer.parts:
+        for name, state in zip(moved_parameters(run, part), part.state, strict=True):
+            if state is not None:
+                steps[name], *averages = state
+                arrays |= zip(average_names(part, name), averages, strict=True)
     training = {name: getattr(run, name) for name in PROGRESS} | {
         "kind": run.settings.kind,
         "settings": run.settings.to_dict(),
@@ -69,11 +72,15 @@ def trained_parameters(run) -> list[str]:
     return [name for name, parameter in run.lm.model.named_parameters() if parameter.requires_grad]
 
 
-def optimizer_states(run) -> dict:
-    """Return AdamW's state of each trained parameter by name: [t, m, v], or None before the first gradient."""
+def moved_parameters(run, optimizer: Optimizer) -> list[str]:
+    """Return the names of the parameters of an optimizer, in the order of its state."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
-    every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
-    return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
+    return [names[id(parameter)] for parameter in optimizer.parameters()]
+
+
+def average_names(optimizer: Optimizer, parameter: str) -> list[str]:
+    """Return the names, in the file, of the averages in the state of a parameter."""
+    return [AVERAGE.format(average, parameter) for average in optimizer.averages]
 
 
 @dataclass(frozen=True)
@@ -155,9 +162,12 @@ class Checkpoint:
         parameters = arrays_under(PARAMETERS, arrays) | arrays_under(UNMERGED, arrays)
         for name, parameter in run.lm.model.named_parameters():
             parameter.data = np.ascontiguousarray(parameters[name])
-        m, v = arrays_under(FIRST_MOMENTS, arrays), arrays_under(SECOND_MOMENTS, arrays)
         steps = self.training["optimizer_steps"]
-        run.optimizer.state = [[steps[name], m[name], v[name]] if name in m else None for name in optimizer_states(run)]
+        for part in run.optimizer.parts:
+            part.state = [
+                [steps[name], *(arrays[average] for average in average_names(part, name))] if name in steps else None
+                for name in moved_parameters(run, part)
+            ]
         states = self.training["random"]
         run.batch_rng.bit_generator.state, run.dropout_rng.bit_generator.state = states["batches"], states["dropout"]
         for name in PROGRESS:
@@ -172,9 +182,10 @@ class Checkpoint:
             stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
             check_parameters(archive, stored, dict(run.lm.model.named_parameters()))
             averages = {
-                prefix + name: stored[name]
-                for name in filter(steps.__contains__, optimizer_states(run))
-                for prefix in (FIRST_MOMENTS, SECOND_MOMENTS)
+                average: stored[name]
+                for part in run.optimizer.parts
+                for name in filter(steps.__contains__, moved_parameters(run, part))
+                for average in average_names(part, name)
             }
             for average, parameter in averages.items():
                 if average not in archive.members:

@@ -26,18 +26,21 @@ def fit(
     batches   an iterable with the list of batches of each step, usually one pair (inputs, targets). A batch is drawn
               when its step begins, so a generator may share a random generator with the training
     on_step   called as on_step(number of steps taken, loss, norm of the gradient) after each step
-    lr        function that returns the learning rate of a step (default: that of the optimizer)
+    lr        function that returns the learning rate of a step (default: that of the optimizer). It is the rate of the
+              first group of parameters. The others keep their ratios to it
     clip      largest norm of the gradient, or None for no limit
     rng       a numpy Generator for dropout, or None for no dropout
     losses    function losses(model, batches, rng) that yields the weighted losses of a step, as `descend` needs them
 
     Raises TrainingDiverged, with the number of the step, before the weights would become invalid.
     """
+    first_lr = optimizer.param_groups[0]["lr"]
+    ratios = [group["lr"] / first_lr for group in optimizer.param_groups] if lr is not None else []
     for step, drawn in zip(range(first, steps), batches, strict=False):
         if lr is not None:
             rate = lr(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+                group["lr"] = rate * ratio
         try:
             loss, norm = descend(model, optimizer, losses(model, drawn, rng), clip=clip)
         except TrainingDiverged as error:

@@ -21,6 +21,7 @@ import numpy as np
 from gradcheck.front.signals import handled
 from minitransformer.generation import stream
 from minitransformer.language_model import MODEL_FILE, LanguageModel
+from minitransformer.muon import Together, muon_with_adamw
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.files import naming
 from minitransformer.system.pictures import can_draw
@@ -32,6 +33,7 @@ from minitransformer.training.observer import Observer
 from minitransformer.training.ranks import Ranks
 from minitransformer.training.settings import Settings
 from minitransformer.training.step import TrainingDiverged, losses_of_batches
+from minitransformer.transformer import Transformer
 
 SAMPLE_TEMPERATURE = 0.8
 
@@ -43,6 +45,14 @@ class TrainingInterrupted(KeyboardInterrupt):
         kept = f"saved in {folder}" if folder else "nothing was saved"
         super().__init__(f"interrupted after step {step} of {steps}, {kept}")
         self.step, self.folder = step, folder
+
+
+def optimizer_for(model: Transformer, settings: Settings) -> AdamW | Together:
+    rates = {"lr": settings.lr, "betas": settings.betas}
+    if settings.optimizer == "adamw":
+        return AdamW(decay_groups(model, settings.weight_decay, embeddings=settings.decay_embeddings), **rates)
+    decay = {"weight_decay": settings.weight_decay, "embeddings": settings.decay_embeddings}
+    return muon_with_adamw(model, muon_lr=settings.muon_lr, **rates, **decay)
 
 
 class Run:
@@ -69,8 +79,7 @@ class Run:
         if settings.replicas > 1 and not self.shares_batches:
             raise ValueError(f"Settings: replicas must be 1 for {settings.kind}, not {settings.replicas}")
         self.lm, self.trained, self.settings = lm, lm.model, settings
-        groups = decay_groups(lm.model, settings.weight_decay, embeddings=settings.decay_embeddings)
-        self.optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas)
+        self.optimizer = optimizer_for(lm.model, settings)
         batch_seed, dropout_seed = np.random.SeedSequence(settings.seed).spawn(2)
         self.batch_rng, self.dropout_rng = np.random.default_rng(batch_seed), np.random.default_rng(dropout_seed)
         try:

@@ -11,6 +11,7 @@ from minitransformer.system.validation import (
     check_int,
     documented,
     number,
+    one_of,
     positive,
     setting,
     text,
@@ -46,6 +47,8 @@ class Settings:
     warmup: int | None = setting(
         None, "steps of linear warm-up, before half a cosine", check_int, minimum=0, optional="steps / 20"
     )
+    optimizer: str = setting("adamw", "adamw, or muon for the matrices of the blocks", one_of, known=("adamw", "muon"))
+    muon_lr: float = setting(0.02, "the highest learning rate of Muon, which follows the schedule of lr", positive)
     betas: tuple[float, float] = setting((0.9, 0.99), "averaging rates of AdamW", averaging_rates)
     weight_decay: float = setting(
         0.1, "decay of the matrices; gains and biases have none", number, minimum=0, below=math.inf

@@ -72,7 +72,7 @@ def test_every_option_reaches_the_model_or_the_settings(text, out):
         --untied --dropout 0.25 --dtype float64 --accumulate 2 --replicas 1 --lr 0.01 --min-lr 0.002 --warmup 3 --beta1
         0.8 --beta2 0.95 --weight-decay 0.2 --decay-embeddings --clip 0 --eval-tokens 0 --checkpoint-every 3 --prompt
         cat
-        --seed 5"""
+        --optimizer muon --muon-lr 0.03 --seed 5"""
     assert main(begin(text, out, *shlex.split(options))) == 0
     description = load_archive(out / "model.npz")[1]
     config = {
@@ -84,7 +84,7 @@ def test_every_option_reaches_the_model_or_the_settings(text, out):
     assert Settings(**description["training"]["settings"]) == Settings(
         steps=12, batch_size=3, accumulate=2, lr=0.01, min_lr=0.002, warmup=3, betas=(0.8, 0.95), weight_decay=0.2,
         decay_embeddings=True, clip=None, eval_every=4, eval_tokens=None, checkpoint_every=3, sample_every=0,
-        sample_prompt="cat", seed=5,
+        sample_prompt="cat", optimizer="muon", muon_lr=0.03, seed=5,
     )  # fmt: skip
 
 
@@ -239,6 +239,7 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--steps 0", 1, "--steps must be at least 1, not 0"),
         ("--warmup 12", 1, "--warmup must be less than steps, 12, not 12"),
         ("--lr nan", 1, "--lr must be positive and finite, not nan"),
+        ("--muon-lr 0.1", 1, "--muon-lr can only be used together with --optimizer muon"),
         ("--vocab-size 300", 1, "--vocab-size can only be used together with --tokenizer bpe, not with char"),
         ("--tokenizer bpe --vocab-size 100", 1, "--vocab-size must be at least 256, not 100"),
         ("--batch-size 4 --replicas 5", 1, r"--replicas must be at most --batch-size, 4, not 5"),
