@@ -105,7 +105,8 @@ def pytest_sessionstart():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that compare with PyTorch, so that `pytest -m parity` runs these alone."""
+    """Mark the tests that compare with PyTorch, and those of a real model, which a quick run leaves out."""
     for item in items:
-        if "torch" in getattr(item, "fixturenames", ()):
-            item.add_marker("parity")
+        for fixture, mark in (("torch", "parity"), ("smollm2_path", "slow")):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
