@@ -85,7 +85,7 @@ RIGHT = FUNCTIONS | {
     "relu": (relu, (X,)),
     "silu": (silu, (X,)),
     "gelu": (gelu, (X,)),
-    "attention": (attention, (normal(B, 2, T, C), normal(B, 2, T, C, seed=1), normal(B, 2, T, 6))),
+    "attention": (attention, (normal(1, 2, T, C), normal(1, 2, T, C, seed=1), normal(1, 2, T, 6))),
     "cross_entropy": (cross_entropy, (normal(B, T, V), TARGETS)),
 }
 OPTIONS = {"dropout": {"keep": KEEP, "p": 0.4}, "attention": {"mask": MASK}}

@@ -110,7 +110,8 @@ def test_code_that_converts_to_a_low_precision_is_judged(name, dtype):
     assert note in report.notes[-1] and (report.is_right or name == "a string of float16")
     assert "WRONG" not in {argument.verdict for argument in report.arguments}
     for factor in (-1.0, 2.0) if "16" in name else (-1.0, 1.01, 1.1):
-        assert check(softmax_in(convert, factor), X.astype(dtype), raises=False)["x"].verdict == "WRONG", factor
+        report = check(softmax_in(convert, factor), X.astype(dtype), raises=False, explain=False)
+        assert report["x"].verdict == "WRONG", factor
 
 
 def test_one_wrong_entry_among_many_in_single_precision_is_found():
@@ -149,6 +150,6 @@ def test_a_layer_in_single_precision_is_checked_as_people_use_it(dtype):
 
 
 def test_a_gradient_that_is_zero_up_to_rounding_is_right_in_single_precision_too():
-    block = TransformerBlock(8, 2, 16)
-    report = check_module(block, rng.normal(size=(2, 3, 8)).astype(np.float32))
+    block = TransformerBlock(4, 2, 6)
+    report = check_module(block, rng.normal(size=(2, 3, 4)).astype(np.float32))
     assert report["attention.w_k.bias"].is_right and block.norm1.gamma.data.dtype == np.float32

@@ -43,11 +43,10 @@ def test_gradcheck_fails_the_wrong_version_in_the_arguments_that_are_wrong(exhib
 
 
 @every_exhibit
-@pytest.mark.parametrize("seed", range(3))
-def test_gradcheck_passes_the_right_version_which_has_the_same_forward_pass(exhibit, seed):
-    report = exhibit.examine(wrong=False, seed=seed)
+def test_gradcheck_passes_the_right_version_which_has_the_same_forward_pass(exhibit):
+    report = exhibit.examine(wrong=False, seed=1)
     assert report.is_right, report
-    inputs, options = exhibit.draw(np.random.default_rng(seed))
+    inputs, options = exhibit.draw(np.random.default_rng(1))
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(*(exhibit.version(wrong)(*inputs, **options)[0] for wrong in (True, False)))
 
@@ -167,15 +166,12 @@ FURTHER = [case for case in CASES if case not in EXHIBITS]
 LOST = {"rounded", "fixed-point", "median-of-equals"}  # gradcheck cannot tell if they are right
 
 
+@pytest.mark.slow
 def test_the_corpus_is_large_most_of_it_comes_from_public_code_and_each_variant_is_rejected():
     assert len(corpus()) >= 200 and len({case.name for case in corpus()}) == len(corpus())
     variants = corpus()[len(CASES) :]
     further = len(FURTHER) + len(variants)
     assert sum(bool(case.sources) for case in FURTHER) >= further / 2 - 4  # four more are at the limits
-    for case in CASES:
-        assert all(
-            re.fullmatch(r"https://github.com/\S+/(issues|pull|blob)/\S+", url(source)) for source in case.sources
-        )
     for case in variants:
         is_rejected_with_the_right_forward_pass(case)
 
@@ -214,6 +210,8 @@ def test_a_source_has_the_address_of_its_kind():
     assert url("a/b, issue 1") == "https://github.com/a/b/issues/1"
     assert url("a/b, pull request 2") == "https://github.com/a/b/pull/2"
     assert url("a/b, file c.py at 0123abc") == "https://github.com/a/b/blob/0123abc/c.py"
+    for source in (source for case in CASES for source in case.sources):
+        assert re.fullmatch(r"https://github.com/\S+/(issues|pull|blob)/\S+", url(source))
 
 
 def test_the_classroom_gradient_is_right():

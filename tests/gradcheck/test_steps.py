@@ -52,7 +52,7 @@ def plant(tmp_path):
 # Right code
 
 
-@pytest.mark.parametrize("cases", [TEXTBOOK[::10], pytest.param(TEXTBOOK, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize("cases", [TEXTBOOK[::20], pytest.param(TEXTBOOK, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_nothing_right_is_called_wrong_and_nearly_all_of_it_is_followed(cases):
     numbered = []
     for case in cases:
@@ -97,7 +97,7 @@ FILES |= dict.fromkeys(("relu", "gelu", "gelu, tanh"), "layers/activations.py")
 FILES |= dict.fromkeys(("FeedForward", "GatedFeedForward"), "layers/feed_forward.py")
 FILES |= {"dropout": "layers/dropout.py", "embedding": "layers/embedding.py", "TransformerBlock": "layers/block.py"}
 FILES |= {"MultiHeadAttention": "layers/multi_head_attention.py"}
-PLANTED = [  # kind, old, new, name of the row, diagnosis; two of three are slow
+PLANTED = [  # kind, old, new, name of the row, diagnosis; three of four are slow
     ("linear", "dx = dy @ weight.T", "dx = dy @ weight", "dx", "weight is not transposed"),
     ("linear", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)", "dbias", "a mean stands where a sum belongs"),
     ("softmax", "dx = y * (dy - weighted_sum)", "dx = y * dy", "dx", r"y \* weighted_sum is not subtracted"),
@@ -116,13 +116,6 @@ PLANTED = [  # kind, old, new, name of the row, diagnosis; two of three are slow
     ("gelu, tanh", "1 + 3 * 0.044715", "1 + 0.044715", "u_slope", r"0.044715 stands where 3 \* 0.044715 belongs"),
     ("dropout", "dx = dy * keep * scale", "dx = dy * scale", "dx", "should be 0 where keep is False"),
     ("embedding", "np.add.at(dweight, ids, dy)", "dweight[ids] = dy", "dweight", "come twice get one"),
-    (
-        "attention",
-        "weigh_backward(dweights)",
-        "weights * dweights",
-        "dscores",
-        r"weights \* sum\(weights \* dweights\) over axis -1 is not subtracted",
-    ),
     ("FeedForward", "dh = activation_backward(da)", "dh = da", "dh", "activation_backward is not applied to da"),
     (
         "GatedFeedForward",
@@ -138,7 +131,7 @@ PLANTED = [  # kind, old, new, name of the row, diagnosis; two of three are slow
 
 @pytest.mark.parametrize(
     "kind, old, new, name, said",
-    [pytest.param(*row, marks=pytest.mark.slow if i % 3 else ()) for i, row in enumerate(PLANTED)],
+    [pytest.param(*row, marks=pytest.mark.slow if i % 4 else ()) for i, row in enumerate(PLANTED)],
 )
 def test_the_line_of_a_planted_mistake_is_found_and_it_is_named(kind, old, new, name, said, plant):
     line = 1 + (FOLDER / FILES[kind]).read_text("utf-8").partition(old)[0].count("\n")
