@@ -99,7 +99,7 @@ def test_no_line_of_right_code_is_called_wrong(name):
 
 
 def test_the_wrong_line_of_some_mutants_is_found(placed):
-    assert placed("adam", 4)["right"] >= 3
+    assert placed("adam", 2)["right"] == 2
 
 
 @pytest.mark.slow
