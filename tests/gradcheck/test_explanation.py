@@ -156,9 +156,6 @@ def test_several_wrong_gradients_are_counted_together_as_numpy_counts_them():
 
     with pytest.raises(GradientError) as failure:
         gradcheck.check(product, *np.random.default_rng(0).normal(size=(2, 3)))
-    first, second, third, *_ = str(failure.value).split("\n")
+    first, *lines = str(failure.value).split("\n")
     assert first == "product: Mismatched elements: 4 / 6 (66.7%)"
-    assert {second.split(";")[0], third.split(";")[0]} == {
-        "  dx: 3 of 3 entries disagree",
-        "  dw: 1 of 3 entries disagree",
-    }
+    assert {line.split(";")[0] for line in lines} >= {"  dx: 3 of 3 entries disagree", "  dw: 1 of 3 entries disagree"}
