@@ -152,8 +152,9 @@ def test_values_that_differ_late_are_shown_with_the_digits_that_differ():
 
 def test_the_report_is_an_aligned_table():
     report = check(product, normal(2, 3), normal(2, 3, seed=1), wrong=True, raises=False)
-    name, *lines, explanation = str(report).splitlines()
+    name, *lines, explanation, diagnosis = str(report).splitlines()
     assert name == "product" and explanation.startswith("dw: 6 of 6 entries disagree; worst at [")
+    assert diagnosis == "    dw is 2 times the correct gradient"
     assert lines[0].split() == ["argument", "entries", "absolute", "relative", "oracle", "±", "verdict"]
     assert [(line.split()[0], line.split()[-1]) for line in lines[1:]] == [("x", "right"), ("w", "WRONG")]
     assert len({line.rindex(line.split()[-1]) for line in lines}) == 1
@@ -413,7 +414,7 @@ def test_argnums_selects_the_inputs_whose_gradients_are_compared(argnums, names,
     inputs = normal(4), normal(4, seed=1), np.array(1.5)
     assert verdicts(weighted, *inputs, argnums=argnums) == dict.fromkeys(names, "right")
     if are_all_returned:
-        with pytest.raises(GradientError, match=r"dw: 4 of 4 entries disagree.*dw is 2 times"):
+        with pytest.raises(GradientError, match=r"dw: 4 of 4 entries disagree.*\n    dw is 2 times"):
             check(weighted, *inputs, argnums=1)
 
 
