@@ -38,7 +38,7 @@ def from_complex(function: Differentiable, *, convention: str = "torch") -> Diff
 
 
 def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tuple[Any, tuple[Any, ...], Any, Any]:
-    """Return the arguments of a check, with each complex array split into its real and imaginary parts."""
+    """Split each complex array among the arguments of a check into two real ones."""
     sign, name = CONVENTIONS[getattr(function, "convention", "torch")], Call(function).name
     split = [_parts(*named) for named in zip(Call(function, *inputs).input_names(), inputs, strict=True)]
     floating = [i for i, value in enumerate(inputs) if is_floating(value)]
@@ -96,7 +96,10 @@ def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tu
 
 
 def _parts(name, value):
-    """Return {name: part} for the real and imaginary parts of a complex array, or {name: value} for another value."""
+    """Return {name: array} with the real and imaginary parts of a complex array.
+
+    Any other value is returned as it is, under its name.
+    """
     if isinstance(value, np.ndarray) and value.dtype.kind == "c":
         return {f"{name}.real": value.real.copy(), f"{name}.imag": value.imag.copy()}
     return {name: value}

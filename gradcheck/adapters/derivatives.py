@@ -133,7 +133,10 @@ def _adapted(function, derivative, noun, require, product):
 
 
 def _as_array(derivative):
-    """Convert a number, list or sparse matrix to an array. float32 is kept, because the check refuses it."""
+    """Convert a number, list or sparse matrix to an array.
+
+    float32 is not converted to float64, because the check refuses it.
+    """
     array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
     return array if array.dtype.kind in "fc" else array.astype(float)
 

@@ -57,7 +57,7 @@ def from_torch(function: Any, *, dtype: Any = None) -> Differentiable:
 
 
 def _signature_of(function):
-    """Return the signature of a function. A function that is compiled, such as torch.tanh, may have none."""
+    """Return the signature of a function, even of a compiled one such as torch.tanh."""
     try:
         return inspect.signature(function)
     except ValueError:
@@ -65,7 +65,10 @@ def _signature_of(function):
 
 
 class _TorchFunction:
-    """A differentiable function of arrays, made from a function of tensors or a torch.autograd.Function, `rule`."""
+    """A differentiable function of arrays, made from a function of tensors.
+
+    `rule` is the torch.autograd.Function, if there is one.
+    """
 
     def __init__(self, function, signature, name, dtype, rule=None):
         self.function, self.__signature__, self.__name__, self.checked_dtype = function, signature, name, dtype
@@ -93,9 +96,10 @@ class _TorchFunction:
         return self.function(*inputs, **options)
 
     def evaluate(self, inputs, options, only=None):
-        """Run the forward pass. Return y and gradients_of(dy), which returns {place or name: gradient or None}.
+        """Run the forward pass, and return y and a function that computes the gradients.
 
-        If `only` is such a key, no other array requires a gradient.
+        The function takes dy, and returns {place of an input or name of a parameter: gradient or None}. If `only` is
+        such a place or name, no other array requires a gradient.
         """
         import torch
 
@@ -132,7 +136,7 @@ class _TorchFunction:
         return y, gradients_of
 
     def outputs(self, returned):
-        """List the floating-point tensors among the outputs."""
+        """Return the floating-point tensors among the outputs."""
         import torch
 
         parts = [part for _, part in leaves(returned)]
@@ -141,7 +145,7 @@ class _TorchFunction:
         return [part for part in parts if part.is_floating_point() or part.is_complex()]
 
     def of_gradients(self, inputs):
-        """Return the gradients as a function of the inputs and dy, whose own gradients PyTorch computes."""
+        """Return the gradients as a function of the inputs and dy, differentiated by PyTorch."""
         import torch
 
         kinds = [value.dtype.kind for _, value in leaves(inputs) if is_floating(value)]
@@ -162,7 +166,10 @@ class _TorchFunction:
         return function
 
     def compare(self, inputs, options, gradients, dy):
-        """Raise GradientError if a gradient depends on requires_grad of other inputs, or on the layout in memory."""
+        """Raise GradientError if the gradients depend on irrelevant conditions.
+
+        These are whether other inputs require a gradient, and the layout of the arrays in memory.
+        """
         spread = filled(inputs, {place: _spread(value) for place, value in leaves(inputs) if is_floating(value)})
         apart = self.evaluate(spread, options)[1](_spread(dy))
         for key, gradient in gradients.items():
@@ -203,7 +210,7 @@ class _TorchModule(_TorchFunction):
         return torch.func.functional_call(self.function, parameters | buffers, tuple(inputs), options)
 
     def calls_within(self, inputs, options):
-        """List a Call for each call of a torch.autograd.Function in the forward pass."""
+        """Return a Call for each torch.autograd.Function that the forward pass calls."""
         import torch
 
         calls, pending, forwards = [], [torch.autograd.Function], {}
@@ -237,15 +244,15 @@ def from_jax(function: Any, *, dtype: Any = None) -> Differentiable:
     """Make a differentiable function from a JAX function, usually one with jax.custom_vjp.
 
     Floating-point arrays among the positional arguments, real or complex, have gradients. A check first converts them
-    to `dtype`, if it is given. JAX runs in double precision if one of them is. The function is compiled, unless it
-    depends on values that are unknown then. The outputs may form a tuple or a dictionary. The result raises the
-    exceptions of JAX.
+    to `dtype`, if it is given. JAX runs in double precision if one of them is in double precision. The function is
+    compiled, unless it depends on values that are unknown then. The outputs may form a tuple or a dictionary. The
+    result raises the exceptions of JAX.
     """
     return _JaxFunction(function, dtype)
 
 
 class _JaxFunction:
-    """A differentiable function of arrays, made from a function of JAX."""
+    """A differentiable function of arrays, made from a JAX function."""
 
     def __init__(self, function, dtype):
         self.function, self.checked_dtype, self.compiled = function, dtype, {}
@@ -269,7 +276,10 @@ class _JaxFunction:
         return y, backward
 
     def prepared(self, inputs, options, places):
-        """Return (function that lists the outputs, function that lists the gradients) of the arrays at the places."""
+        """Return two functions, which compute the outputs and the gradients.
+
+        Both are compiled if possible, and take the arrays at `places` in the inputs.
+        """
         import jax
 
         def outputs(*arrays):
@@ -289,7 +299,7 @@ class _JaxFunction:
         return self.compiled[key]
 
     def of_gradients(self, inputs):
-        """Return the gradients as a function of the inputs and dy, whose own gradients JAX computes."""
+        """Return the gradients as a function of the inputs and dy, differentiated by JAX."""
         import jax
 
         places = [place for place, value in leaves(inputs) if is_floating(value)]
@@ -308,7 +318,7 @@ class _JaxFunction:
 
 
 def _compiled(function):
-    """Compile a JAX function with jax.jit, unless that fails, for example because it depends on values."""
+    """Compile a JAX function, unless that fails, for example because it depends on values."""
     import jax
 
     chosen = [jax.jit(function)]
@@ -325,13 +335,19 @@ def _compiled(function):
 
 
 def _like_inputs(inputs, gradients):
-    """Return a tuple of gradients, each nested like its input, from {place: gradient}."""
+    """Return a tuple of gradients, each with the structure of its input.
+
+    `gradients` maps the place of an array in the inputs to its gradient.
+    """
     used = sorted({place[0] for place in gradients})
     return tuple(filled(inputs[i], {place[1:]: g for place, g in gradients.items() if place[0] == i}) for i in used)
 
 
 def _as_one(parts):
-    """Return y, the only array or the vector of all entries, and cotangents_of(dy), which splits dy into the parts."""
+    """Concatenate the outputs, and return a function that splits dy accordingly.
+
+    A single output is not changed.
+    """
     ends = np.cumsum([part.size for part in parts])[:-1]
 
     def cotangents_of(dy):

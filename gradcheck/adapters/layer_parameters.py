@@ -60,7 +60,10 @@ class Parameter:
 
 
 def find(layer):
-    """Return {name: Parameter}. Raises ValueError for an array without a gradient, or with more than one."""
+    """Return the parameters of a layer, as {name: Parameter}.
+
+    Raises ValueError if an array has no gradient, or more than one.
+    """
     places_of, objects = _searched(layer)
     listed = {place: _listed(value) for place, value in objects.items()}
     beside = {place: _gradients(layer, place) for places in places_of.values() for place in places}
@@ -81,7 +84,11 @@ def find(layer):
 
 
 def named(layer, parameters):
-    """Return {name: Parameter} for {name: name of its gradient}, which is in the same object if it has no dot."""
+    """Return the parameters that the user has named, as {name: Parameter}.
+
+    `parameters` maps the name of a parameter to that of its gradient. The gradient is in the same object as the
+    parameter if its name has no dot.
+    """
     places_of, _ = _searched(layer)
     found = {}
     for name, gradient in parameters.items():
@@ -169,7 +176,7 @@ def exists(layer, place):
 
 
 def _names_beside(layer, place):
-    """Return a list of the names beside a place, as text for an error message."""
+    """Return a list of the names in the object of a place, for an error message."""
     names, where = members_of(value_at(layer, place[:-1])), _shown(place[:-1]) or type(layer).__name__
     return f"{where} has {', '.join(map(str, names)) or 'nothing'}"
 
@@ -193,14 +200,17 @@ def put_at(holder, place, value):
 
 
 def _owner(layer, place):
-    """Return the place of the innermost object that contains the array at a place."""
+    """Return the place of the object that has the array as an attribute.
+
+    Dictionaries, lists and tuples around the array are skipped.
+    """
     return next(
         place[:n] for n in range(len(place) - 1, -1, -1) if not isinstance(value_at(layer, place[:n]), CONTAINERS)
     )
 
 
 def _name(place):
-    """Return a place as text, without dictionaries such as `params`: `W` for layer.params["W"]."""
+    """Return the name of a parameter, such as `W` for layer.params["W"]."""
     place = place[:-1] if len(place) > 1 and place[-1] in OBJECTS else place
     names = [key for key in place[:-1] if key not in GRADIENTS] if isinstance(place[-1], str) else place[:-1]
     return _shown((*names, place[-1]))
@@ -211,7 +221,10 @@ def _shown(place):
 
 
 def _resolved(layer, name):
-    """Return the place to which a dotted name refers. An entry of `params` may be named by its key alone."""
+    """Return the place that a dotted name refers to.
+
+    A key of a dictionary such as `params` may stand alone.
+    """
     place = ()
     for key in name.split("."):
         here = value_at(layer, place)
@@ -228,7 +241,7 @@ def _resolved(layer, name):
 
 
 def _gradients(layer, place):
-    """Return the places at which the gradient of the array at a place may be stored."""
+    """Return the places where the gradient of an array may be stored."""
     *before, key = place
     beside, is_object = members_of(value_at(layer, before)), not isinstance(value_at(layer, before), CONTAINERS)
     own = [name for name in GRADIENT_OF_OBJECT if is_object and name in beside and {*OBJECTS} & {*beside}]
@@ -251,14 +264,17 @@ def _gradients(layer, place):
 
 
 def _may_be_gradient(layer, shape, place):
-    """Return True if the place exists and contains None, 0, or an array of this shape."""
+    """Return True if a place exists and contains None, 0, or an array of this shape."""
     there = value_at(layer, place)
     is_zero = np.isscalar(there) and there == 0
     return exists(layer, place) and (there is None or np.shape(there) == shape or is_zero)
 
 
 def _refuse_two_gradients(layer, places, gradients):
-    """Raise ValueError if an array has two gradients, unless an outer layer also lists the parameters of inner ones."""
+    """Raise ValueError if an array has two gradients.
+
+    A layer may list the parameters of the layers within it, so one gradient may occur in both.
+    """
     first, *others = places
     own, owner = _first(layer, gradients[first]), _owner(layer, first)
     for other in others:
@@ -270,7 +286,7 @@ def _refuse_two_gradients(layer, places, gradients):
 
 
 def _listed(value):
-    """Return the ids of the arrays in an object's list of parameters, or an empty set if it has none."""
+    """Return the ids of the arrays in an object's list of parameters, if it has one."""
     for name in GRADIENTS:
         parameters = getattr(value, name, None)
         try:
@@ -284,7 +300,7 @@ def _listed(value):
 
 
 def _is_passed_over(layer, place, i, listed, places_of):
-    """Return True if a layer around the array with the id `i` lists its parameters, but not the array.
+    """Return True if a layer lists its parameters, but leaves out the array with the id `i`.
 
     The list of an outer layer counts only if it includes parameters of inner layers.
     """

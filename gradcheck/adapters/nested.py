@@ -64,7 +64,10 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
 
 
 def leaves(value, place=()):
-    """Yield (place, leaf) for the values in nested dictionaries, lists and tuples. A place is a tuple of keys."""
+    """Yield (place, leaf) for the values in nested dictionaries, lists and tuples.
+
+    A place is the tuple of keys that lead to the leaf.
+    """
     if not isinstance(value, (dict, list, tuple)):
         yield place, value
         return
@@ -73,7 +76,10 @@ def leaves(value, place=()):
 
 
 def filled(value, new, place=()):
-    """Return a copy of a nested value in which the leaves at the places of `new`, {place: value}, are replaced."""
+    """Return a copy of a nested value with some leaves replaced.
+
+    `new` maps the places of these leaves to their new values.
+    """
     if isinstance(value, dict):
         return {key: filled(item, new, (*place, key)) for key, item in value.items()}
     if not isinstance(value, (list, tuple)):
@@ -110,7 +116,10 @@ def _gradients(name, names, inputs, returned):
 
 
 def _is_like(at, place):
-    """Return True if `at` may be the place of the gradient of the array at `place`: its keys may begin with d."""
+    """Return True if a gradient at `at` may belong to the array at `place`.
+
+    The keys are the same, except that those of the gradient may begin with d.
+    """
     return len(at) == len(place) and all(key in (name, f"d{name}") for key, name in zip(at, place, strict=True))
 
 

@@ -1,10 +1,9 @@
 """Examine a backward pass line by line to find the first wrong local gradient.
 
-A probe after each assignment records the assigned value. A local variable `dx` is compared with ∂L/∂x if forward
-assigns to `x` exactly once and the shapes agree. If a returned gradient is wrong, search.py finds the first wrong line.
-If a correction of this line makes the gradient right on every draw of the inputs, repairs.py names the mistake.
-Otherwise the report names the line, and up to three variables in it that may be wrong instead. README.md lists the
-files.
+Each assigned value is recorded. A local variable `dx` is compared with ∂L/∂x if the forward pass assigns to `x` exactly
+once and the shapes agree. If a returned gradient is wrong, search.py finds the first wrong line. If a correction of
+this line makes the gradient right on every draw of the inputs, repairs.py names the mistake. Otherwise the report names
+the line, and up to three variables in it that may be wrong instead. README.md lists the files.
 """
 
 from collections.abc import Iterable
@@ -40,7 +39,8 @@ def steps(
 ) -> StepsReport:
     """Find the first wrong line of a backward pass.
 
-    Returns a StepsReport. `str(report)` is a table of the gradients that backward computes, in the order of the lines.
+    Returns a StepsReport. `str(report)` is a table of the gradients that the backward pass computes, in the order of
+    the lines.
 
     `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`. A module can be passed instead, as
     for `gradcheck.check_module`. The parameters of a module are random during the call and are restored afterwards. A
@@ -66,7 +66,7 @@ def steps_of_call(
     file: str = "",
     component: Component | None = None,
 ) -> StepsReport:
-    """Find the first wrong line of the backward pass of a `Call`, as `steps` does.
+    """Find the first wrong line of the backward pass of a Call, as `steps` does.
 
     A correction is tested on other inputs, derived from `call`, and on `others`, which are further Calls of the same
     function. With `randomize`, the parameters of a module are random during the call. If a `file` is given, only a
@@ -87,7 +87,10 @@ def steps_of_call(
 
 
 def _within_a_module(call, seed):
-    """Return the report on the first wrong torch.autograd.Function that an nn.Module calls, or on the last one."""
+    """Return the report on the first wrong torch.autograd.Function in an nn.Module.
+
+    If all are right, the report is that on the last one.
+    """
     with prepared(call, seed):
         calls = call.target.calls_within(call.inputs, call.options)
     if not calls:
@@ -103,7 +106,10 @@ def _within_a_module(call, seed):
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
-    """Examine the lines of a call with a `Report`. Return None if they add nothing."""
+    """Examine the lines of a call that has been checked.
+
+    `report` is the Report of the check. Returns None if the lines add nothing to it.
+    """
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
@@ -114,7 +120,10 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 @contextmanager
 def _opened(call, seed, dy, randomize, report, others=(), file=""):
-    """Insert the probes, and yield (Scene, function that returns further Scenes)."""
+    """Insert the probes within a `with` block, and yield a Scene and a function for more.
+
+    The function returns Scenes with other inputs.
+    """
     call = call.copy()
     with prepared(call, seed if randomize else None):
         call, source = lowered(call) or (call, None)

@@ -1,8 +1,8 @@
-"""Find the typical mistake of a component that gives a wrong backward pass its numbers.
+"""Find typical mistakes of a component in a wrong backward pass.
 
-A component is a right version of the function under examination, with rows of mistakes that its learners make. Each row
-is made in a copy of the right function. If every gradient that it changes then equals the gradient of the wrong
-backward pass on every draw of the inputs, the wrong function contains this mistake, however its code is written.
+A component is a right version of the function under examination, with a list of mistakes that learners often make in
+it. Each mistake is made in a copy of the right function. If every gradient that it changes then equals the gradient of
+the wrong backward pass on every draw of the inputs, the wrong function contains this mistake, however it is written.
 """
 
 import ast
@@ -31,11 +31,11 @@ RETURN, LOOP = "return", "for"  # the place of a returned call, and of the itera
 
 @dataclass(frozen=True)
 class Component:
-    """A right function, or a class with a method `forward`, and the mistakes that are typical of it.
+    """The right version of a function, and the mistakes that are typical of it.
 
-    A row applies to the statement with the target `where`. Without `where`, it applies to each statement of backward,
-    to all parts that match at once. `adapted` converts the right function, and each function with a mistake, to one
-    with the same result as the function under examination.
+    `function` is a function, or a class with a method `forward`. A row applies to the statement with the target
+    `where`, or to each statement of backward, and then to all parts that match. `adapted` converts the right function,
+    and each function with a mistake, to one with the same result as the function under examination.
     """
 
     function: Callable
@@ -59,21 +59,25 @@ class Typical:
 
     @property
     def at(self):
-        """Return the beginning of a sentence on another line, such as "(6) dx_hat: "."""
+        """The beginning of a sentence about another line, such as "(6) dx_hat: "."""
         return f"{self.equation} {', '.join(self.names)}".strip() + ": " if self.names else ""
 
 
 def typical(kind: str, wrong: str, sentence: str, *, where: str, rank: int = 1) -> Row:
-    """Return the row of a component in which `wrong` replaces the value of a statement, which it may call V.
+    """Create a row for a component: a typical mistake in one statement of backward.
 
-    Other names in capital letters are names of the component.
+    The value of the statement with the target `where` is replaced with the code `wrong`, in which V stands for the
+    right value. Other names in capital letters are names of the component.
     """
     own: Any = {name: name for name in holes(parsed(wrong)) - {"V"}}
     return mistake(kind, "V", wrong, sentence, at="value", where=where, rank=rank, **own)
 
 
 class _Names:
-    """The scope of a component's rows: a class lists the names that match, with commas, or is the name that fills."""
+    """The scope of the rows of a component.
+
+    A class of holes is a list of names, separated by commas, that may match, or the name that fills the hole.
+    """
 
     def admits(self, kind, code, place):
         return getattr(code, "id", "") in kind.split(",")
@@ -83,7 +87,7 @@ class _Names:
 
 
 class Source:
-    """The source of a component, and copies of the component with one mistake."""
+    """The source of a component, which can be copied with a mistake."""
 
     def __init__(self, function):
         self.function, self.tree = function, tree_of(function)
@@ -102,7 +106,7 @@ class Source:
                 raise ValueError(f"component: where must be a target in {name}.backward ({listed}), not {row.where!r}")
 
     def mistakes(self, rows):
-        """Yield (Typical, function with this mistake) for each row and each place of it."""
+        """Yield (Typical, function with the mistake) for each row and each place of it."""
         for row in rows:
             for where, value in self.statements:
                 if row.where == where or (not row.where and "," not in where):
@@ -119,10 +123,10 @@ class Source:
 
 
 def _statements(backward):
-    """Yield (target, value) of the statements of a backward pass.
+    """Yield (target, value) for the statements of a backward pass.
 
-    A returned call has the target "return", another call such as np.add.at that of its first argument, and the iterable
-    of a loop "for".
+    For a returned call, the target is "return". For another call, such as np.add.at, it is the first argument. For a
+    loop, the target is "for" and the value is the iterable.
     """
     for node in ast.walk(backward):
         if isinstance(node, ast.Assign):
@@ -137,9 +141,10 @@ source_of = functools.cache(Source)
 
 
 class Trial:
-    """One draw of the inputs, with the gradients of the right function and of the function under examination.
+    """The gradients of the right function and of the function under examination, on one draw.
 
-    `truth` is None if the right function raises on these inputs. `wrong` contains the positions of the wrong gradients.
+    `truth` is None if the right function raises an exception on these inputs. `wrong` contains the positions of the
+    wrong gradients.
     """
 
     def __init__(self, component, function, scene):
@@ -152,7 +157,10 @@ class Trial:
         self.wrong = {i for i in truth.keys() & self.given.keys() if not self._is_near(self.given[i], truth[i])}
 
     def gradients(self, function):
-        """Return {position of the argument: gradient} by a version of the component, or None if it raises."""
+        """Run a version of the component and return {position of the argument: gradient}.
+
+        Returns None if an exception is raised.
+        """
         run = self.scene.in_use().run
         call = run.call.on(run.call.inputs)
         try:
@@ -163,7 +171,10 @@ class Trial:
         return {i: gradient for i, gradient in enumerate(gradients) if np.isfinite(gradient).all()}
 
     def explained(self, function):
-        """Return the positions of the gradients that a mistake changes, or None if one of them is not the given one."""
+        """Return the positions of the gradients that a mistake explains.
+
+        Returns None if the mistake changes another gradient as well.
+        """
         gradients = self.gradients(function)
         if gradients is None or self.truth is None:
             return None
@@ -177,7 +188,10 @@ class Trial:
 
 @contextmanager
 def _called(right, function, call):
-    """Let a Call call a version of a component. For a class, the class of the module is exchanged."""
+    """Make a Call use another version of the component within a `with` block.
+
+    If the component is a class, the class of the module is replaced.
+    """
     if not isinstance(right, type):
         call.target = function
         yield
@@ -193,7 +207,10 @@ def _called(right, function, call):
 
 
 def typical_mistakes(component, scenes):
-    """Return the Typical mistakes that explain wrong gradients on all Scenes, those that explain most first."""
+    """Return the typical mistakes that explain wrong gradients on all draws of the inputs.
+
+    Those that explain the most gradients come first.
+    """
     function = inspect.unwrap(getattr(component.function, "forward", component.function))
     source = source_of(function)
     source.require_places(component.rows)

@@ -1,8 +1,8 @@
 """Insert probes into the source to record, perturb or replace every value.
 
-In both passes, `h = x @ w` is followed by `h = probe(7, h)`, and returned values pass through probes. In forward, each
-part of an expression has a probe too. If only this part is perturbed, the change of the output gives the gradient along
-the paths through it. Line numbers and names do not change.
+In both passes, `h = x @ w` is followed by `h = probe(7, h)`, and returned values pass through probes. In the forward
+pass, each part of an expression has a probe too. If only this part is perturbed, the change of the output gives the
+gradient along the paths through it. Line numbers and names do not change.
 """
 
 import ast
@@ -28,7 +28,7 @@ NOT_ENTERED = (*OWN_SCOPE, ast.comprehension, ast.keyword)
 
 @dataclass(frozen=True)
 class Site:
-    """The place of a probe: after a statement that binds a name, or around an expression."""
+    """The location of a probe in the source: after a statement, or around an expression."""
 
     # "forward" or "backward" for a name, "argument" for an argument of backward, "return" for a returned value,
     # "part" for a part of an expression
@@ -62,9 +62,10 @@ class Event:
 
 
 class Probe:
-    """A function probe(site, value) that records the value and returns it. In a loop, it receives the local names too.
+    """A callable probe(site, value) that records the value and returns it.
 
-    Within `running`, the probe may return a changed value. A tensor of PyTorch is recorded and changed as an array.
+    In a loop, it receives the local names too. Within `running`, it may return a changed value. A tensor of PyTorch is
+    recorded and changed as an array.
     """
 
     locals = staticmethod(builtins.locals)  # of the frame that calls it
@@ -92,10 +93,11 @@ class Probe:
 
     @contextmanager
     def running(self, changes, witness=None, with_parts=False, is_recorded=True):
-        """Change and record values within the `with` block. Yields the list of Events, or None if not `is_recorded`.
+        """Record and change values within a `with` block, and yield the list of Events.
 
-        `changes` maps the key of an Event to a function from the computed value to the new one. Parts are recorded only
-        if they are changed or `with_parts` is True. The result of `witness()` is stored in `Event.left`.
+        `changes` maps the key of an Event to a function from the computed value to the new one. Parts of expressions
+        are recorded only if they are changed or `with_parts` is True. The result of `witness()` is stored in
+        `Event.left`. If `is_recorded` is False, nothing is recorded.
         """
         before = vars(self).copy()
         self.changes, self.events, self.counts, self.witness = changes, [] if is_recorded else None, {}, witness
@@ -107,12 +109,12 @@ class Probe:
 
 
 def as_array(value):
-    """Return the array that shares memory with a tensor, or another value unchanged."""
+    """Return a tensor as an array that shares its memory, and other values unchanged."""
     return value.detach().numpy() if hasattr(value, "detach") else value
 
 
 def as_tensor(value):
-    """Convert an array to a tensor, and return another value unchanged."""
+    """Convert an array to a tensor, and return other values unchanged."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
@@ -123,7 +125,10 @@ def is_real_array(value):
 
 
 def close(a, b, resolution, floor=0.0):
-    """Return True if two real arrays are equal within `resolution` times the largest entry, plus `floor`."""
+    """Return True if two real arrays are equal within a tolerance.
+
+    The tolerance is `resolution` times the largest entry, plus `floor`.
+    """
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         return False
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -134,7 +139,7 @@ def close(a, b, resolution, floor=0.0):
 
 
 def instrumented(source):
-    """Insert the probes. Return (syntax tree with probes, list of their Sites)."""
+    """Insert the probes into a copy of the syntax tree, and return it with the list of Sites."""
     tree = copy.deepcopy(source.tree)
     pairs = list(zip(ast.walk(source.tree), ast.walk(tree), strict=True))
     twins = {id(node): twin for node, twin in pairs}
@@ -150,7 +155,7 @@ def instrumented(source):
 
 @contextmanager
 def modified(source, tree, probe=None):
-    """Run the code of a modified syntax tree within the `with` block."""
+    """Run the code of a modified syntax tree within a `with` block."""
     codes, functions = codes_of(tree, source.file), holders_of(source)
     if not functions:
         raise ValueError(
@@ -167,13 +172,16 @@ def modified(source, tree, probe=None):
 
 
 class _Probes(ast.NodeTransformer):
-    """Inserts probes into a copy of a syntax tree. `originals` maps the id of each node to the original node."""
+    """Inserts probes into a copy of a syntax tree.
+
+    `originals` maps the id of each node to the original node.
+    """
 
     def __init__(self, originals):
         self.sites, self.originals, self.statement, self.loops = [], originals, None, 0
 
     def function(self, node, of_argument, kind):
-        """Insert probes behind the entry of a function, and in its body."""
+        """Insert probes for the arguments of a function, and in its body."""
         arguments = [name for name in argument_names(node) if name not in ("self", "cls", "ctx")]
         entry = [self.assignment(of_argument, name, node, node.body[0]) for name in arguments]
         start = 1 if ast.get_docstring(node, clean=False) is not None else 0
@@ -219,7 +227,7 @@ class _Probes(ast.NodeTransformer):
         ]
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
-        """Return the statement `name = probe(name)`, or the call if `name` is not local."""
+        """Return the statement `name = probe(name)`, or only the call if `name` is not local."""
         probe = self._probe(kind, name, statement, ast.Name(name, ast.Load()), *place)
         node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
         for part in ast.walk(node):
@@ -234,7 +242,7 @@ class _Probes(ast.NodeTransformer):
         return self._probe("return", "", statement, value, value)
 
     def visit(self, node):
-        """Wrap an expression of forward and its parts that can be perturbed in probes."""
+        """Insert probes around an expression of the forward pass and around its parts."""
         if isinstance(node, NOT_ENTERED) or (isinstance(node, ast.Name) and node.id in LIBRARIES):
             return node
         if isinstance(node, ast.Subscript):
@@ -264,7 +272,7 @@ class _Probes(ast.NodeTransformer):
 
 
 def bound(statement):
-    """Return (names that a statement binds or modifies, True if it modifies them)."""
+    """Return the names that a statement binds or modifies, and True if it modifies them."""
     if isinstance(statement, ast.Assign):
         is_written = any(isinstance(target, ast.Subscript) for target in statement.targets)
         return [name for target in statement.targets for name in _names(target, is_written)], is_written
@@ -283,7 +291,7 @@ def bound(statement):
 
 
 def _names(target, is_written=False):
-    """Return the names that a target binds, such as `a` if it writes into `a[i]`."""
+    """Return the names in the target of an assignment, such as `a` for `a[i]`."""
     while isinstance(target, ast.Starred) or (is_written and isinstance(target, ast.Subscript)):
         target = target.value
     if isinstance(target, ast.Name):

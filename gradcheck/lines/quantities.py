@@ -1,7 +1,7 @@
 """Measure the quantities that a local variable of backward may hold.
 
-Each part e of the forward pass, such as the `x` in `x - mu`, is perturbed. Let A be a name that is bound later, and
-L = ⟨dy, y⟩. The quantities are:
+Each part e of the forward pass, such as the `x` in `x - mu`, is perturbed. Let A be a name that is bound later, and L =
+⟨dy, y⟩. The quantities are:
 
 - the value of e, and the lengths of the axes of e
 - ∂L/∂e along the paths through this part alone, its entry if all are equal, and the sum over several occurrences
@@ -44,11 +44,11 @@ class Quantity:
 
 
 def quantities_of(scene, shapes, names):
-    """Measure the quantities of a forward pass that have one of the given shapes, as {label: Quantity}.
+    """Measure the quantities of a forward pass, and return {label: Quantity}.
 
-    Labels are the same in every draw. They begin with VALUE, LENGTH, GRADIENT, SLOPE (a derivative ∂A/∂e) or WHOLE (the
-    gradient of a name along all paths). Axes of length 1 are ignored. The value and gradient of each name in `names`
-    are included, whatever their shape.
+    Only quantities with one of the given shapes are returned, where axes of length 1 are ignored. The value and
+    gradient of each name in `names` are included, whatever their shape. Labels are the same in every draw. They begin
+    with VALUE, LENGTH, GRADIENT, SLOPE (a derivative ∂A/∂e) or WHOLE (the gradient of a name along all paths).
     """
     moved, found = _Moved(scene.in_use()), {}
     wanted = {without_ones(shape) for shape in shapes}
@@ -91,7 +91,10 @@ def quantities_of(scene, shapes, names):
 
 
 class _Moved:
-    """Perturbs one part at a time. A part is identified by the key of its Event."""
+    """Perturbs one part of the forward pass at a time.
+
+    A part is identified by the key of its Event (instrument.py).
+    """
 
     def __init__(self, scene):
         self.scene, self.random, self.swept = scene, {}, {}
@@ -121,7 +124,10 @@ class _Moved:
         return slope != 0 or bool(self.random[key][1])
 
     def elementwise(self, key, wanted):
-        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, perhaps summed over an axis."""
+        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e.
+
+        A may also be a sum of such values over an axis.
+        """
         (v, along), found = self.random[key], {}
         if any(without_ones(change.shape) in wanted for change in along.values()):
             _, ones = self._along(key, np.ones_like(v))
@@ -142,7 +148,10 @@ class _Moved:
         return self.scene.truth.entries(event.key, event.value) if np.size(event.value) <= MOST_ENTRIES else None
 
     def each(self, key):
-        """Return (∂L/∂e, {A: gradient of the sum of the entries of A}) for a part e."""
+        """Perturb each entry of a part e separately.
+
+        Returns ∂L/∂e, and {A: gradient of the sum of the entries of A}.
+        """
         if key not in self.swept:
             shape = self.values[key].shape
             gradient, summed = np.zeros(shape), {name: np.zeros(shape) for name in self.names}
@@ -161,7 +170,7 @@ class _Moved:
 
 
 def _names_of(site):
-    """Return (names that have the same gradient as a part, names that are bound by its statement)."""
+    """Return the names with the same gradient as a part, and those that its statement binds."""
     within = frozenset(names_in(*getattr(site.statement, "targets", ())))
     own = frozenset([site.value.id] if isinstance(site.value, ast.Name) else [])
     return own | (within if site.value is site.statement.value else frozenset()), within

@@ -1,8 +1,8 @@
 """Name the mistake in a wrong line.
 
-The edits of the table of mistakes are tried at the line and at its helpers, which are the lines that compute the local
-variables it reads. An edit is accepted only if it makes the gradient right on every draw. If no edit of the first rank
-does, the path through another variable may be missing.
+The edits of the table of mistakes are tried in the line, and in the lines that compute the local variables it reads. An
+edit is accepted only if it makes the gradient right on every draw. If no edit of the first rank does, the path through
+another variable may be missing.
 """
 
 import ast
@@ -50,7 +50,7 @@ class Author(Reader):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake that may be in the line of an `Event`."""
+    """A possible mistake in one line, given by an Event of this line."""
 
     event: Event
     sentence: str
@@ -63,14 +63,15 @@ class Mistake:
 
     @property
     def is_pair(self):
-        """Return True if two results of a call are exchanged."""
+        """True if two results of a call are exchanged."""
         return self.edit is not None and isinstance(self.edit.old, ast.Tuple)
 
 
 class Bench:
-    """A wrong gradient (`Target`) and the lines at which edits are tried.
+    """Tries edits that may correct a wrong gradient.
 
-    In every run, the values of the other mistakes are replaced with the true values.
+    The gradient is a Target (targets.py) in a Scene (scene.py). In every run, the values of the other mistakes are
+    replaced with the true values. The arguments `event` of the methods stand for lines (instrument.Event).
     """
 
     def __init__(self, scene, target):
@@ -93,12 +94,15 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
-        """Return the places of the wrong gradients that a mistake in one line may explain."""
+        """Return the places of the wrong gradients that a mistake in this line may explain."""
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
 
     def is_product(self, edit):
-        """Return True if the edit puts b for a, and forward defines `b = a * c`: the factor c is missing instead."""
+        """Return True if the edit replaces a with b although forward defines `b = a * c`.
+
+        The mistake is then a missing factor c.
+        """
         names = getattr(edit.old, "id", ""), getattr(edit.new, "id", "")
         for made in self.scene.names.get(names[1], ()) if edit.row.kind in REPLACED and all(names) else ():
             value = self.scene.site(made).value
@@ -107,12 +111,12 @@ class Bench:
         return False
 
     def is_unpacked(self, event):
-        """Return True if the line of an Event binds several results of a call."""
+        """Return True if the line assigns several results of a call."""
         statement = self.scene.site(event).statement
         return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)
 
     def explained(self, mistake):
-        """Return the places of the wrong gradients that a Mistake may explain."""
+        """Return the places of the wrong gradients that a mistake may explain."""
         if mistake.is_pair:
             statement = self.scene.site(mistake.event).statement
             beside = {e.key for e in self.base.events if self.scene.site(e).statement is statement}
@@ -150,14 +154,14 @@ class Bench:
                     yield edit, with_node(loop, loop.iter, edit.new)
 
     def loops(self, event):
-        """List the loops of backward that contain the line of an Event."""
+        """Return the loops of backward that contain the line."""
         statement = self.scene.site(event).statement
         loops = [node for node in ast.walk(self.scene.source.inner) if isinstance(node, ast.For)]
         return [loop for loop in loops if any(node is statement for inner in loop.body for node in ast.walk(inner))]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def names(self, event):
-        """Return {name: value} for the names that are bound before a line or captured by backward."""
+        """Return {name: value} for the names that are defined before a line."""
         found, events = {}, self.scene.forward
         if self.scene.site(event).kind != "forward":
             inputs = {a.name: a.array for a in self.scene.run.arguments if a.parameter is None}
@@ -176,7 +180,7 @@ class Bench:
         return {name: value for name, value in found.items() if name}
 
     def fits(self, event, code):
-        """Return True if a corrected statement makes the Target right and no other gradient wrong."""
+        """Return True if a corrected statement makes the gradient right and no other one wrong."""
         self.scene.run.call.keep_to_time()
         values, is_own = [], event.key == self.event.key
         edited = self.edited(event, code, values)
@@ -199,10 +203,11 @@ class Bench:
         return self.is_true(value) and right - edited.keys() <= self.scene.right(passed)
 
     def edited(self, event, code, values):
-        """Run a corrected statement. Return {key: value} for the names that it binds, or None if it fails.
+        """Run a corrected statement, and return {key: value} for the names that it binds.
 
-        In a loop, the dictionary has one key for each iteration, and a function in place of the value. The function
-        runs the code with the variables of that iteration, appends the result to `values`, and returns the result.
+        Returns None if an exception is raised. In a loop, the dictionary has one key for each iteration, and a function
+        in place of the value. The function runs the code with the variables of that iteration, appends the result to
+        `values`, and returns the result.
         """
         is_written = bound(code)[1] or isinstance(code, ast.For)
         if isinstance(code, (ast.Return, ast.Lambda)):
@@ -222,7 +227,7 @@ class Bench:
         return self._run(beside if is_many else [event], run, self.names(event))
 
     def _edited_loop(self, event, code, run):
-        """Run a corrected loop from its start. Return {key: value} of the names that it binds at last, or None."""
+        """Run a corrected loop, and return the last value of each name, by key."""
         nodes = {id(node) for loop in self.loops(event) if loop.lineno == code.lineno for node in ast.walk(loop)}
         inside = [e for e in self.scene.plain.events if id(self.scene.site(e).statement) in nodes]
         last = {self.scene.name(e): e for e in inside if is_real_array(e.value)}
@@ -237,7 +242,10 @@ class Bench:
         return now if values[-1] is None else values[-1]
 
     def _run(self, events, run, names):
-        """Run a statement. Return {key: value of the name of this Event}, or None if it fails."""
+        """Run a statement, and return {key: value} for the given events.
+
+        Returns None if an exception is raised.
+        """
         code, is_written = run
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -269,8 +277,8 @@ class Bench:
     def wrong_within(self):
         """Return the names of the wrong backward passes that the line calls.
 
-        For example, if the line `n, norm_backward = self.norm(x)` is in forward, `norm_backward` is called with the
-        true gradient of n. It must return the gradient of x along the path through this call.
+        For example, if the line `n, norm_backward = self.norm(x)` is in the forward pass, `norm_backward` is called
+        with the true gradient of n. It must return the gradient of x along the path through this call.
         """
         site = self.scene.site(self.event)
         nodes = ast.walk(site.statement if site.value is None or self.scene.is_parameter(self.target) else site.value)
@@ -299,9 +307,9 @@ class Bench:
 
 
 def mistake_in(scenes, target):
-    """Return the simplest Mistake that explains a Target on all Scenes, or None.
+    """Return the simplest mistake that explains a wrong gradient on all draws, or None.
 
-    `target` belongs to the first Scene.
+    `target` is the gradient in the first of the `scenes`.
     """
     scene, *further = scenes
     bench = Bench(scene, target)
@@ -325,9 +333,10 @@ def _not_finite_or_zero(bench):
 
 
 def _simplest_edit(bench, others):
-    """Return the Mistake of the simplest edit that corrects the Target on every draw, or of a missing path, or None.
+    """Return the simplest edit that corrects the gradient on every draw, or None.
 
-    If several lines may contain the mistake, the line that explains the most Targets is chosen, and ties are all named.
+    A missing path is considered too. If several lines may contain the mistake, the line that explains the most
+    gradients is chosen, and all lines that explain as many are named.
     """
     found, of_forward = _other_names(bench, others)
     if found:
@@ -343,10 +352,10 @@ def _simplest_edit(bench, others):
 
 
 def _other_names(bench, others):
-    """Return (Mistakes of the first rank, those in lines that repeat the forward pass).
+    """Return the mistakes of the first rank, separately for lines that repeat the forward pass.
 
-    The latter are less likely if a line, such as `d_exp = d_log`, may lack a step. If the explanations edit only
-    helpers' lines, a missing factor in the Target's line is considered too, because it is equally simple.
+    Mistakes in the latter are less likely if a line, such as `d_exp = d_log`, may lack a step. If the explanations edit
+    only helpers' lines, a missing factor in the line itself is considered too, because it is equally simple.
     """
     scene, found, of_forward = bench.scene, _corrected(bench, others, ANOTHER), []
     read = [(scene.name(event), scene.site(event).value) for event in (bench.event, *scene.reads(bench.event))]
@@ -359,21 +368,22 @@ def _other_names(bench, others):
 
 
 def _is_in_forward(scene, event):
-    """Return True if a line computes an expression of the forward pass, which is less likely to be wrong."""
+    """Return True if the line computes an expression that the forward pass contains."""
     value, inner = scene.site(event).value, {id(node) for node in ast.walk(scene.source.inner)}
     outer = [n for n in ast.walk(scene.source.outer) if isinstance(n, ast.expr) and id(n) not in inner]
     return value is not None and any(same(value, node) for node in outer)
 
 
 def twins(scene, target):
-    """Return [the Target of `scene` at the place of `target`], or [] if the true value is unknown."""
+    """Return a list with the same gradient in another Scene, empty if its true value is unknown."""
     return [t for t in scene.targets if t.place == target.place and t.place in scene.truths][:1]
 
 
 def _corrected(bench, others, rank):
     """Return a Mistake for each line that an edit of a rank corrects on every draw.
 
-    The Target's own line comes first. For FUNCTION and TERM, the search ends at the first such line.
+    The line of the wrong gradient comes first. For FUNCTION and TERM, the search ends at the first line that is
+    corrected.
     """
     found, helpers = [], {bench.scene.name(event) for event in bench.helpers}
     for event in [bench.event, *bench.helpers, *(bench.unpacked if rank == ANOTHER else ())]:
@@ -409,7 +419,10 @@ def _chosen(bench, found, of_forward=()):
 
 
 def _missing_path(benches):
-    """Name the variable that must be held constant so that the value is the gradient on every draw, or return ""."""
+    """Describe a path that the gradient leaves out on every draw, or return "".
+
+    A path is missing if the value is the gradient while a variable is held constant.
+    """
     scene, at = benches[0].scene, benches[0].target.at
 
     def is_without(bench, name):

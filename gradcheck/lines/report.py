@@ -1,4 +1,4 @@
-"""The report of `steps`: a table with a row for each gradient in backward."""
+"""The report of `steps`."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed
 
 @dataclass(frozen=True)
 class StepRow:
-    """One row of the table: a gradient that backward computes."""
+    """A row of the table: one gradient that the backward pass computes."""
 
     name: str  # the variable that contains the gradient
     equation: str  # the number in the comment of the line, such as "(6)", or ""
@@ -28,13 +28,13 @@ class StepRow:
 
     @property
     def is_named(self) -> bool:
-        """Return True if the sentence names the mistake."""
+        """True if the sentence names the mistake."""
         return self.verdict == WRONG and self.kind != ""
 
 
 @dataclass(frozen=True)
 class StepsReport:
-    """The table of one backward pass."""
+    """The result of `steps`. `str(report)` is a table with a row for each gradient."""
 
     function: str
     rows: tuple[StepRow, ...]  # in the order of the source
@@ -45,12 +45,12 @@ class StepsReport:
 
     @property
     def first_wrong(self) -> StepRow | None:
-        """Return the first row with the verdict "WRONG", or None."""
+        """The first row with the verdict "WRONG", or None."""
         return next((row for row in self.rows if row.verdict == WRONG), None)
 
     @property
     def passed(self) -> bool:
-        """Return True if every returned gradient is right and no row is wrong."""
+        """True if every returned gradient is right and no row is wrong."""
         return self.right == self.total and self.first_wrong is None
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Build the rows of the report. Each row contains the verdict on a gradient and the reason."""
+"""Build the rows of the report, each with the verdict on a gradient and the reason."""
 
 import ast
 from dataclasses import replace
@@ -31,7 +31,10 @@ _Verdict = partial(StepRow, "", "", 0)  # a row of the report whose place is not
 
 
 def report_on(scene, again, component=None):
-    """Build the `StepsReport` of a Scene. `again()` must return Scenes with other inputs."""
+    """Build the report on a backward pass, given a Scene (scene.py).
+
+    `again()` returns Scenes with other inputs.
+    """
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
@@ -55,7 +58,10 @@ def report_on(scene, again, component=None):
 
 
 def _what_follows(scenes, pinned, rows):
-    """Return ((remark,) or (), True if there is a second mistake), on the effect of correcting the first wrong line."""
+    """Describe the effect of correcting the first wrong line.
+
+    Returns a tuple with at most one sentence, and True if there is a second mistake.
+    """
     scene, first = scenes[0], next((event for event, row in rows if row.verdict == WRONG), None)
     if first is None:
         return (), False
@@ -83,7 +89,7 @@ def _what_follows(scenes, pinned, rows):
 
 
 def _with_the_correct(first, scene, pinned):
-    """Run backward with a line corrected, or return None if that is impossible.
+    """Run the backward pass with a corrected line, or return None if that is impossible.
 
     The correct value is the true value that the search found or, for example in a loop, the value of the corrected
     code.
@@ -101,7 +107,7 @@ def _with_the_correct(first, scene, pinned):
 
 
 def _pinned(scenes, typical):
-    """Return {Target: Mistake} for the wrong Targets of the first Scene whose mistake is known.
+    """Return {Target: Mistake} for the wrong gradients whose mistake is known.
 
     `typical` lists the mistakes of a component that explain wrong gradients.
     """
@@ -118,10 +124,10 @@ def _pinned(scenes, typical):
 
 
 def _named(scene, target, mistake, typical):
-    """Return the Mistake of a Target, in the words of a typical mistake of the component if one is certain.
+    """Return a mistake, described by a typical mistake of the component if one is certain.
 
-    A typical mistake is certain if it is in the line that contains the Mistake, or in a line that the code does not
-    have. If the line has no correction, any typical mistake is taken, at its own line if the component has both lines.
+    A typical mistake is certain if it is in the line that contains the mistake, or in a line that the code does not
+    have. If the line has no correction, any typical mistake is used, at its own line if the component has both lines.
     """
     event = mistake.event if mistake else target.event
     name = target.name if event is target.event else scene.name(event)
@@ -170,7 +176,7 @@ def _is_wrong(scene, mistake, also=""):
 
 
 def _blamed(scene, target, pinned):
-    """Return the verdict on a Target whose line contains a known mistake, or None."""
+    """Return the verdict on a gradient whose line contains a known mistake, or None."""
     here = [(t, m) for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure]
     blamed = [m for t, m in here if t is target or t.event.key != target.event.key]
     if not blamed or scene.is_parameter(target):
@@ -181,7 +187,10 @@ def _blamed(scene, target, pinned):
 
 
 def _not_compared(target, right):
-    """Return the verdict on a Target that has no true value, or that other code computes, or None."""
+    """Return the verdict on a gradient without a true value, or None.
+
+    Gradients that other code computes from those of this backward pass are included.
+    """
     if target.reason:
         return _Verdict(NOT_FOLLOWED, target.reason)
     if target.outside and target.place not in right:
@@ -192,7 +201,7 @@ def _not_compared(target, right):
 
 
 def _of_a_parameter(scene, target):
-    """Return the verdict on a parameter with a wrong gradient that no known mistake explains, or None."""
+    """Return the verdict on a parameter whose wrong gradient no known mistake explains, or None."""
     if not scene.is_parameter(target) or target.place not in scene.mistakes:
         return None
     if scene.run.missing[target.argument]:
@@ -209,7 +218,7 @@ def _of_a_parameter(scene, target):
 
 
 def _of_a_mistake(scene, target, mistake):
-    """Return the verdict on a Target whose mistake is in another line, or not certainly in its own, or None."""
+    """Return the verdict on a gradient that a mistake in another line may explain, or None."""
     if mistake is not None and mistake.event.key != target.event.key:
         if mistake.event not in scene.reads(target.event) and not mistake.is_pair:
             return _Verdict(NOT_FOLLOWED, UNDECIDED)
@@ -219,7 +228,7 @@ def _of_a_mistake(scene, target, mistake):
 
 
 def _behind_mistakes(scene, target, right):
-    """Return the verdict on a wrong Target that contains no mistake itself."""
+    """Return the verdict on a wrong gradient whose line contains no mistake."""
     wrong = {t.key: t.name for t in scene.targets if t.place in scene.wrong and t is not target}
     read = scene.reads(target.event, wrong) if target.place in right else ()
     nearest = {wrong[event.key] for event in read if event.key in wrong}
@@ -235,7 +244,7 @@ def _follows(names, label=""):
 
 
 def _unsure(scene, target, mistake):
-    """Return the verdict on a Target whose mistake is in its own line or in a value that the line reads."""
+    """Return the verdict on a gradient if the mistake may be in its line or in a value it reads."""
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
     others += filter(None, [scene.rivals.get(target.event.key)])
     helpers = joined(list(dict.fromkeys(map(scene.label, others))), "or") if others else ""
@@ -253,7 +262,7 @@ def _unsure(scene, target, mistake):
 
 
 def _is_of_the_line(scene, event, own):
-    """Return True for the line itself, the zeros it adds to, and a loop counter."""
+    """Return True for the line itself, the zeros to which it adds, and a loop counter."""
     is_sum = scene.name(event) == scene.name(own) and is_start(scene, event)
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 

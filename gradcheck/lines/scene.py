@@ -1,4 +1,4 @@
-"""A Scene: one draw of the inputs, with the results and the true gradients."""
+"""Run both passes with probes on one draw of the inputs."""
 
 import ast
 import functools
@@ -18,7 +18,10 @@ from gradcheck.names import names_read
 
 
 class Passed:
-    """The Events and gradients of a backward pass. A failed pass has no gradients."""
+    """The recorded values and the gradients of one backward pass.
+
+    A pass that raised an exception has no gradients.
+    """
 
     def __init__(self, events, gradients, function):
         self.events, self.gradients, self.function = events, gradients, function
@@ -31,9 +34,11 @@ class Passed:
 
 
 class Scene:
-    """A `Call` with probes inserted, one dy, and the results of both passes.
+    """One draw of the inputs, with the recorded values and the true gradients.
 
-    `verdicts` contains the verdict of `check` on each argument of the function.
+    `call` is the Call under examination, into which probes have been inserted, and `verdicts` contains the verdict of
+    `check` on each argument. The recorded values are Events (instrument.py), and the gradients to compare are Targets
+    (targets.py).
     """
 
     def __init__(self, call, dy, source, sites, probe, rng, verdicts=()):
@@ -74,9 +79,9 @@ class Scene:
 
     @functools.cached_property
     def locals(self):
-        """List the Events of backward's local variables.
+        """The Events of the local variables of backward.
 
-        Arrays that forward computes only for backward are included, and come first.
+        Arrays that the forward pass computes only for backward are included, and come first.
         """
         read = names_read(self.source.inner)
         made = [held[0] for name, held in self.names.items() if len(held) == 1 and name in read]
@@ -97,12 +102,15 @@ class Scene:
         return value is not None and self.truth.same(value, self.truths[target.place], target.array)
 
     def right(self, passed, without=None):
-        """Return the places of the Targets, except `without`, that are right in one backward pass."""
+        """Return the places of the gradients that are right in one backward pass."""
         followed = [t for t in self.targets if t.place in self.truths and t.place != without]
         return {target.place for target in followed if self.is_true(target, passed)}
 
     def in_use(self):
-        """Assign the values of this Scene to the parameters, because all Scenes share one module."""
+        """Assign the values of this Scene to the parameters.
+
+        All Scenes share one module. Returns the Scene.
+        """
         for argument in self.run.arguments:
             if argument.parameter is not None:
                 argument.parameter.data = argument.array
@@ -117,10 +125,10 @@ class Scene:
         return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):
-        """Run forward and backward with some values replaced, and return a Passed.
+        """Run both passes with some values replaced, and return a Passed.
 
         `replaced` maps the key of an Event to its new value, or to a function from the computed value to the new one.
-        If an exception is raised, perhaps because of a replaced value, the Passed has no gradients.
+        If an exception is raised, perhaps because of a replaced value, the result has no gradients.
         """
         run = self.in_use().run
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
@@ -144,7 +152,7 @@ class Scene:
         return [np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(arguments, given, strict=True)]
 
     def _left(self):
-        """Return Σ|gradient| of each parameter. A change shows that a line has added to the gradient."""
+        """Return Σ|gradient| of each parameter, whose change shows that a line adds to it."""
         gradients = [None if a.parameter is None else a.parameter.grad for a in self.run.arguments]
         return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
 
@@ -172,7 +180,7 @@ class Scene:
 
     @functools.cached_property
     def before(self):
-        """Map the key of each Event to the Events that its line reads."""
+        """Maps the key of each Event to the Events that its line reads."""
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:
@@ -182,7 +190,7 @@ class Scene:
         return found
 
     def doubtful(self, event):
-        """Return the Events that an Event depends on and that may be wrong.
+        """Return the Events on which an Event depends and that may be wrong.
 
         The values of `vouched` and `mistakes` are known, and the search does not continue beyond them.
         """
@@ -212,8 +220,8 @@ def other_scenes(scene, rng, others):
     """Return Scenes with other inputs, on which a correction is tested.
 
     The first has inputs of the same sizes. Then follows a Scene for each Call in `others`, or one with larger inputs if
-    there are none. Inputs that the function does not accept are left out, but a Call in `others` that cannot be
-    examined gives None, because a correction cannot be tested on it.
+    there are none. Inputs that the function does not accept are left out. A Call in `others` that cannot be examined
+    gives None, because a correction cannot be tested on it.
     """
     scenes = []
     for sizes in ((False,),) if others else ((False,), (True,)):

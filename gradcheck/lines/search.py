@@ -2,11 +2,10 @@
 
 The search runs if a returned gradient is wrong, and uses up to three draws of the inputs. The name of a local variable
 says which quantity it should contain: `dx` and `dx2` may be the gradient of x along all or some paths. A variable with
-another name may be any quantity of the forward pass
-(quantities.py). A variable that equals an allowed quantity on every draw is right, unless a typical mistake would give
-it the same value. The remaining variables are tried in the order of the program. A variable is blamed if, on every
-draw, replacing its value with an allowed one makes a wrong gradient right and no right gradient wrong. Returned
-gradients that are still wrong afterwards count as mistakes too.
+another name may be any quantity of the forward pass (quantities.py). A variable that equals an allowed quantity on
+every draw is right, unless a typical mistake would give it the same value. The remaining variables are tried in the
+order of the program. A variable is blamed if, on every draw, replacing its value with an allowed one makes a wrong
+gradient right and no right gradient wrong. Returned gradients that are still wrong afterwards count as mistakes too.
 
 Correct code may use the name `dh` for the gradient along one of two paths, and add the other path later. Such a
 variable is not blamed, because replacing it corrects no gradient.
@@ -29,7 +28,7 @@ EQUAL = 1e-7  # largest relative difference of two values that count as equal
 
 
 def find_mistakes(scenes):
-    """Search for the mistakes, and record them in the Scenes: `mistakes`, `vouched`, `rivals` and new `truths`."""
+    """Search for the mistakes, and record them in the Scenes (scene.py)."""
     search = _Search(scenes[: 1 + DRAWS])
     for _ in range(MOST_MISTAKES):
         if not search.find_mistake():
@@ -60,7 +59,7 @@ class _Search:
 
     @functools.cached_property
     def labels(self):
-        """List the labels that exist on every draw, one for axes of equal length."""
+        """The labels that exist on every draw, one for axes of equal length."""
         labels = {}
         for label in self.tables[0]:
             if all(label in table for table in self.tables):
@@ -92,7 +91,7 @@ class _Search:
         return True
 
     def _mistakes(self):
-        """Yield (Target, [true value on each draw]) for each possibly wrong variable."""
+        """Yield each variable that may be wrong, with its true value on each draw."""
         passed = [scene.mended() for scene in self.scenes]
         if {t.place for t in self.scene.targets if t.is_final and t.place in self.own} <= self.scene.right(passed[0]):
             return
@@ -173,14 +172,14 @@ class _Search:
         return is_meant and label not in self.claimed
 
     def _is_accumulated(self, target):
-        """Return True if several lines compute a variable, so that its value may be a part of the gradient."""
+        """Return True if several lines compute a variable, so that it may be a partial gradient."""
         is_sum = isinstance(self.scene.site(target.event).statement, ast.AugAssign)
         is_computed = is_sum or _changes(self.scene, target.event)
         return is_computed and len({t.event.site for t in self.local if t.name == target.name}) > 1
 
     @functools.cache  # noqa: B019 (a search ends with its report)
     def _allowed(self, name):
-        """List the labels of the quantities that a local variable of this name may hold."""
+        """Return the labels of the quantities that a local variable of this name may hold."""
         rest, of = gradient_of(name, (*PREFIXES, "D")), self._known_gradient(name)
         if of is None:
             return [label for label in self.labels if label[0] != WHOLE]
@@ -190,7 +189,7 @@ class _Search:
         return [*exact, *(label for label in self.labels if label[0] == WHOLE and label[1] in rest), *near]
 
     def _known_gradient(self, name):
-        """Return X if the name is `dX` or `dX2` and forward assigns to X, or None."""
+        """Return X if the name is `dX` or `dX2` and the forward pass assigns to X, or None."""
         rest = gradient_of(name, (*PREFIXES, "D"))
         return next((x for x in (*rest, *(x.rstrip("_0123456789") for x in rest)) if x in self.known), None)
 
@@ -233,7 +232,7 @@ def _fits(array, value):
 
 
 def _as(array, value):
-    """Convert an array to the shape and type of a value, or return None if this is impossible."""
+    """Convert an array to the shape and type of a value. Return None if that is impossible."""
     if without_ones(array.shape) != without_ones(np.shape(value)):
         return None
     if isinstance(value, np.ndarray):

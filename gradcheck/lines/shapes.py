@@ -1,4 +1,4 @@
-"""Explain an exception in a backward pass: its line, and the shapes of the arrays there.
+"""Explain an exception in a backward pass by its line and the shapes of the arrays.
 
 If NumPy refuses the shapes, the parts of the line are evaluated again to find the failing operation and the shapes of
 its operands. A mistake from the table, such as a missing transpose or sum, is named only if backward returns the right
@@ -34,7 +34,7 @@ OF_SHAPES = ("transpose lost", "transpose added", "operands exchanged", "sum dro
 
 
 def exception_in_backward(call, error):
-    """Describe an exception that backward has raised, or return "" if it was raised elsewhere."""
+    """Describe an exception that backward has raised, or return "" for another one."""
     if not hasattr(error, "backward"):
         return ""
     found = _found(call, error)
@@ -43,7 +43,7 @@ def exception_in_backward(call, error):
 
 
 def exception_report(call, error):
-    """Return a StepsReport with the line of backward that raised an error, or None for another error."""
+    """Return a report on the line of backward that raised the exception, or None."""
     found = _found(call, error)
     if not found:
         return None
@@ -55,7 +55,10 @@ def exception_report(call, error):
 
 
 def _found(call, error):
-    """Return (statement or None, line number, text of the line, reason), or () if no line of backward is known."""
+    """Find the line of backward that raised an exception.
+
+    Returns (statement or None, line number, text of the line, reason), or () if there is none.
+    """
     frames = list(traceback.walk_tb(error.__traceback__))
     ours = max(i for i, (frame, _) in enumerate(frames) if _module(frame) == "gradcheck")  # the last calls backward
     own = [at for at in frames[ours:] if _module(at[0]) not in LIBRARIES]

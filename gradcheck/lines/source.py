@@ -1,7 +1,7 @@
 """Find the source of a backward pass, and of its forward pass, as syntax trees.
 
 The search starts from the function that the target returned. If this function only calls another function, as `apply`
-of a framework does, the closure is searched for the function that computes the gradients.
+of a framework does, the function that computes the gradients is sought in its closure.
 """
 
 import ast
@@ -40,7 +40,7 @@ class Source:
 
     @property
     def name(self):
-        """Return the name of the forward pass, or for a method `forward` or `__call__` that of the class."""
+        """The name of the forward pass, or that of the class for a method `forward`."""
         if self.forward is not None and not self.has_tensors:
             return self.forward.__name__
         qualname = (self.forward or self.function).__qualname__
@@ -60,7 +60,7 @@ class Source:
 
     @property
     def parameter(self):
-        """Return the name of the argument of backward that receives dy, or ""."""
+        """The name of the argument of backward that receives dy, or ""."""
         names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
         return [*names[self.has_tensors :], ""][0]  # without the argument ctx of a torch.autograd.Function
 
@@ -74,7 +74,7 @@ class _Spelled(ast.NodeTransformer):
 
 
 def source_of(backward, target, name, only=""):
-    """Return the `Source` of a backward pass.
+    """Find the source of a backward pass.
 
     `target` is the function that returned it, and `name` is used in error messages. With `only`, the source is in the
     file of that path. Raises ValueError if there is no source, or if the file was changed after it was loaded.
@@ -117,7 +117,7 @@ def require_unchanged(name, tree, file, functions):
 
 
 def _pair_within(target):
-    """Return (forward, backward) of a from_pair or from_torch target, or ()."""
+    """Return the forward and backward functions of a from_pair or from_torch target, or ()."""
     rule = _rule_of(target)
     if rule is not None:
         return tuple(inspect.unwrap(function) for function in (rule.forward, rule.backward))
@@ -133,13 +133,13 @@ def _rule_of(target):
 
 
 def node_of(function, lines):
-    """Return (tree, enclosing function or None, node) of a function, or three Nones."""
+    """Return the tree, the enclosing function and the node of a function, or three Nones."""
     found = _functions_of("".join(lines)).get(key_of(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
 
 def closures(function):
-    """Yield a function and, recursively, the functions in its closure, the nearest first."""
+    """Yield a function and, recursively, the functions in its closure, nearest first."""
     pending, seen = [function], set()
     while pending:
         value = pending.pop(0)
@@ -162,7 +162,7 @@ def contents(function):
 
 
 def holders_of(source):
-    """Find the functions in memory that contain the backward pass of a `Source`."""
+    """Return the functions in memory that contain a backward pass."""
     if source.forward is not None:
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
@@ -189,7 +189,7 @@ def _names_a_gradient(source):
 
 
 def _computes(source):
-    """Return True if a backward pass has arithmetic, or passes dy to a method or library function."""
+    """Return True if a backward pass computes something, rather than only calling a function."""
     return any(
         isinstance(node, (ast.BinOp, ast.UnaryOp))
         or (isinstance(node, ast.Call) and hasattr(node.func, "attr") and source.parameter in names_read(node))
@@ -199,7 +199,7 @@ def _computes(source):
 
 @functools.lru_cache(maxsize=32)
 def _functions_of(text):
-    """Return {(first line, name): list of (tree, enclosing function or None, function)} for a source text.
+    """Return {(first line, name): list of (tree, enclosing function, node)} for a source text.
 
     `tree` contains only the top-level statement with the function, and the imports, because Python compiles calls of
     imported names to different code.

@@ -1,6 +1,6 @@
-"""List the gradients that backward assigns, returns or stores in a parameter.
+"""List the gradients that a backward pass assigns, returns or stores in a parameter.
 
-A local variable `dscores` is compared with ∂L/∂scores if forward assigns to `scores` exactly once.
+A local variable `dscores` is compared with ∂L/∂scores if the forward pass assigns to `scores` exactly once.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 
 @dataclass(eq=False)
 class Target:
-    """A gradient to compare: the value of a local variable of backward, or a gradient that backward returns."""
+    """A gradient to compare: a local variable of backward, or a gradient that it returns."""
 
     name: str
     event: Event  # the Event of the line that completes the gradient
@@ -32,12 +32,12 @@ class Target:
 
     @property
     def place(self):
-        """Return an identifier of the gradient, which is the same in every Scene."""
+        """An identifier of the gradient, which is the same in every Scene."""
         return self.argument if self.key is None else self.key
 
 
 def targets_of(scene):
-    """List the local variables, returned gradients and parameters of a `Scene`."""
+    """Return the gradients to compare in a Scene: local variables, results and parameters."""
     last = {scene.name(event): event for event in scene.locals}
     finals = _returned(scene, last)
     by_event = {target.event.key: target for target in finals if target.key is not None}
@@ -106,7 +106,7 @@ def _returned(scene, last):
 
 
 def _expected(scene):
-    """List (position, argument, place, name, array) for each returned gradient.
+    """Return (position, argument, place, name, array) for each returned gradient.
 
     `position` is an index of the returned values. `argument` is an index of the call's arguments, or None if other code
     calls this backward pass and uses the gradient. A torch.autograd.Function returns a gradient, or None, for each of
@@ -127,7 +127,6 @@ def _expected(scene):
 
 
 def is_array(value):
-    """Return True if a value is a floating-point array, which has a gradient."""
     return isinstance(value, np.ndarray) and is_real_array(value)
 
 

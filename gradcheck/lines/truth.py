@@ -1,8 +1,8 @@
 """Compute the true gradient of a local variable.
 
 This is the derivative of L = ⟨dy, y⟩ with respect to the variable, which is perturbed during the forward pass. The
-complex step is used if a test shows that forward is complex-safe, and central differences otherwise. If other values
-are held constant, the result is the gradient along the paths that do not pass through them.
+complex step is used if a test shows that the forward pass is complex-safe, and central differences otherwise. If other
+values are held constant, the result is the gradient along the paths that do not pass through them.
 """
 
 import numpy as np
@@ -19,7 +19,8 @@ DIRECTIONS = 2
 class Truth:
     """The derivatives of L with respect to inputs and values of the forward pass.
 
-    `at` is a place: the position of an argument, or the key of an Event. `array` is the value at this place.
+    In the methods, `at` identifies a value, by the position of an argument or the key of an Event, and `array` is this
+    value.
     """
 
     def __init__(self, run, probe, forward, rng):
@@ -35,7 +36,7 @@ class Truth:
         return (1 if self.step else 100) * self.run.rounding / _scale(array)
 
     def is_gradient(self, value, at, array, held=None):
-        """Test along random directions whether `value` is the gradient at a place."""
+        """Test along random directions whether `value` is the true gradient."""
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
@@ -48,7 +49,7 @@ class Truth:
         return True
 
     def entries(self, at, array):
-        """Compute the gradient at a place entry by entry, or return None if it has more than MOST entries."""
+        """Compute the true gradient entry by entry, or return None if it is too large."""
         if np.size(array) <= MOST and at not in self.known:
             self.known[at] = np.zeros(np.shape(array))
             for index in map(tuple, np.argwhere(np.isfinite(array))):
@@ -58,7 +59,7 @@ class Truth:
         return self.known.get(at)
 
     def along(self, at, array, v, held=None):
-        """Return the derivative of L along v at a place, and its uncertainty."""
+        """Return the derivative of L along v, and its uncertainty."""
         try:
             return self.slopes(at, array, v, held, is_recorded=False)[:2]
         except NotComplexSafe:  # for example at log(0)
@@ -66,7 +67,10 @@ class Truth:
             return self.slopes(at, array, v, held)[:2]
 
     def slopes(self, at, array, v, held=None, is_recorded=True):
-        """Return (derivative of L, its uncertainty, {key: derivative of that Event}) along v at a place."""
+        """Return the derivatives of L and of all recorded values along v.
+
+        The result is (derivative of L, its uncertainty, {key of an Event: derivative}).
+        """
         self.run.call.keep_to_time()
         changes = {key: _holding(value) for key, value in (held or {}).items()}
         if self.step is None:
@@ -101,7 +105,7 @@ class Truth:
         return here.value, 10 * here.uncertainty, slopes
 
     def _is_complex_safe(self, keys):
-        """Return True if the complex step runs the same probes as the real pass, and agrees with differences."""
+        """Return True if the complex step runs the same lines and agrees with differences."""
         try:
             with self.probe.running({}) as events:
                 self.step.along({})
@@ -119,7 +123,7 @@ class Truth:
 
 
 def _scale(array):
-    """Return the smallest scale of the finite entries of an array, such as a mask."""
+    """Return the smallest scale of the finite entries of an array."""
     array = np.asarray(array, np.float64)
     return np.min(scales_of(np.where(np.isfinite(array), array, 0.0))) if array.size else 1.0
 
