@@ -165,7 +165,7 @@ def members_of(value):
 
 
 def value_at(layer, place):
-    """Return the value at a place, or None if the place does not exist."""
+    """Return the value at a place, or None if there is no such place."""
     for key in place:
         layer = members_of(layer).get(key)
     return layer
@@ -186,7 +186,10 @@ def _first(layer, places):
 
 
 def put_at(holder, place, value):
-    """Store a value at a place, relative to `holder`. Returns the holder, or a new tuple if the holder is a tuple."""
+    """Store a value at a place in `holder`, and return the holder.
+
+    A tuple is replaced with a new one.
+    """
     key, *rest = place
     if rest:
         value = put_at(value_at(holder, place[:1]), rest, value)

@@ -1,8 +1,7 @@
-"""Give the places of an object local names in the code of its methods.
+"""Replace attributes of an object with local variables in the code of its methods.
 
-A place is a path of attributes and keys from the object to a value, such as `self.x` or `self.params["W"]`. A place
-keeps its form if a method of the object that is called reads or writes it, or if it belongs to an object whose methods
-are called.
+A place is a path of attributes and keys from the object to a value, such as `self.x` or `self.params["W"]`. A place is
+not replaced if a method that the code calls reads or writes it, or if it belongs to an object whose methods are called.
 """
 
 import ast
@@ -17,10 +16,11 @@ LITERALS = (ast.Dict, ast.List, ast.Tuple)
 
 
 class Places(ast.NodeTransformer):
-    """Replaces places of an object, the value of the name `root`, with local names.
+    """Replaces places of an object with local names in its code.
 
-    `states` contains the object at several times, its last state first. `gradients` maps the place of the gradient of a
-    parameter to that of the parameter. Each of `shared` lists places of one array, which have one name.
+    `root` is the name of the object, usually `self`. `states` contains the object at several times, its last state
+    first. `gradients` maps the place of the gradient of a parameter to that of the parameter. Each element of `shared`
+    lists the places of one array, which have one name.
     """
 
     def __init__(self, root, states, functions, gradients, shared=()):
@@ -58,7 +58,7 @@ class Places(ast.NodeTransformer):
             yield from self._paths(child)
 
     def _note(self, path):
-        """Note how a path is used: as a place, as a whole container, as an object, or as a method."""
+        """Record how a path is used: as a place, a whole container, an object, or a method."""
         if not path:
             name = type(self.states[0]).__name__
             raise ValueError(f"{name}: its lines cannot be examined, because {self.root} is used as a whole")
@@ -80,7 +80,7 @@ class Places(ast.NodeTransformer):
                 return
 
     def _touched(self, name, seen):
-        """Yield (path, True if it is written) for the places that a method of the object uses."""
+        """Yield the places that a method of the object uses, as (path, True if it is written)."""
         function = inspect.getattr_static(type(self.states[0]), name)
         function = getattr(function, "fget", function)
         if name in seen or isinstance(function, staticmethod) or not inspect.isfunction(function):
@@ -99,7 +99,7 @@ class Places(ast.NodeTransformer):
         return next((value_at(state, place) for state in self.states if exists(state, place)), None)
 
     def _leaf(self, path):
-        """Return the part of a path that has a local name, or None."""
+        """Return the part of a path that is replaced with a local name, or None."""
         for n in range(1, len(path) + 1):
             if path[:n] in self.opaque or (n == 1 and path[0] in self.helpers):
                 return None
@@ -109,7 +109,10 @@ class Places(ast.NodeTransformer):
         return path
 
     def _elements(self, node):
-        """Return (container, [its elements]) if an assignment binds a list or dictionary of places by a literal."""
+        """Return the container and elements of an assignment such as `self.cache = [a, b]`.
+
+        The elements are a list of (key, expression). Returns None for any other assignment.
+        """
         if len(node.targets) != 1:
             return None
         for container, other in ((node.targets[0], node.value), (node.value, node.targets[0])):
@@ -127,7 +130,6 @@ class Places(ast.NodeTransformer):
     # Rewriting
 
     def name(self, place):
-        """Return the local name of a place."""
         if place not in self.names:
             base = self._base(self.gradients[place]) if place in self.gradients else self._base(place)
             keys = [key for key in place if isinstance(key, str)]
@@ -149,7 +151,7 @@ class Places(ast.NodeTransformer):
         return place[-1] if isinstance(place[-1], str) else "_".join(map(str, place))
 
     def code(self, path, ctx=None):
-        """Return the expression for the value at a path."""
+        """Return the expression for the value at a path, with local names."""
         leaf = self._leaf(path)
         self.is_kept |= leaf is None
         node = self.spelled(path, leaf or ())
@@ -191,7 +193,7 @@ class Places(ast.NodeTransformer):
 
 
 def path_of(node, root):
-    """Return the path of an expression such as `self.params["W"]` from the name `root`, or None."""
+    """Return the path of an expression such as `self.params["W"]`, or None."""
     path = []
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Attribute):
@@ -205,7 +207,7 @@ def path_of(node, root):
 
 
 def is_bound_first(statements, name):
-    """Return True if statements bind a name before they read it."""
+    """Return True if the statements bind a name before they read it."""
     for statement in statements:
         nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id == name]
         if nodes:
