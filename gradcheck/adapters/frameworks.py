@@ -166,10 +166,7 @@ class _TorchFunction:
         return function
 
     def compare(self, inputs, options, gradients, dy):
-        """Raise GradientError if the gradients depend on irrelevant conditions.
-
-        These are whether other inputs require a gradient, and the layout of the arrays in memory.
-        """
+        """Raise GradientError if requires_grad or the memory layout changes a gradient."""
         spread = filled(inputs, {place: _spread(value) for place, value in leaves(inputs) if is_floating(value)})
         apart = self.evaluate(spread, options)[1](_spread(dy))
         for key, gradient in gradients.items():

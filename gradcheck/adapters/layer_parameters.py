@@ -34,7 +34,7 @@ HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': '
 
 
 class Parameter:
-    """A parameter of a layer, with the places of its array, and the places where its gradient may be stored."""
+    """A parameter of a layer, and the places where its array and its gradient are stored."""
 
     def __init__(self, layer, places, gradients):
         self.layer, self.places, self.gradients = layer, places, gradients
@@ -53,7 +53,7 @@ class Parameter:
         return _first(layer, self.gradients)
 
     def clear_in(self, layer):
-        """Set the gradient in a copy of the layer to zeros, since backward might add to it."""
+        """Set the gradient in a copy of the layer to zeros, since backward may add to it."""
         for place in self.gradients:
             if isinstance(value_at(layer, place), np.ndarray):
                 put_at(layer, place, np.zeros_like(value_at(layer, self.places[0])))

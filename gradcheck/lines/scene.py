@@ -107,10 +107,7 @@ class Scene:
         return {target.place for target in followed if self.is_true(target, passed)}
 
     def in_use(self):
-        """Assign the values of this Scene to the parameters.
-
-        All Scenes share one module. Returns the Scene.
-        """
+        """Assign the values of this draw to the parameters of the module, and return the Scene."""
         for argument in self.run.arguments:
             if argument.parameter is not None:
                 argument.parameter.data = argument.array

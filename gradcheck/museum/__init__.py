@@ -38,7 +38,7 @@ OWN = "made for this corpus"
 
 @functools.cache
 def corpus():
-    """Return all cases: CASES, and the variants with mistakes made in right functions."""
+    """Return all cases of the museum, and variants with other mistakes."""
     return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != _FILES[-1].__name__]))
 
 
