@@ -73,6 +73,7 @@ class Probe:
     def __init__(self):
         self.names = {}  # the local names of the last call in a loop
         self.changes, self.events, self.counts, self.witness = {}, None, {}, None
+        self.changed = {}  # {key of an Event: copy of the new value}
         self.moved = set()  # sites of the parts that are recorded, or None for all sites
 
     def __call__(self, site, value, names=None):
@@ -86,6 +87,7 @@ class Probe:
         if change is None:
             return value
         changed = change(array)
+        self.changed[site, nth] = changed.copy() if isinstance(changed, np.ndarray) else changed
         return value if changed is array else as_tensor(changed) if array is not value else changed
 
     def part(self, site, value):
@@ -101,6 +103,7 @@ class Probe:
         """
         before = vars(self).copy()
         self.changes, self.events, self.counts, self.witness = changes, [] if is_recorded else None, {}, witness
+        self.changed = {}
         self.moved = None if with_parts else {site for site, _ in changes}
         try:
             yield self.events

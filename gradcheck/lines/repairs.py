@@ -86,11 +86,21 @@ class Bench:
         self.closure = contents(own[0]) if own else {}
         by_site = {e.site: e for e in reversed(scene.doubtful(self.event)) if e.site != self.event.site}
         lines = [e for e in by_site.values() if not isinstance(scene.site(e).statement, ast.For)]
+        copied = [e for e in scene.before[self.event.key] if isinstance(scene.site(e).value, ast.Name)]
+        # A product may have lost a factor, so that only a copy remains.
+        self.copies = [e for e in copied if e.site not in by_site and scene.site(e).kind == "backward"]
         self.helpers = lines[::-1][:MOST_HELPERS]
         # Results of a call may be right but have each other's name, which is unknown if the name says no gradient.
         known = {t.key for t in scene.targets if t.at is not None}
         unpacked = [e for e in scene.reads(self.event) if self.is_unpacked(e) and e.key not in known]
         self.unpacked = [e for e in unpacked if e.site not in by_site]
+
+    @functools.cached_property
+    def entries(self):
+        """List the expressions such as `x[i]` in the source, each once."""
+        nodes = [n for n in ast.walk(self.scene.source.outer) if isinstance(n, ast.Subscript)]
+        read = [n for n in nodes if isinstance(n.value, ast.Name) and isinstance(n.ctx, ast.Load)]
+        return [*{ast.unparse(node): node for node in read}.values()]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
@@ -132,6 +142,8 @@ class Bench:
         site, helpers = self.scene.site(event), {self.scene.name(e) for e in self.helpers}
         statement = site.statement
         names = Names(self.names(event), names_read(statement), helpers, is_gradient)
+        factors = names.lists["factors"]
+        names.lists["factors"] = lambda bound: [*factors(bound), *self.entries]
         target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
         value = getattr(statement, "value", None) if site.is_written else site.value
         parts = [(value, value)]
@@ -235,8 +247,8 @@ class Bench:
 
     def _in_loop(self, event, run, names, values, now):
         """Run a corrected statement in one iteration of a loop, whose probe has computed the value `now`."""
-        own = self.scene.name(event)
-        before = [*(e.value for e in self.scene.probe.events[:-1] if self.scene.name(e) == own), *values][-1:]
+        own, probe = self.scene.name(event), self.scene.probe
+        before = [probe.changed.get(e.key, e.value) for e in probe.events[:-1] if self.scene.name(e) == own][-1:]
         names = {**names, **self.scene.probe.names, **({own: before[0]} if before else {})}
         values.append((self._run([event], run, names) or {}).get(event.key))
         return now if values[-1] is None else values[-1]
@@ -386,12 +398,13 @@ def _corrected(bench, others, rank):
     corrected.
     """
     found, helpers = [], {bench.scene.name(event) for event in bench.helpers}
-    for event in [bench.event, *bench.helpers, *(bench.unpacked if rank == ANOTHER else ())]:
+    further = {ANOTHER: bench.unpacked, FACTOR: bench.copies}.get(rank, ())
+    for event in [bench.event, *bench.helpers, *further]:
         edits = itertools.takewhile(lambda _: time.process_time() < bench.end, bench.edits(event, rank))
         fitting = ((edit, code) for edit, code in edits if bench.fits(event, code))
         for edit, code in itertools.islice(fitting, MOST_FITTING):
-            lines = [(other.event, *other.helpers, *other.unpacked) for other in others]
-            twin_lines = [[e for e in some if e.key == event.key] for some in lines]
+            lines = [(other.event, *other.helpers, *other.unpacked, *other.copies) for other in others]
+            twin_lines = [[e for e in some if e.site == event.site] for some in lines]  # a loop may be longer
             if all(lines and other.fits(lines[0], code) for other, lines in zip(others, twin_lines, strict=True)):
                 if bench.is_product(edit):
                     continue
@@ -402,13 +415,15 @@ def _corrected(bench, others, rank):
                 break
         if found and rank in (FUNCTION, TERM):
             break
-    return found
+    # A factor is missing where the factor's product is computed, rather than where it is used.
+    copied = {bench.scene.name(m.event) for m in found if m.event in bench.copies}
+    return [m for m in found if m.event is not bench.event or getattr(m.edit.old, "id", "") not in copied]
 
 
 def _chosen(bench, found, of_forward=()):
     explained = [len(bench.explained(mistake)) for mistake in found]
     ties = [mistake for mistake, count in zip(found, explained, strict=True) if count == max(explained)]
-    first, *rest = sorted(ties, key=lambda mistake: mistake.is_of_helper)
+    first, *rest = sorted(ties, key=_is_vague)
     name, sentence, also = bench.scene.label(first.event), first.sentence, first.also
     for label, other in [(bench.scene.label(other.event), other) for other in (*rest, *of_forward)]:
         where = f"; or where {label} is computed{' above' if label == name else ''}, "
@@ -416,6 +431,12 @@ def _chosen(bench, found, of_forward=()):
         if first.event is not bench.event or other in of_forward:
             also += where + KINDS[other.edit.row.kind].sentence
     return replace(first, sentence=sentence, also=also)
+
+
+def _is_vague(mistake):
+    """Return a key that sorts explanations, the more specific first: a changed loop or sign compensates for much."""
+    old, is_sign = mistake.edit.old, mistake.edit.row.kind == "sign flipped"
+    return isinstance(mistake.code, ast.For), is_sign and not isinstance(old, ast.UnaryOp), mistake.is_of_helper
 
 
 def _missing_path(benches):

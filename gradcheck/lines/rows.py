@@ -39,6 +39,7 @@ def report_on(scene, again, component=None):
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
         find_mistakes([one for one in scenes if one is not None])
+        _prefer_known_gradients(scenes)
         pinned = _pinned(scenes, typical_mistakes(component, scenes) if component else [])
     rows, right = [], scene.right(scene.mended())
     for target in scene.targets:
@@ -55,6 +56,25 @@ def report_on(scene, again, component=None):
     remarks, is_second = _what_follows(scenes, pinned, rows)
     found = tuple(row for _, row in rows)
     return StepsReport(scene.source.name, found, (*problems, *remarks), count, len(finals), is_second)
+
+
+def _prefer_known_gradients(scenes):
+    """Blame a wrong gradient rather than an operand whose true value is unknown, if an edit of its own line mends it.
+
+    The search blames the operand, which comes first, although only the gradient may lack a factor, for example.
+    """
+    scene = scenes[0]
+    wrong = [t for t in scene.targets if t.is_final and t.place in scene.wrong and not scene.is_parameter(t)]
+    unknown = [t for t in scene.targets if t.place in scene.mistakes and t.at is None]
+    if None in scenes or len(wrong) != 1 or len(unknown) != 1 or len(scene.mistakes) != 1:
+        return
+    target, before = wrong[0], [one.mistakes for one in scenes]
+    for one in scenes:
+        one.mistakes = {target.place: one.truths[target.place]} if target.place in one.truths else {}
+    found = mistake_in(scenes, target) if all(one.mistakes for one in scenes) else None
+    if found is None or found.code is None:
+        for one, mistakes in zip(scenes, before, strict=True):
+            one.mistakes = mistakes
 
 
 def _what_follows(scenes, pinned, rows):
@@ -155,10 +175,11 @@ def _verdict(scene, target, pinned, right):
     pairs = [m for m in pinned.values() if m.event.key == target.event.key and m.is_sure and m.is_pair]
     if pairs:  # each value is right, but has the other's name
         return _is_wrong(scene, pairs[0])
-    if not target.reason and target.place not in scene.wrong:
+    blamed = _blamed(scene, target, pinned)
+    if not target.reason and target.place not in scene.wrong and not (blamed and target.at is None):
         return _Verdict(RIGHT)
     return (
-        _blamed(scene, target, pinned)
+        blamed
         or _not_compared(target, right)
         or _of_a_parameter(scene, target)
         or _of_a_mistake(scene, target, pinned.get(target))

@@ -11,6 +11,7 @@ import gc
 import inspect
 import linecache
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gradcheck.mistakes.planter import codes_of, key_of
@@ -18,6 +19,7 @@ from gradcheck.mistakes.sources import FUNCTION, first_line
 from gradcheck.names import names_bound, names_read, nodes_of
 
 NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
+ADDED = "__gradcheck_"  # the beginning of names that a lowered function adds
 PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of the names of gradients
 
 
@@ -34,9 +36,10 @@ class Source:
     is_whole: bool  # False if another function of the target calls the backward pass
     forward: types.FunctionType | None = None  # the forward pass, if it is a separate function
     has_tensors: bool = False  # True if the passes are those of a torch.autograd.Function
-    # Of a lowered function (lowering.py): {local name: the user's code for it}, and the number of added results
+    # Of a lowered function (lowering.py): {local name: the user's code for it}, and a function from the expression that
+    # it returns to the user's
     spelling: dict = field(default_factory=dict)
-    added: int = 0
+    returned: Callable | None = None
 
     @property
     def name(self):
@@ -53,10 +56,11 @@ class Source:
 
     def code(self, node):
         """Return the user's code for an expression or statement."""
-        if self.added and isinstance(node, ast.Return):
-            own = node.value.elts[: -self.added] if isinstance(node.value, ast.Tuple) else []
-            node = ast.Return(own[0] if len(own) == 1 else ast.Tuple(own, ast.Load()))
-        return ast.unparse(_Spelled(self.spelling).visit(copy.deepcopy(node))) if self.spelling else ast.unparse(node)
+        if self.returned is None:
+            return ast.unparse(node)
+        if isinstance(node, ast.Return):
+            node = ast.Return(self.returned(node.value))
+        return ast.unparse(_Spelled(self.spelling).visit(copy.deepcopy(node)))
 
     @property
     def parameter(self):
@@ -68,6 +72,10 @@ class Source:
 class _Spelled(ast.NodeTransformer):
     def __init__(self, spelling):
         self.spelling = spelling
+
+    def visit_Call(self, node):
+        is_added = ADDED in ast.unparse(node.func)
+        return self.visit(node.args[0]) if is_added else self.generic_visit(node)
 
     def visit_Name(self, node):
         return ast.parse(self.spelling[node.id], mode="eval").body if node.id in self.spelling else node

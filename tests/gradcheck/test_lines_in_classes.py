@@ -1,4 +1,4 @@
-"""The lines of classes with forward and backward: the wrong one is named, and no other."""
+"""The lines of classes, of values with gradients and of Jacobians: the wrong one is named, and no other."""
 
 import importlib.util
 import sys
@@ -8,7 +8,7 @@ import pytest
 from verdicts import normal
 
 from gradcheck import steps
-from gradcheck.adapters import from_layer
+from gradcheck.adapters import from_derivative, from_jacobian, from_layer, from_value_and_gradient
 
 DENSE = """
 import numpy as np
@@ -345,6 +345,148 @@ def test_a_mistake_of_one_token_in_a_class_is_placed_on_its_line(imported, name,
     before, found, _ = text.partition(old)
     assert found and text.count(old) == 1
     report = report_of(imported, name, before + new + text[len(before + old) :])
+    assert report.first_wrong.line == before.count("\n") + 1, report
+
+
+VALUES = """
+import numpy as np
+
+def logistic(w, *, X, y):
+    z = X @ w
+    p = 1 / (1 + np.exp(-z))
+    loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    error = p - y
+    grad = X.T @ error / len(y)
+    return loss, grad
+
+def ridge(w, X, y, lam=0.1):
+    r = X @ w - y
+    return r @ r / (2 * len(y)) + lam * w @ w / 2
+
+def ridge_gradient(w, X, y, lam=0.1):
+    r = X @ w - y
+    data = X.T @ r / len(y)
+    penalty = lam * w
+    return data + penalty
+
+def gaussian(theta, *, x):
+    mu, log_sigma = theta
+    sigma = np.exp(log_sigma)
+    z = (x - mu) / sigma
+    nll = np.sum(0.5 * z ** 2 + log_sigma)
+    dmu = -np.sum(z) / sigma
+    dlog_sigma = np.sum(1 - z ** 2)
+    return nll, np.array([dmu, dlog_sigma])
+
+def rosenbrock(x):
+    value = 0.0
+    grad = np.zeros_like(x)
+    for i in range(len(x) - 1):
+        a = 1 - x[i]
+        b = x[i + 1] - x[i] ** 2
+        value += a ** 2 + 100 * b ** 2
+        grad[i] += -2 * a - 400 * x[i] * b
+        grad[i + 1] += 200 * b
+    return value, grad
+
+def motion(x, *, u):
+    c, s = np.cos(x[2]), np.sin(x[2])
+    return np.array([x[0] + u * c, x[1] + u * s * x[0], x[2]])
+
+def jacobian(x, *, u):
+    c, s = np.cos(x[2]), np.sin(x[2])
+    J = np.eye(3)
+    J[0, 2] = -u * s
+    J[1, 0] = u * s
+    J[1, 2] = u * c * x[0]
+    return J
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+def sigmoid_prime(x):
+    s = sigmoid(x)
+    return s * (1 - s)
+
+def network(W1, b1, W2, *, X, y):
+    h = X @ W1 + b1
+    a = np.maximum(h, 0)
+    residual = a @ W2 - y
+    loss = np.sum(residual ** 2) / len(X)
+    dscores = 2 * residual / len(X)
+    dW2 = a.T @ dscores
+    da = dscores @ W2.T
+    dh = da * (h > 0)
+    return loss, (X.T @ dh, dh.sum(axis=0), dW2)
+"""
+X3, Y = normal(5, 3, seed=1), normal(5, seed=2)
+FUNCTIONS = {
+    "logistic": (from_value_and_gradient, ["logistic"], [normal(3)], {"X": X3, "y": np.array([0.0, 1, 1, 0, 1])}),
+    "ridge": (from_value_and_gradient, ["ridge", "ridge_gradient"], [normal(3)], {"X": X3, "y": Y}),
+    "gaussian": (from_value_and_gradient, ["gaussian"], [normal(2)], {"x": normal(6, seed=3)}),
+    "rosenbrock": (from_value_and_gradient, ["rosenbrock"], [normal(4)], {}),
+    "network": (
+        from_value_and_gradient,
+        ["network"],
+        [normal(3, 4), normal(4, seed=4), normal(4, 2, seed=5)],
+        {"X": X3, "y": normal(5, 2, seed=6)},
+    ),
+    "jacobian": (from_jacobian, ["motion", "jacobian"], [normal(3)], {"u": 0.7}),
+    "slope": (from_derivative, ["sigmoid", "sigmoid_prime"], [normal(3)], {}),
+}
+MISTAKES_OF_VALUES = """
+logistic: error = p - y → error = y - p
+logistic: X.T @ error / len(y) → X.T @ error
+logistic: error = p - y → error = z - y
+logistic: X.T @ error / → X.T @ p /
+ridge: data + penalty → data - penalty
+ridge: penalty = lam * w → penalty = w
+ridge: X.T @ r / len(y) → X.T @ r
+ridge: X.T @ r / len(y) → X.T @ y / len(y)
+ridge: penalty = lam * w → penalty = 2 * lam * w
+gaussian: dmu = -np.sum(z) → dmu = np.sum(z)
+gaussian: -np.sum(z) / sigma → -np.sum(z) * sigma
+gaussian: 1 - z ** 2 → 1 - z
+gaussian: 1 - z ** 2 → 1 + z ** 2
+gaussian: [dmu, dlog_sigma] → [dlog_sigma, dmu]
+rosenbrock: -2 * a - → 2 * a -
+rosenbrock: 400 * x[i] * b → 400 * b
+rosenbrock: grad[i + 1] += 200 → grad[i + 1] -= 200
+rosenbrock: 200 * b → 100 * b
+rosenbrock: grad[i] += → grad[i] =
+jacobian: J[0, 2] = -u * s → J[0, 2] = u * s
+jacobian: J[1, 0] = u * s → J[1, 0] = u * c
+jacobian: u * c * x[0] → u * c
+jacobian: J[1, 2] = → J[2, 1] =
+slope: s * (1 - s) → s * (1 + s)
+slope: s * (1 - s) → 1 - s
+network: dscores = 2 * residual / → dscores = residual /
+network: a.T @ dscores → h.T @ dscores
+network: da * (h > 0) → da * h
+network: dh.sum(axis=0) → dh.mean(axis=0)
+network: X.T @ dh → X.T @ da
+"""
+MISTAKES_OF_VALUES = [line.partition(": ")[::2] for line in MISTAKES_OF_VALUES.strip().split("\n")]
+
+
+def report_of_value(imported, name, text):
+    adapter, functions, inputs, options = FUNCTIONS[name]
+    module = imported(text)
+    return steps(adapter(*(getattr(module, function) for function in functions)), *inputs, **options)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_lines_of_a_right_gradient_or_jacobian_are_right_or_not_followed(imported, name):
+    report = report_of_value(imported, name, VALUES)
+    assert report.passed and {row.verdict for row in report.rows} <= {"right", "not followed"}
+
+
+@pytest.mark.parametrize("name, change", MISTAKES_OF_VALUES)
+def test_a_mistake_of_one_token_in_a_gradient_or_jacobian_is_placed_on_its_line(imported, name, change):
+    old, new = change.split(" → ")
+    before, found, after = VALUES.partition(old)
+    assert found and VALUES.count(old) == 1
+    report = report_of_value(imported, name, before + new + after)
     assert report.first_wrong.line == before.count("\n") + 1, report
 
 

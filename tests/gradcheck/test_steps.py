@@ -229,7 +229,7 @@ def test_without_a_backward_within_or_without_source_it_says_so():
     )
     with pytest.raises(ValueError, match=r"double: .* cannot be read: there is no file <string>"):
         gradcheck.steps(scope["double"], normal(3))
-    pair = from_value_and_gradient(lambda x: (np.sum(x * x), 2 * x))
+    pair = from_value_and_gradient(lambda x: np.sum(x * x), np.zeros_like)
     with pytest.raises(ValueError, match="no function `backward` is defined within its forward pass"):
         gradcheck.steps(pair, normal(3))
 

@@ -1,0 +1,79 @@
+"""Split a function that returns a value and its gradient into a forward and a backward pass.
+
+The statements on which the value depends are the forward pass. The other statements on which the gradient depends are
+the backward pass, with dy = 1. A loop with statements of both passes is in both, with the statements that each needs.
+"""
+
+import ast
+import copy
+
+from gradcheck.lines.instrument import bound
+from gradcheck.names import names_bound, names_in, names_read
+
+ALWAYS = (ast.Break, ast.Continue)  # statements that a loop keeps
+
+
+def passes_of(statements, value, gradient):
+    """Return the statements on which a value depends, and the further statements on which its gradient depends."""
+    forward = sliced(statements, set(names_read(value)))
+    every = sliced(statements, set(names_read(gradient)))
+    there = {id(node) for part in forward for node in _simple(part)}
+    chosen = [any(id(node) not in there for node in _simple(part)) for part in every]
+    while True:  # a name that backward binds needs its earlier values there too
+        stored = {name for part, is_own in zip(every, chosen, strict=True) if is_own for name in _bound(part)}
+        wider = [is_own or bool(stored & _bound(part)) for part, is_own in zip(every, chosen, strict=True)]
+        if wider == chosen:
+            own = [part for part, is_own in zip(every, chosen, strict=True) if is_own]
+            return copy.deepcopy(forward), copy.deepcopy(own)
+        chosen = wider
+
+
+def sliced(statements, needed):
+    """Return the statements, and parts of loops and conditions, on which the final values of names depend."""
+    kept = []
+    for statement in reversed(statements):
+        part = _part(statement, needed)
+        if part is not None:
+            kept.insert(0, part)
+            if isinstance(part, ast.Assign) and not bound(part)[1]:
+                needed -= set(bound(part)[0])
+            needed |= set(names_read(part))
+    return kept
+
+
+def _part(statement, needed):
+    """Return the part of a statement on which names depend, or None."""
+    if not hasattr(statement, "body") or not isinstance(statement, (ast.For, ast.While, ast.If, ast.With)):
+        return statement if isinstance(statement, ALWAYS) or _bound(statement) & needed else None
+    if not _bound(statement) & needed:
+        return statement if any(isinstance(node, ALWAYS) for node in ast.walk(statement)) else None
+    part, inner = copy.copy(statement), set(needed)
+    while True:
+        part.body = sliced(statement.body, set(inner)) or [ast.copy_location(ast.Pass(), statement)]
+        if getattr(statement, "orelse", None):
+            part.orelse = sliced(statement.orelse, set(inner))
+        read = set(names_read(part))
+        if read <= inner:
+            return part
+        inner |= read
+
+
+def _simple(part):
+    """Yield the statements inside a statement that contain no others."""
+    inner = [*getattr(part, "body", ()), *getattr(part, "orelse", ())] if isinstance(part, ast.stmt) else ()
+    if not inner:
+        yield part
+    for statement in inner:
+        yield from _simple(statement)
+
+
+def _bound(statement):
+    """Return the names that a statement binds, or whose values it may modify."""
+    found = set(names_bound(statement))
+    for node in ast.walk(statement):
+        if isinstance(node, ast.stmt):
+            found |= set(bound(node)[0])
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            arguments = [*node.value.args, getattr(node.value.func, "value", node.value)]
+            found |= {names_in(argument)[0] for argument in arguments if names_in(argument)}
+    return found
