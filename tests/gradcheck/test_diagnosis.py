@@ -32,7 +32,7 @@ from minitransformer import (
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
-    monkeypatch.setattr("gradcheck.checking.LEAST", 300.0)  # seconds, for a busy machine
+    monkeypatch.setattr("gradcheck.checking.LEAST", np.inf)  # test_explanation tests the limit
 
 
 B, T, C, F, V = 3, 4, 5, 7, 11

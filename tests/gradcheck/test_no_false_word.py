@@ -11,7 +11,7 @@ import gradcheck
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
-    monkeypatch.setattr("gradcheck.checking.LEAST", 300.0)  # seconds, for a busy machine
+    monkeypatch.setattr("gradcheck.checking.LEAST", np.inf)  # test_explanation tests the limit
 
 
 def said(function, *inputs, seed=0, **options):
