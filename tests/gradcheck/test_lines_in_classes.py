@@ -300,8 +300,13 @@ LSTMCell: dc = dc_next * f → dc = dc_next * i
 LSTMCell: (1 - g * g) → (1 - g)
 LSTMCell: dz @ self.Wh.T → dz @ self.Wx.T
 """
-MISTAKES = [line.partition(": ")[::2] for line in MISTAKES.strip().split("\n")]
-FIRST = dict(reversed(MISTAKES)).items()  # the first mistake in each class; the others are slow
+
+
+def rows_of(table):
+    """Return (name, change) for each line of a table. All but the first of a name are slow tests."""
+    rows = [line.partition(": ")[::2] for line in table.strip().split("\n")]
+    first = dict(reversed(rows)).items()
+    return [pytest.param(*row, marks=() if row in first else pytest.mark.slow) for row in rows]
 
 
 @pytest.fixture
@@ -336,9 +341,7 @@ def test_each_line_of_a_right_class_is_right_or_not_followed(imported, name):
     assert any(row.verdict == "right" for row in report.rows)
 
 
-@pytest.mark.parametrize(
-    "name, change", [pytest.param(*row, marks=() if row in FIRST else pytest.mark.slow) for row in MISTAKES]
-)
+@pytest.mark.parametrize("name, change", rows_of(MISTAKES))
 def test_a_mistake_of_one_token_in_a_class_is_placed_on_its_line(imported, name, change):
     old, new = change.split(" → ")
     text = CLASSES[name][0]
@@ -449,8 +452,8 @@ gaussian: -np.sum(z) / sigma → -np.sum(z) * sigma
 gaussian: 1 - z ** 2 → 1 - z
 gaussian: 1 - z ** 2 → 1 + z ** 2
 gaussian: [dmu, dlog_sigma] → [dlog_sigma, dmu]
-rosenbrock: -2 * a - → 2 * a -
 rosenbrock: 400 * x[i] * b → 400 * b
+rosenbrock: -2 * a - → 2 * a -
 rosenbrock: grad[i + 1] += 200 → grad[i + 1] -= 200
 rosenbrock: 200 * b → 100 * b
 rosenbrock: grad[i] += → grad[i] =
@@ -466,7 +469,6 @@ network: da * (h > 0) → da * h
 network: dh.sum(axis=0) → dh.mean(axis=0)
 network: X.T @ dh → X.T @ da
 """
-MISTAKES_OF_VALUES = [line.partition(": ")[::2] for line in MISTAKES_OF_VALUES.strip().split("\n")]
 
 
 def report_of_value(imported, name, text):
@@ -481,7 +483,7 @@ def test_the_lines_of_a_right_gradient_or_jacobian_are_right_or_not_followed(imp
     assert report.passed and {row.verdict for row in report.rows} <= {"right", "not followed"}
 
 
-@pytest.mark.parametrize("name, change", MISTAKES_OF_VALUES)
+@pytest.mark.parametrize("name, change", rows_of(MISTAKES_OF_VALUES))
 def test_a_mistake_of_one_token_in_a_gradient_or_jacobian_is_placed_on_its_line(imported, name, change):
     old, new = change.split(" → ")
     before, found, after = VALUES.partition(old)
