@@ -27,6 +27,15 @@ from minitransformer.layers.feed_forward import FeedForward as FeedForward, Gate
 from minitransformer.layers.layer_norm import LayerNorm as LayerNorm, layer_norm as layer_norm
 from minitransformer.layers.linear import Linear as Linear, linear as linear
 from minitransformer.layers.lora import LowRankLinear as LowRankLinear, low_rank as low_rank
+from minitransformer.layers.modern.delta_rule import delta_rule as delta_rule
+from minitransformer.layers.modern.grpo import grpo as grpo
+from minitransformer.layers.modern.load_balance import load_balance as load_balance
+from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts as mixture_of_experts
+from minitransformer.layers.modern.reinforce import reinforce as reinforce
+from minitransformer.layers.modern.relu_squared import relu_squared as relu_squared
+from minitransformer.layers.modern.sink_softmax import sink_softmax as sink_softmax
+from minitransformer.layers.modern.softcap import softcap as softcap
+from minitransformer.layers.modern.top_k_gates import top_k_gates as top_k_gates
 from minitransformer.layers.multi_head_attention import MultiHeadAttention as MultiHeadAttention
 from minitransformer.layers.positions import rotary as rotary, sinusoidal_positions as sinusoidal_positions
 from minitransformer.layers.rms_norm import RMSNorm as RMSNorm, rms_norm as rms_norm

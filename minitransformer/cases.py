@@ -22,6 +22,7 @@ from minitransformer.example_calls import (
     CAUSAL,
     EXAMPLES,
     LOGITS,
+    TK,
     TQ,
     B,
     C,
@@ -50,6 +51,15 @@ from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.lora import LowRankLinear
+from minitransformer.layers.modern.delta_rule import delta_rule
+from minitransformer.layers.modern.grpo import grpo
+from minitransformer.layers.modern.load_balance import load_balance
+from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts
+from minitransformer.layers.modern.reinforce import reinforce
+from minitransformer.layers.modern.relu_squared import relu_squared
+from minitransformer.layers.modern.sink_softmax import sink_softmax
+from minitransformer.layers.modern.softcap import softcap
+from minitransformer.layers.modern.top_k_gates import top_k_gates
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary
 from minitransformer.layers.recomputation import checkpointed
@@ -72,6 +82,21 @@ from minitransformer.transformer import Transformer
 def references(rng):
     """Return the log-likelihoods of B pairs under the reference model, as options of direct_preference."""
     return {"reference_safe": normal(rng, B), "reference_unsafe": normal(rng, B)}
+
+
+def distinct_logits(rng):
+    """Return router logits (B, T, E) that differ by at least 0.2 at each position, because a tie is a jump."""
+    return rng.permuted(np.tile(np.linspace(-1.5, 1.5, E), (B, T, 1)), axis=-1) + 0.1 * rng.random((B, T, E))
+
+
+def rewarded(rng):
+    """Return the options `advantages` and `mask` of responses of unequal length."""
+    return {"advantages": normal(rng, B), "mask": np.arange(T) < rng.integers(2, T, (B, 1))}
+
+
+def old_and_reference(rng):
+    """Return the other options of grpo. Ratios differ from 1 by up to a factor of e, so tokens are clipped."""
+    return rewarded(rng) | {"old": normal(rng, B, T), "reference": normal(rng, B, T)}
 
 
 class AttentionAfterCachedPast(Module):
@@ -180,11 +205,21 @@ def dropping(rng):
     return {"rng": rng.spawn(1)[0]}
 
 
+E = 8  # experts
 LLAMA: dict[str, Any] = {"n_kv_heads": K, "d_head": 8, "norm": "rms_norm", "feed_forward": "swiglu", "bias": False}
 TEXT = (some_ids, some_targets)
 PAIRS = (B, 3, V), lambda rng: targets(rng, B, 3), LOGITS, some_targets  # the unsafe responses are longer
 FUNCTIONS = [
     *(Case(name, partial(drawn_call, draw)) for name, draw in EXAMPLES.items()),
+    case("relu_squared", relu_squared, X),
+    case("softcap", softcap, X, cap=0.7),
+    case("sink_softmax", sink_softmax, (B, H, TQ, TK), (H,)),
+    case("top_k_gates", top_k_gates, distinct_logits, k=2),
+    case("load_balance", load_balance, distinct_logits, k=2),
+    case("mixture_of_experts", mixture_of_experts, X, (C, E), (E, C, F), (E, C, F), (E, F, C), k=2),
+    case("delta_rule", delta_rule, (B, T, D), (B, T, D), (B, T, K), (B, T), (B, T)),
+    case("reinforce", reinforce, (B, T), drawn=rewarded),
+    case("grpo", grpo, (B, T), drawn=old_and_reference),
     case("sequence_log_likelihood", sequence_log_likelihood, LOGITS, some_targets),
     case("sequence_unlikelihood", sequence_unlikelihood, LOGITS, some_targets),
     case("softplus", softplus, X),

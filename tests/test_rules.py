@@ -253,6 +253,7 @@ EXCEPTIONS = {
 TEXTBOOK = {
     "first_steps.py",
     "layers",
+    "modern",
     "one_page.py",
     "losses.py",
     "optim.py",

@@ -129,7 +129,7 @@ def test_a_backward_keeps_what_its_docstring_says_and_no_array_besides(case):
 
 def test_every_function_with_a_backward_in_layers_and_fast_says_what_it_saves():
     silent = []
-    for path in [*(PACKAGE / "layers").glob("*.py"), *(PACKAGE / "fast").glob("*.py"), PACKAGE / "losses.py"]:
+    for path in [*(PACKAGE / "layers").rglob("*.py"), *(PACKAGE / "fast").glob("*.py"), PACKAGE / "losses.py"]:
         tree = ast.parse(path.read_text("utf-8"))
         for function in tree.body:
             if isinstance(function, ast.FunctionDef) and any(

@@ -26,6 +26,15 @@ from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, s
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
+from minitransformer.layers.modern.delta_rule import delta_rule, delta_step
+from minitransformer.layers.modern.grpo import grpo
+from minitransformer.layers.modern.load_balance import load_balance
+from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts
+from minitransformer.layers.modern.reinforce import reinforce
+from minitransformer.layers.modern.relu_squared import relu_squared
+from minitransformer.layers.modern.sink_softmax import sink_softmax
+from minitransformer.layers.modern.softcap import softcap
+from minitransformer.layers.modern.top_k_gates import top_k_gates
 from minitransformer.layers.multi_head_attention import MultiHeadAttention, merge, projections, split
 from minitransformer.layers.positions import cos_and_sin, frequencies, sinusoidal_positions, turned
 from minitransformer.layers.recomputation import checkpointed
@@ -274,11 +283,38 @@ def of_optimizers() -> list[Specimen]:
     ]
 
 
+def of_the_delta_rule() -> list[Specimen]:
+    over_time = "I = np.eye(q.shape[-1]); S = np.stack(S[1:]); carried = np.stack(carried[-2::-1]); "
+    over_time += "dS = np.stack(carried[-2::-1]) + dy[:, :, None] * q[:, None]"
+    return [
+        on(
+            delta_step,
+            (normal(2, 3), normal(3), normal(3, other=1), normal(2), np.float64(0.7), np.float64(0.8)),
+            "Dv=2 D=3",
+            "S′ = S_next; I = np.eye(3)",
+        ),
+        on(delta_rule, "T D, T D, T Dv, T, T", "T=5 D=3 Dv=2", over_time),
+    ]
+
+
+def of_rewards() -> dict[str, list[Specimen]]:
+    given = {"advantages": normal(3), "mask": np.arange(4) < np.array([[2], [4], [3]])}
+    old_and_reference = {"old": normal(3, 4, other=1), "reference": normal(3, 4, other=2)}
+    return {
+        "layers/modern/reinforce.py": [on(reinforce, "o t", "o=3 t=4", "dL = dloss", options=given)],
+        "layers/modern/grpo.py": [
+            on(grpo, "o t", "o=3 t=4", "ε = epsilon; β = b; dL = dloss", options=given | old_and_reference)
+        ],
+    }
+
+
 def specimens() -> dict[str, list[Specimen]]:
     weight_and_bias, onehot = "W = weight; b = bias", {"onehot": np.eye(6).__getitem__}
     column, jacobian = {"I": np.eye(5), "e": np.ones(5)}, "derivatives(lambda x: {}[0], x)"
     block = randomized(TransformerBlock(4, 2, 5))
     heads = randomized(MultiHeadAttention(4, 2, d_head=5, bias=False))
+    of_experts = "; ".join(f"W_{name} = w_{name}; dW_{name} = dw_{name}" for name in ("gate", "up", "down"))
+    of_experts += "; W_router = router; dW_router = drouter"
     of_heads = "; ".join(f"W_{c} = self.w_{c}.weight.data" for c in "qkvo")
     tiny = Transformer(Config(6, context=5, d_model=4, n_heads=2, n_layers=1, dtype="float64"))
     parts = ("embedding", "positional_embedding", "lm_head", "ln_final", "dropout")
@@ -363,6 +399,32 @@ def specimens() -> dict[str, list[Specimen]]:
                 names="A = self.a.data; B = self.b.data; W = self.weight.data; s = self.scale",
             ),
         ],
+        "layers/modern/relu_squared.py": [on(relu_squared, axes, "P=3 C=4") for axes in ("P C", "C")],
+        "layers/modern/softcap.py": [on(softcap, axes, "P=3 C=4", options={"cap": 0.7}) for axes in ("P C", "C")],
+        "layers/modern/sink_softmax.py": [on(sink_softmax, "i t k, i", "i=2 t=3 k=4")],
+        "layers/modern/top_k_gates.py": [
+            on(top_k_gates, "t i", "t=3 i=5", "softmax = value_of(softmax)", options={"k": 2}),
+        ],
+        "layers/modern/load_balance.py": [
+            on(
+                load_balance,
+                "t i",
+                "t=3 i=5",
+                "softmax = value_of(softmax); dL = dloss",
+                options={"k": 2},
+            ),
+        ],
+        "layers/modern/mixture_of_experts.py": [
+            on(
+                mixture_of_experts,
+                "p c, c n, n c F, n c F, n F c",
+                "p=3 c=4 n=5 F=6",
+                f"{of_experts}; swiglu = value_of(swiglu); top_k_gates = value_of(partial(top_k_gates, k=k))",
+                options={"k": 2},
+            )
+        ],
+        "layers/modern/delta_rule.py": of_the_delta_rule(),
+        **of_rewards(),
         "layers/recomputation.py": [
             on(
                 checkpointed,

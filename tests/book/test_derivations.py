@@ -22,7 +22,7 @@ from minitransformer.book import observation
 
 PACKAGES = [Path(package.__file__).parent for package in (minitransformer, gradcheck)]
 TEXTBOOK = [
-    *sorted((PACKAGES[0] / "layers").glob("*.py")),
+    *sorted((PACKAGES[0] / "layers").rglob("*.py")),
     *(PACKAGES[0] / name for name in ("module.py", "losses.py", "optim.py", "transformer.py", "generation.py")),
 ]
 ENGINE = sorted((PACKAGES[0] / "fast").glob("*.py"))

@@ -1,0 +1,87 @@
+"""Mixture of experts: E feed-forward layers, of which each position uses k (Shazeer et al., 2017; Jiang et al., 2024).
+
+The parameters grow with E, but the computation of a position only with k. A router, one linear map, gives a logit to
+each expert. The experts are gated layers as in feed_forward.py.
+
+The result of an expert that a position has not chosen is multiplied by 0. In the plain form here every expert still
+computes all positions, so that each equation is one statement. A program for many experts computes only the chosen
+ones: the terms that it leaves out are 0, in y and in all gradients.
+"""
+
+from minitransformer.layers.feed_forward import swiglu
+from minitransformer.layers.linear import rows
+from minitransformer.layers.modern.checks import check_mixture
+from minitransformer.layers.modern.top_k_gates import top_k_gates
+from minitransformer.module import Array, Arrays, Backward
+
+
+def mixture_of_experts(
+    x: Array, router: Array, w_gate: Array, w_up: Array, w_down: Array, *, k: int
+) -> tuple[Array, Backward[Arrays]]:
+    """Map x (..., C) to y (..., C) by k of E experts: router (C, E), w_gate and w_up (E, C, F), w_down (E, F, C).
+
+    For each position p and expert n, with W_n the n-th matrix of W:
+
+        logits = x W_router                             (1)
+        gates = top_k_gates(logits)                     (2)
+        g_n = x W_gate_n    u_n = x W_up_n              (3)
+        a = swiglu(g, u)                                (4)
+        h_n = a_n W_down_n                              (5)
+        y_pc = Σ_n gates_pn h_npc                       (6)
+
+    Saved for backward: X (P, C), router (C, E), w_gate (E, C, F), w_up (E, C, F), w_down (E, F, C), G (E, P, 1), a (E,
+    P, F), h (E, P, C), and the arrays that top_k_gates and swiglu save. X are the P positions of x, and G the gates.
+
+    Raises: TypeError for an array that is not floating-point, or a k that is not an integer; ValueError for
+    inconsistent shapes, or a k that is not from 1 to E.
+    """
+    check_mixture(x, router, w_gate, w_up, w_down, k)
+    shape, X = x.shape, rows(x)
+    logits = X @ router  # (1) (P, E)
+    gates, top_k_gates_backward = top_k_gates(logits, k=k)  # (2)
+    g, u = X @ w_gate, X @ w_up  # (3) (E, P, F)
+    a, swiglu_backward = swiglu(g, u)  # (4)
+    h = a @ w_down  # (5) (E, P, C)
+    G = gates.T[..., None]  # (E, P, 1)
+    Y = (G * h).sum(axis=0)  # (6) (P, C)
+
+    def backward(dy):
+        """Each factor of (6) gets the gradient times the other one; a gate is read by all channels of its expert:
+
+            dgates_pn = Σ_c dy_pc h_npc    dh_npc = gates_pn dy_pc      (7)
+
+        From there on each expert is a gated layer of its own. For each n separately, see feed_forward.py,
+
+            da_n = dh_n W_down_nᵀ    dW_down_n = a_nᵀ dh_n      (8)
+            dg, du = swigluᵀ(da)                            (9)
+            dW_gate_n = xᵀ dg_n    dW_up_n = xᵀ du_n        (10)
+
+        and the router is a linear map behind its gates, with fᵀ(dy) for the backward of f:
+
+            dlogits = top_k_gatesᵀ(dgates)                  (11)
+            dW_router = xᵀ dlogits                          (12)
+
+        x reaches y along 2 E + 1 paths: through both maps of each expert, and through the router.
+
+            dx = dlogits W_routerᵀ + Σ_n (dg_n W_gate_nᵀ + du_n W_up_nᵀ)    (13)
+
+        Where a gate is 0, so are dh and all that follows from it: an expert learns only from the positions that have
+        chosen it. Its gate has a gradient dgates that is not 0 there, but (11) ignores it. For k = 1 the gradient of
+        the logits is zero too, and the router does not learn; load_balance.py is another. Without the last path,
+        through the router, dx is nearly right when all experts are alike, as at the start of training, for then Σ_n
+        dgates_pn ∂gates_pn/∂x vanishes: the gates sum to 1.
+        """
+        dY = rows(dy)
+        dgates = (dY * h).sum(axis=-1).T  # (7) ← Σ_n gates_pn h_npc (6)
+        dh = G * dY  # (7) ← Σ_n gates_pn h_npc (6)
+        da = dh @ w_down.swapaxes(-1, -2)  # (8) ← a_n W_down_n (5)
+        dw_down = a.swapaxes(-1, -2) @ dh  # (8) ← a_n W_down_n (5)
+        dg, du = swiglu_backward(da)  # (9) ← swiglu(g, u) (4)
+        dw_gate, dw_up = X.T @ dg, X.T @ du  # (10) ← x W_gate_n (3), x W_up_n (3)
+        dlogits = top_k_gates_backward(dgates)  # (11) ← top_k_gates(logits) (2)
+        drouter = X.T @ dlogits  # (12) ← x W_router (1)
+        experts = dg @ w_gate.swapaxes(-1, -2) + du @ w_up.swapaxes(-1, -2)
+        dX = dlogits @ router.T + experts.sum(axis=0)  # (13) ← x W_router (1), x W_gate_n (3), x W_up_n (3)
+        return dX.reshape(shape), drouter, dw_gate, dw_up, dw_down
+
+    return Y.reshape(shape), backward
