@@ -54,7 +54,7 @@ def values_of(function: str, derivations) -> dict[str, Value]:
     known = {name for name, *_ in forward} | gradients.keys() | {name for name, array in arrays.items() if array.ndim}
     values = values_assigned(forward, known)
     code = dict(functions(derivations.source))[function]
-    add_sources_from_code(values, code)
+    add_sources_from_code(values, code, arrays)
     read = {name for *_, reads in backward for name in reads}
     letters = {length: letter for run in reversed(runs) for length, letter in run.specimen.letters.items()}
     for name, value in values.items():
@@ -92,11 +92,15 @@ def values_assigned(equations, known) -> dict[str, Value]:
     return found
 
 
-def add_sources_from_code(values, code):
-    """Add the sources of values without an equation, such as the keys of attention, from the code."""
+def add_sources_from_code(values, code, arrays):
+    """Add the sources of values without an equation, such as the keys of attention, from the code.
+
+    No path leads through a boolean value, such as a choice, because its derivative is zero.
+    """
     for statement in (node for node in ast.walk(code) if isinstance(node, ast.Assign)):
         value = values.get(symbol_of(next(iter(names_in_code(statement.targets[0])), "")))
-        if value is not None and value.number is None:
+        is_boolean = value is not None and value.label in arrays and arrays[value.label].dtype == bool
+        if value is not None and value.number is None and not is_boolean:
             read = map(symbol_of, names_in_code(statement.value))
             value.sources += [name for name in read if values.get(name) not in (None, value)]
 

@@ -93,7 +93,7 @@ def test_every_link_leads_somewhere_and_every_anchor_is_there_once(pages):
         assert len(set(page.ids())) == len(page.ids())
         for link in page.links():
             file, _, anchor = link.partition("#")
-            if not link.startswith("https://"):
+            if not link.startswith(("https://", "http://")):
                 assert (file or name) in pages
                 assert not anchor or anchor in pages[file or name].ids()
 
@@ -105,7 +105,7 @@ def test_every_numbered_equation_has_its_number_its_line_and_a_value_or_a_reason
         displayed = [statement for statement in derived.statements if not statement.in_prose]
         for statement, (inside, number) in zip(displayed, boxes, strict=True):
             value = re.search(r'<span class="value(?: equal)?">(.*?)</span>', inside)[1]
-            assert re.match("= [−\\d]" if statement.verdict == EQUAL else "not executed: its equations are", value)
+            assert re.match("= [−\\d]" if statement.verdict == EQUAL else "not executed: ", value)
             if statement.number:
                 line = re.fullmatch(rf'<a class="number" href="#L(\d+)">\({statement.number}\)</a>', number)[1]
                 listed = re.search(rf'id="L{line}".*?</a>(.*?)</span>\n?<', page + "<", re.DOTALL)[1]

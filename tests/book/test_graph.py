@@ -32,9 +32,8 @@ def test_the_equation_of_a_gradient_reads_the_gradients_of_the_values_that_read_
                 for name, reads in assigned(statement.equation, arrays):
                     if name[1:] in values:
                         checked += 1
-                        assert {read[1:] for read in reads if read[1:] in values and read[0] == "d"} == predicted(
-                            values, name[1:]
-                        ), statement.text
+                        of = {read[1:] for read in reads if read[1:] in values and read[0] == "d"}
+                        assert of - {name[1:]} == predicted(values, name[1:]), statement.text  # dS_t reads dS_{t+1}
         assert checked
 
 

@@ -48,20 +48,21 @@ def sink_softmax(x: Array, sink: Array) -> tuple[Array, Backward[Arrays]]:
 
             ∂y_itk/∂x_itj = y_itk (δ_kj − y_itj)    ∂y_itk/∂sink_i = −y_itk p_it
 
-        With a = Σ y · dy, a number for each query, the sum over k is
+        The sum over k is
 
-            dx = y · (dy − a)    a = Σ y · dy               (4)
-            dsink_i = −Σ_t p_it a_it                        (5)
+            dx = y · (dy − Σ y · dy)                        (4)
+            dsink_i = −Σ_t p_it Σ_k y_itk dy_itk            (5)
 
         and (5) sums over the batch too, as one sink is read at every query of every sequence. Since the weights of a
-        query sum to 1 − p, dx sums to p · a along the keys, not to zero, and (5) is minus the sum of these over the
-        queries. A check with one sequence and one query does not detect a missing sum in (5). One with sinks far below
-        the scores does not detect anything about them: there p is nearly 0, and so is dsink.
+        query sum to 1 − p, dx does not sum to zero along the keys, as in a softmax, but to p times the sum in (4). (5)
+        is minus the sum of these over the queries. A check with one sequence and one query does not detect a missing
+        sum in (5). One with sinks far below the scores does not detect anything about them: there p is nearly 0, and so
+        is dsink.
         """
-        a = (y * dy).sum(axis=-1, keepdims=True)  # (4) ← e / (Σ e + f) (2)
-        dx = y * (dy - a)  # (4) ← e / (Σ e + f) (2), exp(x − m) (1)
-        per_query = -(p * a)[..., 0]
-        dsink = per_query.sum(axis=(*range(dy.ndim - 3), -1))  # (5) ← e / (Σ e + f) (2), exp(sink − m) (1)
+        weighted_sum = (y * dy).sum(axis=-1, keepdims=True)
+        dx = y * (dy - weighted_sum)  # (4) ← e / (Σ e + f) (2), exp(x − m) (1)
+        queries = (*range(dy.ndim - 3), -2, -1)
+        dsink = -(p * weighted_sum).sum(axis=queries)  # (5) ← e / (Σ e + f) (2), exp(sink − m) (1)
         return dx, dsink
 
     return y, backward
