@@ -94,7 +94,7 @@ def delta_rule(q: Array, k: Array, v: Array, beta: Array, gate: Array) -> tuple[
     T, shape = q.shape[-2], (*v.shape[:-2], v.shape[-1], q.shape[-1])
     S, outputs, backwards = [np.zeros(shape, v.dtype)], [], []
     for at in range(T):
-        inputs_at = [array[..., at, :] for array in (q, k, v)] + [array[..., at] for array in (beta, gate)]
+        inputs_at = [x[..., at, :] for x in (q, k, v)] + [beta[..., at], gate[..., at]]
         (state, output), step_backward = delta_step(S[at], *inputs_at)  # (10)
         S.append(state)
         outputs.append(output)
@@ -116,8 +116,8 @@ def delta_rule(q: Array, k: Array, v: Array, beta: Array, gate: Array) -> tuple[
         and a backward that takes one for the other passes.
         """
         carried, of_steps = [np.zeros(shape, dy.dtype)], []
-        for step, dy_at in zip(reversed(backwards), reversed(np.moveaxis(dy, -2, 0)), strict=True):
-            before, *of_inputs = step(carried[-1], dy_at)  # (12) ← S_t q_t (11), gate_t S_{t−1} (10)
+        for step, upstream in zip(reversed(backwards), reversed(np.moveaxis(dy, -2, 0)), strict=True):
+            before, *of_inputs = step(carried[-1], upstream)  # (12) ← S_t q_t (11), gate_t S_{t−1} (10)
             carried.append(before)
             of_steps.append(of_inputs)
         dq, dk, dv, dbeta, dgate = (
