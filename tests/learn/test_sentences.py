@@ -16,7 +16,7 @@ from minitransformer.learn.vocabulary import OF_ANY_LINE, OF_EXERCISES
 
 ROWS_OF_ALL = [*ROWS, *OF_ANY_LINE, *itertools.chain(*OF_EXERCISES.values())]
 WRONG = {  # (exercise, right code, wrong code), of each part that says something
-    "a typical mistake": ("layer_norm", "dx_hat - shift - x_hat * scale", "dx_hat - shift"),
+    "a typical mistake": ("softmax", "dx = y * (dy - weighted_sum)", "dx = y * dy"),
     "a repair of the line": ("linear", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)"),
     "a diagnosis of the gradient": ("layer_norm", "return dx, dgamma, dbeta", "return dx, dbeta, dgamma"),
     "no dependence on dy": ("relu", "dx = np.where(off, 0, dy)", "dx = (x > 0) * 1.0"),
