@@ -8,6 +8,7 @@ from minitransformer.commands.options import out_option, seed_option, switch
 from minitransformer.commands.resuming import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading
+from minitransformer.experiments.demonstration.page import ANALYSIS_FILE, PAGE_FILE, write_page
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
 from minitransformer.training import METRICS_FILE, MODEL_FILE
@@ -21,15 +22,16 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-A model of 700,000 parameters trains on the Python manual and writes before, halfway through and after training.
-A tiny model learns to repeat sequences of random symbols. Pictures show the attention of their heads. Each part
-names the source files to read. The folder contains the pictures and the model, for generate. The same command resumes
-an interrupted demo. It does not train the first model again if that is finished.
+A tiny model learns to continue sequences of random symbols that it has never seen. A model of 700,000 parameters
+trains on the Python manual and writes before, halfway through and after training. The page index.html shows the
+samples, the losses, the attention of the heads and an interactive analysis. Each part names the source files to read.
+The folder also contains the model, for generate. The same command resumes an interrupted demo. It does not train a
+finished model again.
 """
 
 
 def add_arguments(parser) -> None:
-    out_option(parser, "demo", "folder for the model and the pictures")
+    out_option(parser, "demo", "folder for the page, the models and the pictures")
     seed_option(parser, "weights, batches and samples")
     switch(parser, "--quick", "run everything in a few seconds; the models learn almost nothing")
 
@@ -43,17 +45,20 @@ def run(arguments) -> int:
     with at_work_in(out):
         refuse_to_overwrite(out / MODEL_FILE, writing.ABOUT, "the demo")
         try:
-            lm = writing.learn_to_write(out, seed, size, drawn)
-            writing.show_attention(lm, out, drawn)
-            tiny = repeating.learn_to_repeat(out, seed, steps, drawn)
+            tiny, predictions = repeating.learn_to_repeat(out, seed, steps, drawn)
             repeating.show_induction(tiny, out, seed, drawn)
+            lm, records, reason = writing.learn_to_write(out, seed, size, drawn)
+            writing.show_attention(lm, out, drawn)
+            page = write_page(out, lm, records, reason, predictions, drawn=drawn)
         except KeyboardInterrupt as interrupt:  # the message of a run already names the folder
             raise KeyboardInterrupt(str(interrupt) or f"interrupted; the files written so far are in {out}") from None
     program = started_as("minitransformer")
+    files = MODEL_FILE, METRICS_FILE, repeating.TINY_MODEL_FILE, PAGE_FILE, ANALYSIS_FILE
     pictures = sorted(path.name for path in out.glob("*.png")) if drawn else []
     heading(f"Done, in {time.perf_counter() - start:.0f} seconds")
     show(
-        f"In {out}:\n  {', '.join((MODEL_FILE, METRICS_FILE, *pictures))}\n\nNext:\n"
+        f"Open {page} in a browser: the samples, the pictures, and an interactive analysis.\n\n"
+        f"In {out}:\n  {', '.join((*files, *pictures))}\n\nNext:\n"
         f'  {program} generate --model {out} --prompt "The import statement"\n'
         f"  {program} train --text YOUR_TEXT.txt\n"
         f"  {started_as('gradcheck')} minitransformer         every gradient against finite differences\n\n"

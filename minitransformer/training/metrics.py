@@ -9,6 +9,7 @@ grad_norm   the norm of the gradient, before clipping
 val_loss    the loss on the validation split after the update, if it was evaluated
 tokens      number of tokens trained on so far
 seconds     time spent so far, without interruptions
+sample      the text that the model wrote after this step, if `sample_every` asks for one
 
 Fine-tuning on pairs records the fields of an Evaluation instead of val_loss, and counts the tokens of responses.
 Records of step 0, and of the step at which a run diverges, have no loss, lr or grad_norm. A killed process can leave an

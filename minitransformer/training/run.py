@@ -35,8 +35,6 @@ from minitransformer.training.settings import Settings
 from minitransformer.training.step import TrainingDiverged, losses_of_batches
 from minitransformer.transformer import Transformer
 
-SAMPLE_TEMPERATURE = 0.8
-
 
 class TrainingInterrupted(KeyboardInterrupt):
     """Raised when Ctrl-C has stopped a run after `step` steps. `folder` contains the checkpoint, or is None."""
@@ -199,6 +197,8 @@ class Run:
             raise TrainingDiverged(f"after step {self.step} the validation loss is {val_loss}", val_loss)
         self.seconds = time.perf_counter() - clock
         record = {"step": self.step, **metrics, **evaluation, "tokens": self.tokens, "seconds": round(self.seconds, 6)}
+        if settings.sample_every and due(settings.sample_every):
+            record["sample"] = self.sample()
         self.last = record
         if val_loss is not None and val_loss < self.best.get("val_loss", math.inf):
             self.best = record
@@ -207,8 +207,8 @@ class Run:
             with naming(self.metrics.name):
                 self.metrics.write(json.dumps(record).encode() + b"\n")
         self.observer.record(record)
-        if settings.sample_every and due(settings.sample_every):
-            self.observer.sample(self.step, self.sample())
+        if "sample" in record:
+            self.observer.sample(self.step, record["sample"])
         if self.step == 0 or due(settings.checkpoint_every):
             self.ranks.check_equal_weights(self.lm.model)
             self.save()
@@ -219,9 +219,8 @@ class Run:
     def sample(self) -> str:
         """Return the prompt and its continuation, which depends only on the weights, the seed and the step."""
         rng = np.random.default_rng([self.settings.seed, self.step])
-        new = stream(
-            self.lm.model, self.sample_prompt, self.settings.sample_tokens, temperature=SAMPLE_TEMPERATURE, rng=rng
-        )
+        temperature = self.settings.sample_temperature
+        new = stream(self.lm.model, self.sample_prompt, self.settings.sample_tokens, temperature=temperature, rng=rng)
         return self.lm.tokenizer.decode([*self.sample_prompt, *map(int, new)])
 
     def save(self) -> None:

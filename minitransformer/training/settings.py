@@ -68,6 +68,7 @@ class Settings:
     )
     sample_every: int = setting(0, "steps between samples of generated text; 0: none", check_int, minimum=0)
     sample_prompt: str | None = setting(None, "beginning of the samples", text, optional="the text's first token")
+    sample_temperature: float = setting(0.8, "temperature of the samples", positive)
     sample_tokens: int = setting(200, "new tokens of a sample", check_int, minimum=1, maximum=HUGE_BATCH)
     seed: int = setting(0, "seed of all random numbers of the run", check_int, minimum=0)
 

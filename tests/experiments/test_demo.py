@@ -1,5 +1,6 @@
 """The demonstration: its short form does everything that the long one does, on less."""
 
+import html
 import re
 import signal
 import subprocess
@@ -16,9 +17,11 @@ from minitransformer.cli import main
 from minitransformer.commands import demo
 from minitransformer.commands.resuming import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
+from minitransformer.experiments.demonstration.narration import printable
+from minitransformer.experiments.demonstration.page import write_page
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
-from minitransformer.training import MODEL_FILE, Settings, pretrain
+from minitransformer.training import MODEL_FILE, Settings, pretrain, read_metrics
 
 slow = pytest.mark.slow  # shows the demonstration again and again
 
@@ -26,6 +29,7 @@ pytest.importorskip("matplotlib")
 
 LESSON = writing.Lesson(characters=2000, vocab_size=260, steps=4, reports=2)
 PICTURES = ["attention.png", "induction-loss.png", "induction.png", "loss.png"]
+OTHERS = ["analysis.html", "index.html", "induction.npz", "metrics.jsonl", "model.npz"]
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +41,9 @@ def shown(tmp_path_factory):
 
 
 @slow
-def test_it_leaves_the_model_the_metrics_and_the_pictures(shown):
+def test_it_leaves_the_models_the_metrics_the_pages_and_the_pictures(shown):
     folder, text = shown
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*PICTURES, "metrics.jsonl", "model.npz"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*PICTURES, *OTHERS])
     for picture in PICTURES:
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
         assert f"Look at {folder / picture}: " in text
@@ -82,11 +86,42 @@ def test_ctrl_c_is_one_line_and_what_was_written_stays(tmp_path):
 @slow
 def test_the_same_command_again_leaves_a_finished_model_as_it_is(shown, monkeypatch, capsys):
     folder, _ = shown
-    before = {name: (folder / name).read_bytes() for name in ("model.npz", "metrics.jsonl")}
-    monkeypatch.setattr(repeating, "fit", lambda *arguments, **options: signal.raise_signal(signal.SIGINT))
-    assert main(["demo", "--quick", "--out", str(folder)]) == INTERRUPTED
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".png"}
+    monkeypatch.setattr(repeating, "fit", lambda *arguments, **options: pytest.fail("it is trained again"))
+    assert main(["demo", "--quick", "--out", str(folder)]) == 0
     assert {name: (folder / name).read_bytes() for name in before} == before
-    assert "has already taken all 20 steps" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "has already taken all 20 steps" in said and "induction.npz has already learned this" in said
+
+
+@slow
+def test_the_page_shows_the_samples_and_refers_to_files_that_are_there(shown):
+    folder, text = shown
+    assert f"Open {folder / 'index.html'} in a browser" in text
+    page = (folder / "index.html").read_text("utf-8")
+    samples = [record["sample"] for record in read_metrics(folder / "metrics.jsonl") if "sample" in record]
+    assert len(samples) == 3 and all(html.escape(printable(sample)) in page for sample in samples)
+    files = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sorted(files) == sorted([*PICTURES, "analysis.html"]) and all((folder / file).is_file() for file in files)
+    assert "http" not in page
+
+
+def test_the_page_without_pictures_still_says_why_validation_is_higher(tmp_path):
+    lm = small_lm(text=writing.SENTENCE, context=128)
+    records = [{"step": 0, "sample": "<b> & c"}, {"step": 1, "loss": 1.0}, {"step": 2, "sample": "ab"}]
+    path = write_page(tmp_path, lm, records, "It was read often.", "a b c", drawn=False)
+    page = path.read_text("utf-8")
+    assert "&lt;b&gt; &amp; c" in page and "After step 2" in page and "<p>It was read often.</p>" in page
+    assert "<img" not in page and "<figure" not in page and 'href="analysis.html"' in page
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["analysis.html", "index.html"]
+
+
+def test_another_seed_is_not_answered_with_the_tiny_model_of_the_first(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(repeating, "train_to_repeat", lambda model, steps, seed: trained.append(seed))
+    for seed in (0, 0, 1):
+        repeating.learn_to_repeat(tmp_path, seed, 2, drawn=False)
+    assert trained == [0, 1]
 
 
 def test_an_interrupted_demo_resumes_to_the_model_of_a_whole_one(tmp_path, monkeypatch):
@@ -97,7 +132,7 @@ def test_an_interrupted_demo_resumes_to_the_model_of_a_whole_one(tmp_path, monke
             with pytest.raises(KeyboardInterrupt):
                 writing.learn_to_write(tmp_path / "b", 0, LESSON, drawn=False)
             monkeypatch.undo()
-        weights.append(writing.learn_to_write(tmp_path / "ab"[stop], 0, LESSON, drawn=False))
+        weights.append(writing.learn_to_write(tmp_path / "ab"[stop], 0, LESSON, drawn=False)[0])
     assert_same_weights(*weights)
 
 

@@ -27,11 +27,15 @@ def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> 
     show("\n".join(table([(f"minitransformer/{file}", content) for file, content in sources], "<", indent=4)))
 
 
+def printable(text: str) -> str:
+    """Replace control characters, which an untrained model writes too."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def quoted(text: str, most_lines: int = 8) -> str:
     """Return the beginning of a text as an indented quotation."""
-    safe = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
     width = WIDTH - 6
-    lines = [line[i : i + width] for line in safe.split("\n") for i in range(0, max(len(line), 1), width)]
+    lines = [line[i : i + width] for line in printable(text).split("\n") for i in range(0, max(len(line), 1), width)]
     return "\n".join(f"    │ {line}".rstrip() for line in lines[:most_lines])
 
 

@@ -1,4 +1,4 @@
-"""A tiny model learns to repeat random sequences with induction heads (see analysis/heads.py), in 20 seconds."""
+"""A tiny model learns to repeat random sequences with induction heads (see analysis/heads.py), in ten seconds."""
 
 from functools import partial
 from pathlib import Path
@@ -12,36 +12,47 @@ from minitransformer.experiments.demonstration.narration import heading, paragra
 from minitransformer.experiments.patterns.learned import NOTABLE
 from minitransformer.experiments.patterns.pictures import draw_induction
 from minitransformer.experiments.patterns.starting_attention import start_attention
-from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.language_model import LanguageModel
+from minitransformer.muon import muon_with_adamw
+from minitransformer.optim import cosine_schedule
+from minitransformer.system.archive import open_archive
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
-from minitransformer.text.patterns import INDUCTION, SYMBOLS
+from minitransformer.text.patterns import INDUCTION, SYMBOLS, PatternTokenizer
 from minitransformer.training import draw_loss_curve, fit
 from minitransformer.training.replicas import replicas_that_pay, with_replicas
-from minitransformer.transformer import TinyTransformer
+from minitransformer.transformer import TinyTransformer, Transformer
 
-INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
-FULL_STEPS, QUICK_STEPS = 700, 20
+TINY_MODEL_FILE, INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.npz", "induction.png", "induction-loss.png"
+FULL_STEPS, QUICK_STEPS = 300, 20
 LONGEST = 16  # length of the longest sequences in training
 SHORTEST, FIRST_LONGEST = 3, 8
 TOKENS = 1024  # number of tokens in each batch
-LR = 1.5e-3  # the highest learning rate
+LR, MUON_LR = 1.5e-3, 0.02  # the highest learning rates
 
 
-def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransformer:
-    heading("3  A tiny transformer learns to repeat new sequences")
-    model = TinyTransformer(seed, positions="rotary")
+def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> tuple[Transformer, str]:
+    """Return the trained model, or the one in `out` if it has finished, and its predictions for a sequence."""
+    heading("1  A tiny transformer learns to repeat new sequences")
+    model: Transformer = TinyTransformer(seed, positions="rotary")
     start_attention(model)
     example = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, FIRST_LONGEST)
     paragraph(
-        f"Another model, of 2 blocks and width 64, sees some of {len(SYMBOLS)} meaningless symbols in random order, "
+        f"A model of 2 blocks and width 64 sees some of {len(SYMBOLS)} meaningless symbols in random order, "
         "repeated until the row is full. No two rows are equal, so memorising does not help. Only a procedure does: "
         "find the previous occurrence of the current symbol, and predict its successor. The untrained model predicts:"
     )
     show(with_predictions(model, *example) + "\n")
-    records = train_to_repeat(model, steps, seed)
-    if drawn:
-        draw_loss_curve(records, out / INDUCTION_LOSS_FILE, "training on repeated random sequences")
-    show(f"\n{with_predictions(model, *example)}\n")
+    path, lesson = out / TINY_MODEL_FILE, {"seed": seed, "steps": steps}
+    if path.exists() and lesson_of(path) == lesson:
+        model = LanguageModel.load(path).model
+        paragraph(f"The model in {path} has already learned this.")
+    else:
+        records = train_to_repeat(model, steps, seed)
+        if drawn:
+            draw_loss_curve(records, out / INDUCTION_LOSS_FILE, "training on repeated random sequences")
+        LanguageModel(model, PatternTokenizer()).save(path, extra_description={"demonstration": lesson})
+    predictions = with_predictions(model, *example)
+    show(f"\n{predictions}\n")
     longer = LONGEST + LONGEST // 2
     paragraph(
         f"In sequences of {LONGEST}, the longest in training, {repeats(model, LONGEST):.0%} of repeated symbols are "
@@ -54,12 +65,19 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
         ("text/patterns.py", "this task and five others"),
         ("layers/block.py", "the two additions of a block to the stream"),
     )
-    return model
+    return model, predictions
+
+
+def lesson_of(path: Path) -> dict:
+    """Return the seed and the number of steps with which the model in a file was trained."""
+    with open_archive(path) as archive:
+        return archive.description.get("demonstration", {})
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
     """Train `model` on repeated sequences. Return the record of each step; ten of the records contain the accuracy."""
-    optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
+    rates = {"lr": LR, "betas": (0.9, 0.98), "muon_lr": MUON_LR}
+    optimizer = muon_with_adamw(model, weight_decay=0.1, embeddings=False, **rates)
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
     batches = ([repeated_sequences(rng, step / steps)] for step in range(steps))
@@ -112,8 +130,8 @@ def with_predictions(model, inputs, targets) -> str:
     return f"    sequence  {row}\n    predicted {''.join(f'{word:>5}' for word in words)}"
 
 
-def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) -> None:
-    heading("4  The heads that repeat")
+def show_induction(model: Transformer, out: Path, seed: int, drawn: bool) -> None:
+    heading("2  The heads that repeat")
     inputs, _ = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, 12)
     ids = inputs[0]
     weights = analysis.attention_weights(model, ids)
