@@ -169,7 +169,8 @@ class Bench:
         """Return the loops of backward that contain the line."""
         statement = self.scene.site(event).statement
         loops = [node for node in ast.walk(self.scene.source.inner) if isinstance(node, ast.For)]
-        return [loop for loop in loops if any(node is statement for inner in loop.body for node in ast.walk(inner))]
+        around = [loop for loop in loops if any(node is statement for inner in loop.body for node in ast.walk(inner))]
+        return [loop for loop in around if not self.scene.is_shared(loop)]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def names(self, event):

@@ -85,8 +85,22 @@ class Scene:
         """
         read = names_read(self.source.inner)
         made = [held[0] for name, held in self.names.items() if len(held) == 1 and name in read]
-        bound = [event for event in self.plain.events if self.site(event).kind == "backward"]
+        bound = [e for e in self.plain.events if self.site(e).kind == "backward" and not self._is_shared(e)]
         return [*(event for event in made if self._is_unused(event)), *bound]
+
+    def _is_shared(self, event):
+        statement = self.site(event).statement
+        return isinstance(statement, ast.stmt) and self.is_shared(statement)
+
+    @functools.cached_property
+    def _of_forward(self):
+        inner = {id(node) for node in ast.walk(self.source.inner)}
+        outer = [n for n in ast.walk(self.source.outer) if isinstance(n, ast.stmt) and id(n) not in inner]
+        return {(node.lineno, node.col_offset) for node in outer}
+
+    def is_shared(self, statement):
+        """Return True for a line of a loop that both passes run: it defines the function, so it is not wrong."""
+        return (statement.lineno, statement.col_offset) in self._of_forward
 
     def _is_unused(self, event):
         if not is_array(event.value) or self.site(event).value is None:

@@ -237,7 +237,9 @@ def _as(array, value):
         return None
     if isinstance(value, np.ndarray):
         array = array.reshape(value.shape)
-        return array.astype(value.dtype) if value.dtype.kind in "ib" else array
+        if value.dtype.kind not in "ib":
+            return array
+        return array.astype(value.dtype) if np.array_equal(array.astype(value.dtype), array) else None
     number = array.item()
     if isinstance(value, (int, np.integer)):
         return int(number) if number.is_integer() else None

@@ -492,6 +492,33 @@ def test_a_mistake_of_one_token_in_a_gradient_or_jacobian_is_placed_on_its_line(
     assert report.first_wrong.line == before.count("\n") + 1, report
 
 
+SHARED = """
+import numpy as np
+
+def softmax(W, *, X, y):
+    value, dW = 0.0, np.zeros_like(W)
+    for i in range(len(X)):
+        f = X[i] @ W
+        p = np.exp(f) / np.sum(np.exp(f))
+        value += -np.log(p[y[i]])
+        for j in range(W.shape[1]):
+            if j == y[i]:
+                dW[:, j] -= p[y[i]] * (np.sum(np.exp(f)) - np.exp(f[j])) / np.exp(f[j]) * X[i]
+            else:
+                dW[:, j] += p[y[i]] * np.exp(f[j]) / np.exp(f[y[i]]) * X[i]
+    value /= len(X)
+    value += 0.1 * np.sum(W * W)
+    dW += 0.2 * W
+    return value, dW
+"""
+
+
+def test_a_line_that_defines_the_value_is_not_blamed_for_a_division_that_is_missing(imported):
+    function = from_value_and_gradient(imported(SHARED).softmax)
+    report = steps(function, normal(3, 4), X=X3, y=np.array([0, 2, 1, 3, 0]))
+    assert not report.passed and all(row.name != "p" for row in report.rows if row.verdict == "WRONG"), report
+
+
 def test_a_class_whose_object_is_passed_on_has_no_lines_and_the_error_says_why(imported):
     text = DENSE.replace("self.activation(self.z)", "type(self).activation(self, self.z)")
     with pytest.raises(ValueError, match=r"Dense: .*self is used as a whole"):
