@@ -25,7 +25,7 @@ from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.refusing import of_header
 from minitransformer.learn.submitted import submitted_in
-from minitransformer.learn.verdict import BEGUN, FAILED, FOLLOWS, MISSING, WRONG, Verdict
+from minitransformer.learn.verdict import FAILED, FOLLOWS, MISSING, RIGHT, WRONG_LINE, Verdict
 from minitransformer.system.cores import available_cores
 from minitransformer.system.version import __version__
 
@@ -38,7 +38,7 @@ class Graded:
     """The result of grading one exercise in a submission."""
 
     verdict: Verdict  # result of the grader
-    numbers: dict  # {name: equation number} of the numbered lines
+    numbers: dict  # {name: equation number} of the numbered values
     worth: float  # points for a complete solution
     file: str = ""  # path of the graded file in the submission
     others: list | tuple = ()  # paths of other files for this exercise, which were not graded
@@ -48,25 +48,17 @@ class Graded:
     @property
     def lines(self) -> dict:
         if self.verdict.is_solved:
-            return dict.fromkeys(self.numbers, "right")
-        found = {}
-        for name in self.numbers:
-            verdicts = [row.verdict for row in self.verdict.rows if row.name in (name, *name.split(", "))]
-            found[name] = min(verdicts, key=lambda v: (v == "right", v == FOLLOWS), default="")
-        return found
+            return dict.fromkeys(self.numbers, RIGHT)
+        found = {row.name: row.verdict for row in self.verdict.rows}
+        earned = {name: found.get(name, RIGHT) for name in self.verdict.earned}
+        lost = {name: WRONG_LINE for name, verdict in found.items() if verdict == FOLLOWS}
+        return {name: (found | lost | earned).get(name, "") for name in self.numbers}
 
     @property
     def points(self) -> float:
-        """Return the points for the exercise: `worth` if it is solved, else a part for the lines that are right."""
-        if self.verdict.is_solved:
-            return self.worth
-        if self.verdict.status not in (WRONG, BEGUN) or not self.numbers:
-            return 0.0
-        numbered = set(", ".join(self.numbers).split(", "))
-        follow = [row for row in self.verdict.rows if row.verdict == FOLLOWS]
-        excused = {row.name for row in follow if numbered.intersection(row.origins)}
-        earned = [v == "right" or (v == FOLLOWS and excused & set(n.split(", "))) for n, v in self.lines.items()]
-        return round(self.worth * sum(map(bool, earned)) / len(self.numbers), 2)
+        """Return `worth` if solved, else the part of it that the numbered values earn."""
+        earned = len(self.verdict.earned) / max(len(self.numbers), 1)
+        return self.worth if self.verdict.is_solved else round(self.worth * earned, 2)
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,29 @@
 import ast
 from dataclasses import replace
 
+from gradcheck.front.streams import joined
 from gradcheck.mistakes import KINDS, Student
 from minitransformer.learn.cutting import blanks, cut
-from minitransformer.learn.verdict import Row
+from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
 
 
 def equation_numbers(exercise) -> dict:
+    """Return {name: number of its equation} of the values that an exercise asks for."""
     text, found = cut(exercise, 0), {}
-    for line, name in blanks(ast.parse(text)):
+    for line, names in blanks(ast.parse(text)):
         _, mark, number = text.split("\n")[line - 1].rpartition("#")
-        if mark and name != "return":
-            found[name] = number.strip()
+        if mark and names != "return":
+            found |= {name: number.strip() for name in names.split(", ") if name != "_" and name != "backward"}
     return found
 
 
 def blank_rows(exercise, left) -> tuple:
     numbers = equation_numbers(exercise)
     nameless = "..." if "" in numbers else exercise.target if exercise.is_value else "backward"
-    return tuple(Row(numbers.get(name, ""), name or nameless, "blank", f"line {line}") for line, name in left)
+    rows = []
+    for line, names in left:
+        rows += [Row(numbers.get(name, ""), name or nameless, BLANK, f"line {line}") for name in names.split(", ")]
+    return tuple(rows)
 
 
 def rows_by_gradients(report, numbers) -> list[Row]:
@@ -28,7 +33,7 @@ def rows_by_gradients(report, numbers) -> list[Row]:
     for a in report.arguments:
         counted = f"{a.disagree} of {a.entries} entries are wrong" if a.disagree else ""
         words = "" if a.is_right else a.diagnosis or counted or a.doubt or "its entries are wrong"
-        verdict = "right" if a.is_right else "WRONG"
+        verdict = RIGHT if a.is_right else WRONG_LINE
         rows.append(Row(numbers.get(a.label, ""), a.label, verdict, words, a.kind))
     order = [*numbers, *(row.name for row in rows)]
     return sorted(rows, key=lambda row: order.index(row.name))
@@ -53,7 +58,7 @@ def rows_by_steps(attempt, failure):
             equation = row.equation or attempt.numbers.get(row.name, "")
             rows.append(Row(equation, row.name, row.verdict, words, row.kind, row.origins))
     of_names = [row for row in rows if not row.name.endswith(".grad")]
-    return of_names if any(row.verdict == "WRONG" for row in of_names) else rows, report.remarks
+    return of_names if any(row.verdict == WRONG_LINE for row in of_names) else rows, report.remarks
 
 
 def explained(attempt, failure):
@@ -67,11 +72,11 @@ def explained(attempt, failure):
     permuted = permuted_gradients(failure.report)
     if not rows or (permuted and permuted.isdisjoint(row.name for row in rows)):
         rows, remarks = of_gradients, ()
-    wrong = [k for k, row in enumerate(rows) if row.verdict == "WRONG"]
+    wrong = [k for k, row in enumerate(rows) if row.verdict == WRONG_LINE]
     for k in wrong if permuted else wrong[:1]:
         rows[k] = in_plainer_words(rows, k, of_gradients, permuted)
     names = {row.name for row in rows}  # a right gradient may have another name in the code
-    return rows + [r for r in of_gradients if r.equation and r.verdict == "right" and r.name not in names], remarks
+    return rows + [r for r in of_gradients if r.equation and r.verdict == RIGHT and r.name not in names], remarks
 
 
 def permuted_gradients(report) -> set[str]:
@@ -86,7 +91,50 @@ def in_plainer_words(rows, k, of_gradients, permuted) -> Row:
     The sentence is that of the gradient if the line is right, or if the sentence of the line names no mistake.
     """
     row, beside = rows[k], [other for other in of_gradients if other.name == rows[k].name]
-    is_line_right = any(other.name == row.name and other.verdict == "right" for other in rows[:k])
+    is_line_right = any(other.name == row.name and other.verdict == RIGHT for other in rows[:k])
     told = [*beside, row] if permuted or is_line_right else [row, *beside]
     named = next((one for one in told if one.kind not in ("", "mistake within a call")), row)
     return replace(row, sentence=named.sentence, kind=named.kind)
+
+
+def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: bool) -> Verdict:
+    """Let the rows of a Verdict agree with the points that the numbered values earn, which are not all of them.
+
+    Without equations, no names are added that the learner does not know.
+    """
+    lost = [name for name, credit in credits.items() if credit.verdict == WRONG_LINE]
+    told = renamed(verdict.rows, lost, numbers) if lost and has_equations else verdict.rows
+    before: dict = {}
+    for row in told:
+        if row.name not in before or row.verdict == WRONG_LINE:
+            before[row.name] = row
+    shown = [name for name in credits if has_equations or name in before]
+    kept = [name for name, row in before.items() if name in shown or row.verdict in (WRONG_LINE, BLANK)]
+    for k, name in enumerate(shown):  # a value without a row stands behind the one before it
+        if name not in kept:
+            kept.insert(kept.index(shown[k - 1]) + 1 if k else 0, name)
+    rows = [row_of(name, numbers, credits[name], before.get(name)) if name in shown else before[name] for name in kept]
+    earned = [name for name in credits if name not in lost]
+    return replace(verdict, rows=tuple(rows), earned=tuple(earned[: len(numbers) - 1]))
+
+
+def renamed(rows, lost, numbers) -> list[Row]:
+    """Give the first wrong Row the name of the first lost value, if the learner's code has no such name.
+
+    The value is then a part of the line that the Row describes, or has another name.
+    """
+    first = next((row for row in rows if row.verdict == WRONG_LINE), None)
+    if first is None or lost[0] in {row.name for row in rows}:
+        return rows
+    at = f"{numbers[lost[0]]} {lost[0]}"
+    named = replace(first, name=lost[0], equation=numbers[lost[0]], sentence=first.sentence.removeprefix(f"{at}: "))
+    return [named if row is first else row for row in rows]
+
+
+def row_of(name, numbers, credit, before) -> Row:
+    lost = (BLANK, WRONG_LINE, FOLLOWS) if credit.verdict == WRONG_LINE else (BLANK,)
+    if before is not None and before.verdict in lost:
+        return before
+    number = numbers[name] if before is None else before.equation
+    words = f"from {joined(credit.origins)}" if credit.origins else ""
+    return Row(number, name, credit.verdict, words, origins=credit.origins)

@@ -9,15 +9,17 @@ import ast
 import signal
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from minitransformer.book.observation import parsed
+from minitransformer.learn.credit import Credit, credits
 from minitransformer.learn.cutting import blanks, cut
-from minitransformer.learn.exercises import FORWARD
-from minitransformer.learn.explaining import blank_rows
+from minitransformer.learn.exercises import FORWARD, NOTHING, SLOPES
+from minitransformer.learn.explaining import blank_rows, equation_numbers, with_credits
 from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.loading import (
     INSIDE,
@@ -71,50 +73,82 @@ def grade(path, name: str):
     except Refusal as refusal:
         yield Verdict(name, FAILED if level is None else REFUSED, level, str(refusal))
         return
-    verdicts = tried(exercise, path, text, tree, level)
+    attempt = Trying(exercise, path, text, tree, level)
     if "seed" not in header:
-        yield from verdicts
+        yield from attempt.verdicts()
     else:
-        yield hunted(exercise, header, tree, next(verdicts))
+        yield hunted(exercise, header, tree, next(attempt.verdicts(has_points=False)))
 
 
-def tried(exercise, path, text, tree, level):
-    printed, left = Printed(), blanks(tree)
-    numpy, package = functions_of_numpy(), PackageCalls(exercise, path)
+class Trying:
+    """Run a learner's file, and judge it."""
 
-    def finished(verdict):
-        said = printed.getvalue()
-        return replace(verdict, printed=said, uses_package=package.sentence, student=exercise.student)
+    def __init__(self, exercise, path, text, tree, level):
+        self.exercise, self.path, self.text, self.tree, self.level = exercise, path, text, tree, level
+        self.left, self.printed, self.package = blanks(tree), Printed(), PackageCalls(exercise, path)
+        self.numpy, self.numbers = functions_of_numpy(), equation_numbers(exercise)
+        self.module = self.call_of = None  # the file as a module, and a function that returns the Call of a case
 
-    try:
-        with faults(path):
-            with redirect_stdout(printed):
-                module = loaded(path, text)
-            target = defined(module, exercise, tree, level)
-            with redirect_stdout(printed):
-                if exercise.is_value:
-                    found = [graded_value(exercise, target, level, left, package)]
-                else:
-                    attempt = Attempt(exercise, path, target, level, left, package)
-                    attempt.run_once(exercise.cases()[0], 0)
-                    found = attempt.verdicts()
-            for verdict in found:
-                if sentence := replaced(numpy, path):
-                    raise Fault(sentence)
-                yield finished(verdict)
-    except Fault as fault:
-        sentence, names = replaced(numpy, path) or str(fault), {name for _, some in left for name in some.split(", ")}
+    def verdicts(self, has_points=True):
+        """Yield a Verdict and, for some mistakes, a second with an explanation."""
+        credits = None
+        for verdict in self.without_points():
+            if has_points and not verdict.is_solved:
+                credits = self.credits(verdict) if credits is None else credits
+                has_equations = self.level < (NOTHING if self.exercise.is_value else SLOPES)
+                verdict = with_credits(verdict, credits, self.numbers, has_equations)
+            uses = self.package.sentence
+            yield replace(verdict, printed=self.printed.getvalue(), uses_package=uses, student=self.exercise.student)
+
+    def credits(self, verdict) -> dict:
+        if self.exercise.given:
+            return {row.name: Credit(row.verdict) for row in verdict.rows if row.name in self.numbers}
+        if self.call_of is None or replaced(self.numpy, self.path):
+            return {}
+        with redirect_stdout(self.printed):
+            return credits(self.exercise, self.module, self.text, self.call_of, self.numbers)
+
+    def without_points(self):
+        try:
+            with faults(self.path):
+                for verdict in self.judged():
+                    if sentence := replaced(self.numpy, self.path):
+                        raise Fault(sentence)
+                    yield verdict
+        except Fault as fault:
+            yield self.of_fault(fault, replaced(self.numpy, self.path) or str(fault))
+
+    def judged(self):
+        exercise, level = self.exercise, self.level
+        with redirect_stdout(self.printed):
+            self.module = loaded(self.path, self.text)
+        target = defined(self.module, exercise, self.tree, level)
+        with redirect_stdout(self.printed):
+            if exercise.is_value:
+                self.call_of = partial(call_of_value, target)
+                return [graded_value(exercise, target, level, self.left, self.package)]
+            attempt = Attempt(exercise, self.path, target, level, self.left, self.package)
+            self.call_of = attempt.call
+            attempt.run_once(exercise.cases()[0], 0)
+            return attempt.verdicts()
+
+    def of_fault(self, fault, sentence) -> Verdict:
+        tree, names = self.tree, {name for _, some in self.left for name in some.split(", ")}
         at_the_line = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.lineno == fault.line)
         blank = next((n.id for n in at_the_line if n.id in names and isinstance(n.ctx, ast.Load)), None)
-        if fault.line in dict(left):
+        if fault.line in dict(self.left):
             sentence = f"line {fault.line} is still blank"
         elif blank:
             sentence = f"line {fault.line} reads {blank}, which is still blank"
-        rows, status, asked = blank_rows(exercise, left), BEGUN if left else FAILED, fault.question
-        verdict = Verdict(
-            exercise.name, status, level, sentence, rows, question=asked.text, about=(asked.line, *asked.names)
-        )
-        yield finished(verdict)
+        rows, status, asked = blank_rows(self.exercise, self.left), BEGUN if self.left else FAILED, fault.question
+        about = asked.line, *asked.names
+        return Verdict(self.exercise.name, status, self.level, sentence, rows, question=asked.text, about=about)
+
+
+def call_of_value(target, case, seed, other=None):
+    call = case.draw(np.random.default_rng(seed))
+    call.target = other or target
+    return call
 
 
 def defined(module, exercise, tree, level):

@@ -10,7 +10,7 @@ from gradcheck.mistakes import KINDS
 from minitransformer.learn.cutting import File, functions_within, only_the_question
 from minitransformer.learn.exercises import HINTS, SLOPES
 from minitransformer.learn.reading import read_regular
-from minitransformer.learn.verdict import FAILED, Row, Verdict
+from minitransformer.learn.verdict import BEGUN, BLANK, FAILED, WRONG_LINE, Row, Verdict
 from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
@@ -60,8 +60,9 @@ def lines_of(exercise) -> list[Line]:
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
     """Return the next hint on the first mistake or blank. The number of hints is stored in the folder."""
-    row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
-    is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
+    found = (row for row in verdict.rows if row.verdict in (WRONG_LINE, BLANK))
+    row = next(found, None) if verdict.status == BEGUN else verdict.first_wrong
+    is_failure = bool(verdict.sentence) and (row is None or row.verdict != BLANK)
     lines = lines_of(exercise)
     known = {name for line in lines for name in line.name.split(", ")}
     own = {name for name in verdict.about[:1] if name.startswith("d") and name != "dy"}
@@ -71,13 +72,13 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     line = chosen(lines, row)
     is_hidden = verdict.level is not None and verdict.level >= SLOPES
     where = line.name if is_hidden else f"{line.number} {line.name}".strip()
-    if row is not None and row.verdict == "WRONG":
+    if row is not None and row.verdict == WRONG_LINE:
         where = f"the first mistake is at {row.equation} {row.name}".replace("  ", " ")
         if row.name not in line.name.split(", "):
             where += f", on the way to {line.number} {line.name}".rstrip()
     elif row is not None and row.sentence:
         where += f", {row.sentence}"
-    mistake = row.sentence if row is not None and row.verdict == "WRONG" else ""
+    mistake = row.sentence if row is not None and row.verdict == WRONG_LINE else ""
     asked = [KINDS[row.kind].question] if mistake and row.kind else []
     rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
     rungs = [*rungs[: len(asked)], *HINTS.get(exercise.name, rungs[len(asked) :])]
@@ -100,7 +101,7 @@ def chosen(lines, row) -> Line:
     for line in lines:
         if row.name in line.name.split(", ") and (not row.equation or row.equation == line.number):
             return line
-    if row.verdict == "blank" and not row.equation:
+    if row.verdict == BLANK and not row.equation:
         return Line("", row.name)
     return next((line for line in lines if line.number == row.equation), Line("", row.name))
 

@@ -14,7 +14,9 @@ UNTOUCHED = "not begun"
 REFUSED = "refused"
 FAILED = "failed"
 MISSING = "not there"
+RIGHT, WRONG_LINE, BLANK = "right", "WRONG", "blank"  # verdicts on a line
 FOLLOWS = "follows"  # verdict on a line whose only error comes from another line
+MOST_RIGHT = 6  # rows of right lines; if there are more, they share one row
 USES_PACKAGE = "uses the package's answer"
 
 
@@ -52,6 +54,7 @@ class Verdict:
     question: str = ""  # a hint on the sentence, or ""
     about: tuple = ()  # the name that the line in question assigns, or "", and the other names in the question
     student: str = ""  # student who got this variant, or ""
+    earned: tuple = ()  # names of the numbered values that earn their points
 
     @property
     def is_solved(self) -> bool:
@@ -59,7 +62,7 @@ class Verdict:
 
     @property
     def first_wrong(self):
-        return next((row for row in self.rows if row.verdict == "WRONG"), None)
+        return next((row for row in self.rows if row.verdict == WRONG_LINE), None)
 
     @property
     def mistake(self) -> str:
@@ -80,9 +83,12 @@ class Verdict:
             found = [f"{self.name}: right (level {self.level})"]
         wide = max((len(row.name) for row in self.rows), default=0)
         numbers = max((len(row.equation) for row in self.rows), default=0)
-        for row in self.rows:
+        right = [row for row in self.rows if row.verdict == RIGHT]
+        is_folded = len(right) > MOST_RIGHT
+        for row in self.rows if not is_folded else (row for row in self.rows if row not in right):
             said = f"{row.verdict}{':' * (row.verdict != FOLLOWS)} {row.sentence}" if row.sentence else row.verdict
             found.append(f"   {row.equation:>{numbers}} {row.name:<{wide}}  {said}")
+        found += [f"   {RIGHT}: {', '.join(row.name for row in right)}"] * is_folded
         return [*found, *(f"   {sentence}" for sentence in self.sentences)]
 
     def __str__(self):
@@ -97,4 +103,5 @@ class Verdict:
     @staticmethod
     def from_json(found: dict) -> "Verdict":
         rows = tuple(Row(**{**row, "origins": tuple(row["origins"])}) for row in found["rows"])
-        return Verdict(**{**found, "rows": rows, "remarks": tuple(found["remarks"]), "about": tuple(found["about"])})
+        listed = {name: tuple(found[name]) for name in ("remarks", "about", "earned")}
+        return Verdict(**{**found, "rows": rows, **listed})

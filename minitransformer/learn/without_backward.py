@@ -1,22 +1,15 @@
 """Grade a function without a backward pass against the textbook's result."""
 
-import ast
 import copy
-import inspect
 
 import numpy as np
 
 from gradcheck import GradientError, check_update
-from gradcheck.names import names_in
-from minitransformer.book.observation import watched
-from minitransformer.learn.cutting import statements_of
 from minitransformer.learn.exercises import NOTHING
 from minitransformer.learn.explaining import blank_rows, equation_numbers
 from minitransformer.learn.loading import Fault
-from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
+from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, WRONG_LINE, Row, Verdict
 
-OVERFLOW = "it is not finite: an exponential of a large number, or a division by 0"
-OTHERWISE = "its value differs from the equation's"
 # {name in gradcheck's formula: name in the exercise}
 NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
 MAY_MISS = 10  # a learner's gradient checker may accept one in MAY_MISS planted mistakes
@@ -34,13 +27,11 @@ def graded_value(exercise, function, level, left, package) -> Verdict:
     known = hints(function) if name == "adamw" else {}
     if case is None and not known:
         return Verdict(name, SOLVED, level)
-    rows = rows_of_names(exercise, function, case or exercise.cases()[0]) if level < NOTHING else []
-    for k, row in enumerate(rows):
-        if row.verdict == "WRONG":
-            words, kind = known.get(row.name) or known.get("") or (row.sentence, "")
-            rows[k] = Row(row.equation, row.name, row.verdict, words, kind)
-            return Verdict(name, WRONG, level, rows=tuple(rows))
-    return Verdict(name, WRONG, level, "; ".join(words for words, _ in known.values()) or sentence)
+    if "" in known or level >= NOTHING:
+        sentence, known = "; ".join(words for words, _ in known.values()) or sentence, {}
+    numbers = equation_numbers(exercise)
+    rows = tuple(Row(numbers.get(other, ""), other, WRONG_LINE, *told) for other, told in known.items())
+    return Verdict(name, WRONG, level, sentence * (not rows), rows)
 
 
 def first_difference(exercise, function, package):
@@ -114,35 +105,3 @@ def hints(function) -> dict:
         named = {NAMES.get(name, name): (words, kind) for (name, words), kind in pairs}
         return named or {"": (report.failures()[0], "")}
     return {}
-
-
-def rows_of_names(exercise, function, case) -> list[Row]:
-    """Return a Row for each name that an equation assigns, or [] if no value differs.
-
-    If the equation of a wrong value reads another wrong value, the Row says that the error follows from the latter.
-    """
-    expected, found = (names_at_return(f, case) for f in (exercise.reference, function))
-    statements = statements_of(ast.parse(inspect.getsource(exercise.reference)).body[0])
-    reads = {ast.unparse(s.targets[0]): names_in(s.value) for s in statements if isinstance(s, ast.Assign)}
-    rows, differing = [], []
-    for name, number in equation_numbers(exercise).items():
-        if name not in found or name not in expected:
-            return []
-        if same(found[name], expected[name]):
-            rows.append(Row(number, name, "right"))
-            continue
-        origins = [other for other in differing if other in reads[name]]
-        is_lost = np.isfinite(expected[name]).all() and not np.isfinite(found[name]).all()
-        said = ("WRONG", OVERFLOW if is_lost else OTHERWISE)
-        said = (FOLLOWS, f"from {' and '.join(origins)}") if origins else said
-        rows.append(Row(number, name, *said, origins=tuple(origins)))
-        differing.append(name)
-    return rows if differing else []
-
-
-def names_at_return(function, case) -> dict:
-    if not inspect.isfunction(function):
-        return {}
-    with watched(function.__code__.co_filename) as seen:
-        evaluated(function, case)
-    return seen[function.__qualname__][-1].names

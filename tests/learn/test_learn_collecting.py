@@ -27,12 +27,10 @@ from odd_submissions import (
 from solutions import OWN, TOML, solution
 
 from minitransformer import cli
-from minitransformer.learn.collecting import Graded
 from minitransformer.learn.exercises import exercise_set, named_exercise
 from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.submitted import submitted_in
-from minitransformer.learn.verdict import Row, Verdict
 
 needs_posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes, and fewer names")
 ALL = {exercise.name: exercise for exercise in exercise_set("all")}
@@ -92,24 +90,6 @@ def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_secon
     said = capsys.readouterr()
     assert "grace: not graded: the folder contains no file\nlayer_norm    1 of 2   1 time: (6) dx_hat: " in said.out
     assert said.err == ""  # it is not a terminal
-
-
-@pytest.mark.parametrize(
-    "rows, points, last",
-    [
-        ([("dh", "right"), ("dx", "follows", "weighted_sum"), ("weighted_sum", "WRONG")], 1, "follows"),
-        ([("dh", "WRONG"), ("dx", "follows", "dh")], 1, "follows"),
-        ([("dh", "WRONG"), ("dx", "follows", "weighted_sum", "dh")], 1, "follows"),
-        ([("dh", "right"), ("dx", "WRONG"), ("dx", "follows", "dx")], 1, "WRONG"),
-        ([("dh", "right"), ("dx", "follows", "dh"), ("dx", "WRONG")], 1, "WRONG"),
-        ([("dh", "right"), ("dx", "right"), ("dx", "WRONG")], 1, "WRONG"),
-    ],
-)
-def test_a_line_that_follows_earns_its_point_only_if_a_numbered_line_loses_one(rows, points, last):
-    rows = tuple(Row("", *row[:2], origins=row[2:]) for row in rows)
-    verdict = Verdict("softmax", "not right yet", 1, rows=rows)
-    graded = Graded(verdict, {"dh": "(3)", "dx": "(4)"}, 2.0)
-    assert (graded.points, graded.lines["dx"]) == (points, last)
 
 
 def test_a_solution_that_uses_the_packages_answer_is_graded_and_marked(folder):

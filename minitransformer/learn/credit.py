@@ -1,0 +1,346 @@
+"""Award a point for each numbered line of backward, by the values that a learner's code computes.
+
+The names and the form of the code do not count. The true values are those of the textbook's backward pass on the same
+inputs. A gradient that is returned earns its point if it is right at its position, and another value if any expression
+of the code has it. A right gradient earns the lines that lead to it. A line that is wrong must not cost the points of
+the lines behind it. So the true value of one wrong line at a time is put in place of each value that may stand for it,
+and lines behind it that become right earn their points.
+"""
+
+import ast
+import inspect
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck.call import clear_gradients, parameters_of
+from gradcheck.names import names_in
+from minitransformer.book.observation import watched
+from minitransformer.learn.cutting import File, functions_within, only_the_question, statements_of, target_of
+from minitransformer.learn.probing import Event, array_of, probed, with_stacks
+from minitransformer.learn.verdict import FOLLOWS, RIGHT, WRONG_LINE
+from minitransformer.learn.vocabulary import with_result_of
+
+DIGITS = 1e-7  # two values are equal if they differ by at most this, relative to the largest entry
+SECONDS = 6  # time for putting true values in place of wrong ones
+
+
+@dataclass
+class Credit:
+    """The verdict on a numbered line."""
+
+    verdict: str = RIGHT  # RIGHT, WRONG_LINE, or FOLLOWS if only other lines make it wrong
+    origins: tuple = ()  # names of these lines
+
+
+def credits(exercise, module, source, call_of, numbers) -> dict[str, Credit]:
+    """Return {name: Credit} for each numbered value of an exercise, if the learner's code is not right.
+
+    `numbers` is {name: number of its equation}. `call_of(case, seed, target)` returns the Call of a case, of the
+    learner's function if `target` is None.
+    """
+    plan, deadline, found = Plan(exercise, numbers), time.monotonic() + SECONDS, []
+    with probed(source, module) as probe:
+        draws = [(case, 0) for case in exercise.cases()]
+        for case, seed in [*draws, *((case, 1) for case, _ in draws[:2])]:
+            found.append(Trial(plan, probe, call_of, case, seed).credits(deadline))
+            if all(any(name in one and one[name] is None for one in found) for name in numbers):
+                break
+    results = {name: [one[name] for one in found if name in one] for name in numbers}
+    merged = {name: merged_of(some, numbers) for name, some in results.items() if some}
+    copied = {name: is_copied(some) for name, some in results.items()}
+    proved = {origin for name, credit in merged.items() if not copied[name] for origin in credit.origins}
+    for name, credit in merged.items():
+        if copied[name] and not proved.intersection(credit.origins):
+            merged[name] = Credit(WRONG_LINE)
+    return merged
+
+
+def merged_of(results, numbers) -> Credit:
+    reached = {origin for result in results if result for origin in result.origins}
+    origins = tuple(name for name in numbers if name in reached)
+    return Credit(WRONG_LINE) if None in results else Credit(FOLLOWS, origins) if origins else Credit()
+
+
+def is_copied(results) -> bool:
+    """Return True if a value is the same multiple of the value put in place on all cases.
+
+    Otherwise `return w * dz, x * dz, 1`, in which 1 may stand for dz, would earn the point of db.
+    """
+    ratios = [result.ratio for result in results if result]
+    return None not in ratios and len(ratios) > 0 and np.ptp(ratios) <= DIGITS
+
+
+@dataclass
+class Reached:
+    """A line that earns its point on one case."""
+
+    origins: tuple = ()  # the lines whose true values were put in place
+    ratio: float | None = None  # value of the line divided by the value put in place, if this is a number
+
+
+class Plan:
+    """The lines of the textbook's backward pass, and the lines that each needs."""
+
+    def __init__(self, exercise, numbers):
+        self.exercise, self.numbers = exercise, numbers
+        file = File(only_the_question(exercise.source.read_text("utf-8"), exercise))
+        self.heads = file.needed(exercise.target)
+        self.name = exercise.target if exercise.is_value else "backward"
+        nodes = [node for name, node in file.nodes.items() if name in self.heads and hasattr(node, "body")]
+        functions = [f for node in nodes for f in functions_within(node) if f.name == self.name]
+        self.reads = {}  # {name: names in its statement}
+        for statement in (s for function in functions for s in statements_of(function)):
+            for name in target_of(statement).split(", "):
+                self.reads.setdefault(name, set()).update(names_in(getattr(statement, "value", statement)))
+        self.behind = {name: self.needed(name) for name in numbers}  # which others lead to it
+
+    def needed(self, name, without=()) -> set:
+        """Return the numbered names that lead to a name, except by way of the names `without`."""
+        found, todo = set(), [*self.reads.get(name, ())]
+        while todo:
+            one = todo.pop()
+            if one not in found and one not in without:
+                found.add(one)
+                todo += self.reads.get(one, ())
+        return found & self.numbers.keys() - {name}
+
+
+class Trial:
+    """The learner's function and the textbook's on one case."""
+
+    def __init__(self, plan, probe, call_of, case, seed):
+        self.plan, self.probe, self.draw = plan, probe, lambda target=None: call_of(case, seed, target)
+        self.seed = seed
+        self.truth, self.at, self.gradients, self.writers = self.reference()
+
+    def reference(self):
+        """Run the textbook.
+
+        Return ({name: its arrays}, {position of a result: name}, {parameter: gradient}, {parameter: the name whose line
+        computes this gradient}).
+        """
+        exercise, plan = self.plan.exercise, self.plan
+        call = self.draw(adapted(exercise))
+        writers = {}
+        with watched(inspect.getfile(inspect.unwrap(exercise.reference))) as frames:
+            if exercise.is_value:
+                results, self.dy = flat(call.evaluate()), None
+            else:
+                y, backward = call.evaluate()
+                self.dy = np.random.default_rng([self.seed, 7]).standard_normal(np.shape(y))
+                clear_gradients(call.target)
+                with written_by(call.target, plan, exercise, writers):
+                    results = flat(backward(self.dy.copy()))
+        values = {}
+        for name, some in frames.items():
+            head, _, last = name.partition(".")[0], *name.rpartition(".")[1:]
+            if last == plan.name and head in plan.heads:
+                values |= some[-1].names
+        values = {name: value for name, value in values.items() if name in plan.numbers}
+        truth = {name: [array_of(part) for part in flat(value)] for name, value in values.items()}
+        names = {id(value): name for name, value in values.items()}
+        at = {k: names[id(value)] for k, value in enumerate(results) if id(value) in names}
+        return truth, at, gradients_of(call.target), writers
+
+    def run(self, changes):
+        """Run the learner's code with other values in place of some. Return (events, results, gradients)."""
+        call, results = self.draw(), []
+        try:
+            if self.dy is None:
+                with self.probe.running(changes) as events:
+                    results = flat(call.evaluate())
+            else:
+                _, backward = call.evaluate()
+                clear_gradients(call.target)
+                with self.probe.running(changes) as events:
+                    results = flat(backward(self.dy.copy()))
+        except TimeoutError:
+            raise
+        except (Exception, SystemExit):  # the learner's code
+            return Outcome([], [], {})
+        if len(results) > len(self.at) > 0:
+            results = [result for result in results if result is not None]
+        return Outcome(with_stacks(events), [array_of(result) for result in results], gradients_of(call.target))
+
+    def right(self, outcome, names, without=()) -> set:
+        """Return those of `names` that are right, and those that lead to a right result, except by way of `without`."""
+        found = {name for name in names if self.is_right(name, outcome)}
+        results = found & {*self.at.values()}
+        found |= {other for name in results for other in self.plan.needed(name, without)} & self.truth.keys()
+        return {name for name in found if self.writes_right(name, outcome)}
+
+    def is_right(self, name, outcome) -> bool:
+        for position in (position for position, other in self.at.items() if other == name):
+            given, (true,) = dict(enumerate(outcome.results)).get(position), self.truth[name]
+            return given is not None and given.shape == true.shape and is_equal(given, true)
+        return all(outcome.equal(true) for true in self.truth[name])
+
+    def writes_right(self, name, outcome) -> bool:
+        """Return True if the gradients of parameters that belong to a line are right."""
+        written = [parameter for parameter, writer in self.writers.items() if writer == name]
+        return all(is_equal(outcome.gradients.get(one), self.gradients[one]) for one in written)
+
+    def credits(self, deadline) -> dict:
+        """Return {name: Reached, or None}. A name without a value in this case is left out."""
+        put, changes = [], {}
+        outcome = self.run(changes)
+        found = {name: Reached() for name in self.right(outcome, self.truth)}
+        while len(found) < len(self.truth) and time.monotonic() < deadline:
+            step = self.step(outcome, found, put, changes, deadline)
+            if step is None:
+                break
+            cause, changes, outcome, new = step
+            put.append(cause)
+            found |= new
+        return {name: found.get(name) for name in self.truth}
+
+    def step(self, outcome, found, put, changes, deadline):
+        """Put the true value of a wrong line in place of those values which make most other lines right."""
+        for cause in self.truth:
+            ahead = {name for name in self.truth if cause in self.plan.behind[name]} - found.keys()
+            if cause in found or cause in put or not ahead or len(self.truth[cause]) > 1:
+                continue
+            best = None
+            for group in groups(outcome, *self.truth[cause]):
+                if time.monotonic() > deadline:
+                    break
+                tried = changes | group
+                result = self.run(tried)
+                right = self.right(result, ahead, (*put, cause)) & ahead
+                if right and (best is None or len(right) > len(best[3])):
+                    best = cause, tried, result, {name: self.reached(name, (*put, cause)) for name in right}
+                    if right == ahead:
+                        break
+            if best is not None:
+                return best
+        return None
+
+    def reached(self, name, put):
+        return Reached(tuple(one for one in put if one in self.plan.behind[name]), self.ratio(name, put[-1]))
+
+    def ratio(self, name, cause):
+        """Return the number by which a true value is a multiple of another one, or None."""
+        value, put = (np.concatenate([part.ravel() for part in self.truth[of]]) for of in (name, cause))
+        if value.size != put.size or not np.any(put):
+            return None
+        ratio = float(value @ put / (put @ put))
+        return ratio if is_equal(value, ratio * put) else None
+
+
+class Outcome:
+    """The values of a run: those of the expressions, the results, and the gradients of parameters."""
+
+    def __init__(self, events, results, gradients):
+        self.events, self.results, self.gradients = events, results, gradients
+        by_size: dict = {}
+        for event in events:
+            if not event.is_missing:
+                by_size.setdefault(event.value.size, []).append(event)
+        self.tables = {size: (some, np.stack([e.value.ravel() for e in some])) for size, some in by_size.items()}
+
+    def equal(self, value) -> list[Event]:
+        """Return the Events whose values are equal to a value."""
+        events, table = self.tables.get(value.size, ([], np.zeros((0, value.size))))
+        with np.errstate(all="ignore"):
+            distances = np.max(np.abs(table - value.ravel()), axis=1, initial=0)
+        return [events[k] for k in np.flatnonzero(distances <= tolerance(value))]
+
+
+def groups(outcome, true):
+    """Yield {key: true value} for the sets of equal values, and the single values, that may stand for the true one."""
+    seen = {event.keys[0] for event in outcome.equal(true) if event.keys}
+    in_code, singles = [event for event in outcome.events if event.keys], []
+    alike = [event for event in in_code if event.is_missing or event.value.size == true.size]
+    others = [event for event in in_code if event.value.size != true.size and len(event.keys) == 1]
+    for some in (alike, others):
+        for event in some:
+            if event.is_missing:
+                yield {event.keys[0]: true}
+            elif event.keys[0] not in seen:
+                equal = [e for e in outcome.equal(event.value) if e.keys]
+                seen.update(e.keys[0] for e in equal)
+                if not any(e.is_fixed for e in equal):
+                    yield {key: part for e in equal for key, part in zip(e.keys, split(true, e), strict=True)}
+                    singles += equal if len(equal) > 1 else []
+        if some is alike:
+            for event in singles:
+                yield dict(zip(event.keys, split(true, event), strict=True))
+
+
+def split(true, event):
+    """Divide a true value among the repetitions of a loop."""
+    return [true] if len(event.keys) == 1 else np.split(true.ravel(), np.cumsum(event.sizes)[:-1])
+
+
+def adapted(exercise):
+    """Return the textbook's function or class with the result of the student's variant."""
+    reference = exercise.reference
+    if exercise.is_value:
+        return reference
+    if isinstance(reference, type):
+        return type(reference.__name__, (reference,), {"forward": with_result_of(exercise, reference.forward)})
+    return with_result_of(exercise, reference)
+
+
+@contextmanager
+def written_by(target, plan, exercise, found):
+    """Add to `found`, within the `with` block, {parameter: the line of the textbook that computes its gradient}."""
+    file, parameters = inspect.getfile(inspect.unwrap(exercise.reference)), parameters_of(target)
+    lines = numbered_lines(exercise, plan) if parameters else {}
+    at = {}
+
+    def look(frame, event, argument):
+        if frame.f_code.co_filename != file or frame.f_code.co_name != "backward":
+            return None
+        new = [name for name, parameter in parameters.items() if parameter.grad is not None and name not in found]
+        for name in new:
+            found[name] = lines.get(at.get(frame))
+        at[frame] = frame.f_lineno
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def numbered_lines(exercise, plan) -> dict[int, str]:
+    """Return {line number in the textbook: the numbered line of backward that it belongs to}."""
+    tree, found = ast.parse(exercise.source.read_text("utf-8")), {}
+    for node in (node for node in tree.body if getattr(node, "name", "") in plan.heads):
+        for function in (f for f in functions_within(node) if f.name == plan.name):
+            waiting = []
+            for statement in statements_of(function):
+                waiting += range(statement.lineno, statement.end_lineno + 1)
+                if target_of(statement) in plan.numbers:
+                    found |= dict.fromkeys(waiting, target_of(statement))
+                    waiting = []
+    return found
+
+
+def flat(value) -> list:
+    """Return the arrays in nested tuples and lists, in order."""
+    return [part for inner in value for part in flat(inner)] if isinstance(value, (tuple, list)) else [value]
+
+
+def gradients_of(target) -> dict:
+    found = {name: parameter.grad for name, parameter in parameters_of(target).items()}
+    return {name: np.array(gradient) for name, gradient in found.items() if gradient is not None}
+
+
+def is_equal(value, true) -> bool:
+    """Return True if two arrays are equal up to rounding and the arrangement in axes."""
+    if value is None or value.size != true.size:
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.max(np.abs(np.ravel(value) - np.ravel(true)), initial=0) <= tolerance(true))
+
+
+def tolerance(true) -> float:
+    return DIGITS * np.max(np.abs(true), initial=1e-30)
