@@ -1,6 +1,7 @@
 """The points of a solution are those of its mathematics, whatever its names and its form."""
 
 import ast
+import sys
 
 import pytest
 from solutions import backwards, edited, filled, solution
@@ -67,8 +68,9 @@ def points(verdict):
 
 
 @pytest.fixture
-def first(tmp_path):
+def first(tmp_path, monkeypatch):
     """Return a function that grades a text as the file of an exercise, without an explanation."""
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the folder is added
 
     def verdict(name, text):
         (tmp_path / f"{name}.py").write_text(text, "utf-8")
