@@ -59,7 +59,7 @@ def shown_on(run):
 
 def saved_by(run):
     rows = []
-    for name, kept in saved(run.returned_backward()).items():
+    for name, kept in saved(run.closure()).items():
         if isinstance(kept, np.ndarray):
             rows.append((escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size))
         elif count := numbers_in(kept):  # the arrays that other backward functions save
@@ -75,7 +75,7 @@ def costs_of(runs):
         if counted_operations is not None:
             forward, backward = counted_operations
             given = sum(np.size(value) for value in run.specimen.inputs if isinstance(value, np.ndarray))
-            counts = f"{forward:,}", f"{backward:,}", f"{numbers_in(run.returned_backward()):,}"
+            counts = f"{forward:,}", f"{backward:,}", f"{numbers_in(run.closure()):,}"
             rows.append((escape(run.specimen.function), given, *counts))
     headings = "function | numbers in the inputs | operations forward | backward | numbers saved for backward"
     caption = "Operations are additions, products, comparisons (also in checks of arguments) and function values."

@@ -165,7 +165,7 @@ class Run:
             if text not in made and is_numeric(self.values.get(text))
         }
 
-    def returned_backward(self):
+    def closure(self):
         frame = self.frames.get(self.specimen.function)
         last = frame.returned[-1] if frame and isinstance(frame.returned, tuple) and frame.returned else None
         return last if inspect.isfunction(last) else None
