@@ -23,8 +23,9 @@ CONVENTIONS = {"torch": 1, "jax": -1}  # the sign of the imaginary parts of dy a
 def from_complex(function: Differentiable, *, convention: str = "torch") -> Differentiable:
     """Select the convention of a function's complex gradients, "torch" or "jax".
 
-    Returns the function, to be passed to `check`. This adapter is needed only for the convention "jax", and for a
-    function with real inputs and a complex y. Raises ValueError if the convention is unknown.
+    Returns a function to be passed to `check`, which otherwise assumes the convention "torch". Functions with complex
+    inputs that follow this convention need no adapter. A function with real inputs and a complex y needs it for both
+    conventions. Raises ValueError if the convention is unknown.
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be {' or '.join(map(repr, CONVENTIONS))}, not {convention!r}")
@@ -38,7 +39,7 @@ def from_complex(function: Differentiable, *, convention: str = "torch") -> Diff
 
 
 def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tuple[Any, tuple[Any, ...], Any, Any]:
-    """Split each complex array among the arguments of a check into two real ones."""
+    """Split each complex array among the arguments of a check into two real arrays, the real and imaginary parts."""
     sign, name = CONVENTIONS[getattr(function, "convention", "torch")], Call(function).name
     split = [_parts(*named) for named in zip(Call(function, *inputs).input_names(), inputs, strict=True)]
     floating = [i for i, value in enumerate(inputs) if is_floating(value)]

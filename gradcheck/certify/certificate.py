@@ -209,7 +209,11 @@ def sides(call, floats, rng):
 
 
 def values(calls):
-    """Return a function that compares the results of two calls entry by entry."""
+    """Return a function that evaluates two calls on the same exact numbers, and pairs the entries of their results.
+
+    `calls` are the two Calls. The returned function takes a Run (relations.py) and returns [(left, right, size)], where
+    size is the larger magnitude of the two. It raises CannotTell if the results differ in shape.
+    """
 
     def pairs(run):
         results = []

@@ -18,9 +18,10 @@ NUMPY, PRODUCT = "__gradcheck_numpy__", "__gradcheck_product__"  # names in lowe
 
 
 class Enclosed:
-    """A function with `backward` inside, as a function of arrays.
+    """A callable that takes arrays and returns (y, backward), made from a function that defines `backward` inside.
 
-    `arguments(arrays)` returns its (positional, keyword) arguments, which it may modify.
+    `names` are the names of the arrays. `arguments(arrays)` returns the positional and keyword arguments that are
+    passed to `function`, which may modify them.
     """
 
     def __init__(self, function, names, arguments):
@@ -33,7 +34,11 @@ class Enclosed:
         return y, lambda *dy: _with_copied_contents(backward)(*dy)
 
     def source(self, call, outer, spelling, returned):
-        """Return the `Source` of the function, which `call` calls. The arguments are those of a Source."""
+        """Return the Source, the code of both passes, of this function.
+
+        `call` is a Call of this function and `outer` its syntax tree. `spelling` and `returned` are fields of the
+        Source.
+        """
         inner = contents(call.evaluate()[1])["backward"]
         file = inner.__code__.co_filename
         tree, lines = ast.Module([outer], []), linecache.getlines(file)
@@ -41,7 +46,7 @@ class Enclosed:
 
 
 def _with_copied_contents(function):
-    """Return a function with copies of the captured values, so that it may be called again if it modifies them."""
+    """Copy a function and the values in its closure, so that a call of the copy cannot modify the original values."""
     held = copy.deepcopy(contents(function))
     cells = [types.CellType(*[held[n]][: n in held] if n in held else ()) for n in function.__code__.co_freevars]
     copied = types.FunctionType(
@@ -52,10 +57,10 @@ def _with_copied_contents(function):
 
 
 def enclosed(name, functions, nodes, arguments, bodies, scope=()):
-    """Return (function, its syntax tree).
+    """Build a function from a forward and a backward pass, and return it with its syntax tree.
 
-    `functions` and `nodes` are the two functions, whose lines are kept. `arguments` and `bodies` are those of the two
-    passes, and `scope` contains further global names.
+    `functions` and `nodes` are the two passes and their syntax trees, whose line numbers are kept. `arguments` and
+    `bodies` are the arguments and the statements of the two passes. `scope` contains additional global names.
     """
     inner = ast.FunctionDef("backward", arguments[1], bodies[1], [], type_params=[])
     outer = ast.FunctionDef(name, arguments[0], [inner, *bodies[0]], [], type_params=[])
@@ -72,7 +77,7 @@ def enclosed(name, functions, nodes, arguments, bodies, scope=()):
 
 
 def definitions(name, functions):
-    """Return the syntax trees of two functions of one file."""
+    """Return the syntax trees of two functions in one file. Raises ValueError if their source is not found."""
     file, found = functions[0].__code__.co_filename, []
     linecache.checkcache(file)
     for function in functions:
@@ -85,7 +90,7 @@ def definitions(name, functions):
 
 
 def returning(body, stored, form):
-    """Replace the value of each `return` by form(value), and None by the expression `stored`."""
+    """Replace each `return value` by `return form(value)`. If the value is missing or None, `stored` replaces it."""
     body = [part for statement in body if (part := _Returns(stored, form).visit(statement)) is not None]
     if not isinstance(body[-1], ast.Return):
         body.append(ast.copy_location(ast.Return(form(stored)), body[-1]))

@@ -13,9 +13,10 @@ SCALES = (1.0, 0.83)  # of the inputs on which the lowered function must return 
 
 
 def lowered(call):
-    """Return (Call, Source) of the lowered function, or None if the target of a `Call` has another form.
+    """Convert the target of a Call to a function that defines `backward` inside.
 
-    Raises ValueError if the code cannot be lowered.
+    Returns (Call of the new function, its Source), or None if the target is of a kind that is not converted. Raises
+    ValueError if the code cannot be converted.
     """
     is_layer = type(call.target).__module__ == "gradcheck.adapters.layers"
     found = of_layer(call) if is_layer else of_value(call)
@@ -25,7 +26,11 @@ def lowered(call):
 
 
 def _require_same(call, other):
-    """Raise ValueError unless a lowered Call returns the numbers of the original Call."""
+    """Raise ValueError unless a converted function computes the same numbers as the original.
+
+    `call` calls the original function, and `other` the converted one. Both are run on scaled copies of the inputs, and
+    y and all gradients are compared.
+    """
     parameters, arrays = [*getattr(call.target, "parameters", {}).values()], other.inputs[len(call.inputs) :]
     for scale in SCALES:
         inputs = [scale * x if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in call.inputs]

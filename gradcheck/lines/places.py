@@ -16,11 +16,12 @@ LITERALS = (ast.Dict, ast.List, ast.Tuple)
 
 
 class Places(ast.NodeTransformer):
-    """Replaces places of an object with local names in its code.
+    """Replaces attributes and entries of an object with local names in the code of its methods.
 
-    `root` is the name of the object, usually `self`. `states` contains the object at several times, its last state
-    first. `gradients` maps the place of the gradient of a parameter to that of the parameter. Each element of `shared`
-    lists the places of one array, which have one name.
+    The place of a value is its path, such as `self.params["W"]`. `root` is the name of the object, usually `self`.
+    `states` lists the object as it was at several points of a run, the latest first. `gradients` maps the place of each
+    gradient to the place of its parameter. Each element of `shared` lists the places of one array, which receive the
+    same name.
     """
 
     def __init__(self, root, states, functions, gradients, shared=()):
@@ -44,7 +45,10 @@ class Places(ast.NodeTransformer):
             self.names |= dict.fromkeys(used, self.name(used[0])) if used else {}
 
     def _paths(self, node):
-        """Yield (path, node) for the longest paths in a statement or expression."""
+        """Yield (path, node) for each expression in `node` that refers to a part of the object, such as `self.a.b`.
+
+        The part `self.a` of this expression is not listed separately.
+        """
         if isinstance(node, ast.Assign) and self._elements(node):
             nodes = [node.value] if self._elements(node)[0] is node.targets[0] else node.targets
             for child in ast.iter_child_nodes(nodes[0]):
@@ -58,7 +62,7 @@ class Places(ast.NodeTransformer):
             yield from self._paths(child)
 
     def _note(self, path):
-        """Record how a path is used: as a place, a whole container, an object, or a method."""
+        """Record whether the code uses a path as a value, as a whole container, as an object or as a method."""
         if not path:
             name = type(self.states[0]).__name__
             raise ValueError(f"{name}: its lines cannot be examined, because {self.root} is used as a whole")
@@ -80,7 +84,7 @@ class Places(ast.NodeTransformer):
                 return
 
     def _touched(self, name, seen):
-        """Yield the places that a method of the object uses, as (path, True if it is written)."""
+        """Yield (path, is_written) for each place that the method `name` uses. `seen` contains earlier methods."""
         function = inspect.getattr_static(type(self.states[0]), name)
         function = getattr(function, "fget", function)
         if name in seen or isinstance(function, staticmethod) or not inspect.isfunction(function):
@@ -99,7 +103,7 @@ class Places(ast.NodeTransformer):
         return next((value_at(state, place) for state in self.states if exists(state, place)), None)
 
     def _leaf(self, path):
-        """Return the part of a path that is replaced with a local name, or None."""
+        """Return the leading part of a path that is replaced with a local name, or None if no part is replaced."""
         for n in range(1, len(path) + 1):
             if path[:n] in self.opaque or (n == 1 and path[0] in self.helpers):
                 return None
@@ -109,7 +113,7 @@ class Places(ast.NodeTransformer):
         return path
 
     def _elements(self, node):
-        """Return the container and elements of an assignment such as `self.cache = [a, b]`.
+        """Split an assignment such as `self.cache = [a, b]` into the container and its elements.
 
         The elements are a list of (key, expression). Returns None for any other assignment.
         """
@@ -193,7 +197,7 @@ class Places(ast.NodeTransformer):
 
 
 def path_of(node, root):
-    """Return the path of an expression such as `self.params["W"]`, or None."""
+    """Return the path in an expression such as `self.params["W"]`, or None if it does not start with `root`."""
     path = []
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Attribute):

@@ -39,7 +39,7 @@ RESULT = "__gradcheck_result__"  # the name of a returned value
 
 
 class Author(Reader):
-    """The author of a `Source`, who reads his own code."""
+    """A Reader who wrote the code, so that messages quote expressions as they are written in the user's file."""
 
     def __init__(self, source):
         self.source = source
@@ -50,7 +50,7 @@ class Author(Reader):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A possible mistake in one line, given by an Event of this line."""
+    """A possible mistake in one line of the code, with its description and its correction."""
 
     event: Event
     sentence: str
@@ -63,15 +63,16 @@ class Mistake:
 
     @property
     def is_pair(self):
-        """True if two results of a call are exchanged."""
+        """True if the mistake is that two results of a call are exchanged."""
         return self.edit is not None and isinstance(self.edit.old, ast.Tuple)
 
 
 class Bench:
-    """Tries edits that may correct a wrong gradient.
+    """Tests edits of the code, to find one that corrects a wrong gradient.
 
-    The gradient is a Target (targets.py) in a Scene (scene.py). In every run, the values of the other mistakes are
-    replaced with the true values. The arguments `event` of the methods stand for lines (instrument.Event).
+    The gradient is the Target `target` in the Scene `scene`, a draw of the inputs (targets.py, scene.py). In every run,
+    other wrong values are replaced with the true ones. In the methods, `event` is the record of a value
+    (instrument.py), and stands for the line that computes this value.
     """
 
     def __init__(self, scene, target):
@@ -97,19 +98,19 @@ class Bench:
 
     @functools.cached_property
     def entries(self):
-        """List the expressions such as `x[i]` in the source, each once."""
+        """The expressions such as `x[i]` that the code reads, without duplicates."""
         nodes = [n for n in ast.walk(self.scene.source.outer) if isinstance(n, ast.Subscript)]
         read = [n for n in nodes if isinstance(n.value, ast.Name) and isinstance(n.ctx, ast.Load)]
         return [*{ast.unparse(node): node for node in read}.values()]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
-        """Return the places of the wrong gradients that a mistake in this line may explain."""
+        """Return the places, which identify gradients, of the wrong gradients that depend on the line of `event`."""
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
 
     def is_product(self, edit):
-        """Return True if the edit replaces a with b although forward defines `b = a * c`.
+        """Return True if the edit replaces `a` with `b`, and forward defines `b = a * c`.
 
         The mistake is then a missing factor c.
         """
@@ -121,12 +122,12 @@ class Bench:
         return False
 
     def is_unpacked(self, event):
-        """Return True if the line assigns several results of a call."""
+        """Return True if the line of `event` assigns to several names, as in `a, b = f(x)`."""
         statement = self.scene.site(event).statement
         return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)
 
     def explained(self, mistake):
-        """Return the places of the wrong gradients that a mistake may explain."""
+        """Return the places, which identify gradients, of the wrong gradients that a mistake may explain."""
         if mistake.is_pair:
             statement = self.scene.site(mistake.event).statement
             beside = {e.key for e in self.base.events if self.scene.site(e).statement is statement}
@@ -135,9 +136,10 @@ class Bench:
         return {self.target.place} if mistake.event is self.event else self.readers(mistake.event)
 
     def edits(self, event, rank):
-        """Yield (Edit, corrected statement) for each edit of a rank in a line.
+        """Yield (Edit, corrected statement) for each edit of the given rank in the line of `event`.
 
-        The value, the place that the line writes into, as in `dx[t] = da @ w.T`, and the whole statement are edited.
+        Three parts of the line are edited: the assigned value, the target if it has an index, such as `dx[t]`, and the
+        whole statement.
         """
         site, helpers = self.scene.site(event), {self.scene.name(e) for e in self.helpers}
         statement = site.statement
@@ -166,7 +168,7 @@ class Bench:
                     yield edit, with_node(loop, loop.iter, edit.new)
 
     def loops(self, event):
-        """Return the loops of backward that contain the line."""
+        """Return the loops of backward that contain the line of `event`."""
         statement = self.scene.site(event).statement
         loops = [node for node in ast.walk(self.scene.source.inner) if isinstance(node, ast.For)]
         around = [loop for loop in loops if any(node is statement for inner in loop.body for node in ast.walk(inner))]
@@ -174,7 +176,7 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def names(self, event):
-        """Return {name: value} for the names that are defined before a line."""
+        """Return {name: value} for the names that are defined before the line of `event`."""
         found, events = {}, self.scene.forward
         if self.scene.site(event).kind != "forward":
             inputs = {a.name: a.array for a in self.scene.run.arguments if a.parameter is None}
@@ -193,7 +195,7 @@ class Bench:
         return {name: value for name, value in found.items() if name}
 
     def fits(self, event, code):
-        """Return True if a corrected statement makes the gradient right and no other one wrong."""
+        """Return True if `code`, a corrected line, makes the gradient right and no right gradient wrong."""
         self.scene.run.call.keep_to_time()
         values, is_own = [], event.key == self.event.key
         edited = self.edited(event, code, values)
@@ -216,11 +218,11 @@ class Bench:
         return self.is_true(value) and right - edited.keys() <= self.scene.right(passed)
 
     def edited(self, event, code, values):
-        """Run a corrected statement, and return {key: value} for the names that it binds.
+        """Run `code`, a corrected line, and return {key: value} for the names that it assigns.
 
-        Returns None if an exception is raised. In a loop, the dictionary has one key for each iteration, and a function
-        in place of the value. The function runs the code with the variables of that iteration, appends the result to
-        `values`, and returns the result.
+        Returns None if an exception is raised. If the line is in a loop, there is one key for each iteration, and each
+        value is a function. This function runs the code with the variables of the iteration, appends the result to
+        `values`, and returns it.
         """
         is_written = bound(code)[1] or isinstance(code, ast.For)
         if isinstance(code, (ast.Return, ast.Lambda)):
@@ -240,7 +242,7 @@ class Bench:
         return self._run(beside if is_many else [event], run, self.names(event))
 
     def _edited_loop(self, event, code, run):
-        """Run a corrected loop, and return the last value of each name, by key."""
+        """Run a corrected loop, and return {key: value} for the last value of each name that it assigns."""
         nodes = {id(node) for loop in self.loops(event) if loop.lineno == code.lineno for node in ast.walk(loop)}
         inside = [e for e in self.scene.plain.events if id(self.scene.site(e).statement) in nodes]
         last = {self.scene.name(e): e for e in inside if is_real_array(e.value)}
@@ -255,7 +257,7 @@ class Bench:
         return now if values[-1] is None else values[-1]
 
     def _run(self, events, run, names):
-        """Run a statement, and return {key: value} for the given events.
+        """Run compiled code with the variables `names`, and return {key: value} for `events`, which the code computes.
 
         Returns None if an exception is raised.
         """
@@ -288,10 +290,10 @@ class Bench:
         return self.scene.truth.same(value, self.truth, self.target.array)
 
     def wrong_within(self):
-        """Return the names of the wrong backward passes that the line calls.
+        """Return the names of the wrong backward functions that the line calls.
 
-        For example, if the line `n, norm_backward = self.norm(x)` is in the forward pass, `norm_backward` is called
-        with the true gradient of n. It must return the gradient of x along the path through this call.
+        For example, if the forward pass contains `n, norm_backward = self.norm(x)`, then `norm_backward` is called with
+        the true gradient of n, and its result is compared with the gradient of x along the path through this call.
         """
         site = self.scene.site(self.event)
         nodes = ast.walk(site.statement if site.value is None or self.scene.is_parameter(self.target) else site.value)
@@ -320,9 +322,9 @@ class Bench:
 
 
 def mistake_in(scenes, target):
-    """Return the simplest mistake that explains a wrong gradient on all draws, or None.
+    """Return the simplest mistake that explains a wrong gradient on all draws of the inputs, or None.
 
-    `target` is the gradient in the first of the `scenes`.
+    `scenes` lists the draws, and `target` is the gradient in the first of them.
     """
     scene, *further = scenes
     bench = Bench(scene, target)
@@ -346,10 +348,11 @@ def _not_finite_or_zero(bench):
 
 
 def _simplest_edit(bench, others):
-    """Return the simplest edit that corrects the gradient on every draw, or None.
+    """Return the simplest edit that corrects a gradient on every draw of the inputs, or None.
 
-    A missing path is considered too. If several lines may contain the mistake, the line that explains the most
-    gradients is chosen, and all lines that explain as many are named.
+    `bench` tests edits on the first draw, and `others` on the other draws. A missing path is considered too. If several
+    lines may contain the mistake, the line that explains the most gradients is chosen, and all lines that explain as
+    many are named.
     """
     found, of_forward = _other_names(bench, others)
     if found:
@@ -367,8 +370,9 @@ def _simplest_edit(bench, others):
 def _other_names(bench, others):
     """Return the mistakes of the first rank, separately for lines that repeat the forward pass.
 
-    Mistakes in the latter are less likely if a line, such as `d_exp = d_log`, may lack a step. If the explanations edit
-    only helpers' lines, a missing factor in the line itself is considered too, because it is equally simple.
+    Lines that repeat the forward pass are less likely to be wrong if a line, such as `d_exp = d_log`, may lack a step.
+    If the explanations edit only lines of helper variables, a missing factor in the line of the gradient is considered
+    too, because it is equally simple.
     """
     scene, found, of_forward = bench.scene, _corrected(bench, others, ANOTHER), []
     read = [(scene.name(event), scene.site(event).value) for event in (bench.event, *scene.reads(bench.event))]
@@ -381,22 +385,22 @@ def _other_names(bench, others):
 
 
 def _is_in_forward(scene, event):
-    """Return True if the line computes an expression that the forward pass contains."""
+    """Return True if the line of `event` computes an expression that the forward pass contains."""
     value, inner = scene.site(event).value, {id(node) for node in ast.walk(scene.source.inner)}
     outer = [n for n in ast.walk(scene.source.outer) if isinstance(n, ast.expr) and id(n) not in inner]
     return value is not None and any(same(value, node) for node in outer)
 
 
 def twins(scene, target):
-    """Return a list with the same gradient in another Scene, empty if its true value is unknown."""
+    """Find the gradient `target` in another Scene. Return it in a list, which is empty if its true value is unknown."""
     return [t for t in scene.targets if t.place == target.place and t.place in scene.truths][:1]
 
 
 def _corrected(bench, others, rank):
-    """Return a Mistake for each line that an edit of a rank corrects on every draw.
+    """Return a Mistake for each line that an edit of the given rank corrects on every draw of the inputs.
 
-    The line of the wrong gradient comes first. For FUNCTION and TERM, the search ends at the first line that is
-    corrected.
+    `bench` tests edits on the first draw, and `others` on the other draws. The line of the wrong gradient comes first.
+    For the ranks FUNCTION and TERM, the search ends at the first line that is corrected.
     """
     found, helpers = [], {bench.scene.name(event) for event in bench.helpers}
     further = {ANOTHER: bench.unpacked, FACTOR: bench.copies}.get(rank, ())
@@ -435,15 +439,15 @@ def _chosen(bench, found, of_forward=()):
 
 
 def _is_vague(mistake):
-    """Return a key that sorts explanations, the more specific first: a changed loop or sign compensates for much."""
+    """Return a sort key that puts specific mistakes before a changed loop or sign, which can hide other mistakes."""
     old, is_sign = mistake.edit.old, mistake.edit.row.kind == "sign flipped"
     return isinstance(mistake.code, ast.For), is_sign and not isinstance(old, ast.UnaryOp), mistake.is_of_helper
 
 
 def _missing_path(benches):
-    """Describe a path that the gradient leaves out on every draw, or return "".
+    """Return a sentence on a path that the gradient leaves out on every draw, or "" if there is none.
 
-    A path is missing if the value is the gradient while a variable is held constant.
+    A path through a variable is missing if the computed gradient is right when this variable is held constant.
     """
     scene, at = benches[0].scene, benches[0].target.at
 

@@ -18,7 +18,7 @@ from gradcheck.names import names_read
 
 
 class Passed:
-    """The recorded values and the gradients of one backward pass.
+    """The record of one backward pass: the values that it computed and the gradients that it returned.
 
     A pass that raised an exception has no gradients.
     """
@@ -34,10 +34,10 @@ class Passed:
 
 
 class Scene:
-    """One draw of the inputs, with the recorded values and the true gradients.
+    """One random draw of the inputs, with the values that both passes compute and the true gradients.
 
     `call` is the Call under examination, into which probes have been inserted, and `verdicts` contains the verdict of
-    `check` on each argument. The recorded values are Events (instrument.py), and the gradients to compare are Targets
+    `check` on each argument. The computed values are Events (instrument.py), and the gradients to compare are Targets
     (targets.py).
     """
 
@@ -79,7 +79,7 @@ class Scene:
 
     @functools.cached_property
     def locals(self):
-        """The Events of the local variables of backward.
+        """The local variables of backward, each as an Event, the record of its value.
 
         Arrays that the forward pass computes only for backward are included, and come first.
         """
@@ -99,7 +99,10 @@ class Scene:
         return {(node.lineno, node.col_offset) for node in outer}
 
     def is_shared(self, statement):
-        """Return True for a line of a loop that both passes run: it defines the function, so it is not wrong."""
+        """Return True if both passes run a statement, for example in a loop that computes y and the gradient.
+
+        Such a statement defines the function, so it cannot be a mistake of the backward pass.
+        """
         return (statement.lineno, statement.col_offset) in self._of_forward
 
     def _is_unused(self, event):
@@ -116,29 +119,35 @@ class Scene:
         return value is not None and self.truth.same(value, self.truths[target.place], target.array)
 
     def right(self, passed, without=None):
-        """Return the places of the gradients that are right in one backward pass."""
+        """Return the places, which identify gradients, of the right gradients in `passed`, a backward pass.
+
+        The gradient at the place `without` is left out.
+        """
         followed = [t for t in self.targets if t.place in self.truths and t.place != without]
         return {target.place for target in followed if self.is_true(target, passed)}
 
     def in_use(self):
-        """Assign the values of this draw to the parameters of the module, and return the Scene."""
+        """Assign the parameter values of this draw to the module, and return this Scene."""
         for argument in self.run.arguments:
             if argument.parameter is not None:
                 argument.parameter.data = argument.array
         return self
 
     def held(self):
-        """Return {key: true value} for the mistakes whose value can be replaced."""
+        """Return {key: true value} for the values that are known to be wrong and can be replaced."""
         return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
 
     def mended(self, more=()):
-        """Run backward with the true values of known mistakes, and the values `more`."""
+        """Run both passes with the known wrong values replaced by the true ones, and return a Passed, the record.
+
+        `more` maps the keys of further values to their replacements.
+        """
         return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):
-        """Run both passes with some values replaced, and return a Passed.
+        """Run both passes with some values replaced, and return a Passed, the record of the backward pass.
 
-        `replaced` maps the key of an Event to its new value, or to a function from the computed value to the new one.
+        `replaced` maps the key of a value to the new value, or to a function that computes it from the original value.
         If an exception is raised, perhaps because of a replaced value, the result has no gradients.
         """
         run = self.in_use().run
@@ -163,7 +172,7 @@ class Scene:
         return [np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(arguments, given, strict=True)]
 
     def _left(self):
-        """Return Σ|gradient| of each parameter, whose change shows that a line adds to it."""
+        """Return the sum of |gradient| of each parameter, which changes when a line adds to the gradient."""
         gradients = [None if a.parameter is None else a.parameter.grad for a in self.run.arguments]
         return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
 
@@ -178,7 +187,7 @@ class Scene:
         return put
 
     def _names_of(self, event):
-        """Return the names that a line reads, directly or in a function that backward defines."""
+        """Return the names that the line of `event` reads, directly or in a function that backward defines."""
         site = self.site(event)
         if isinstance(site.statement, ast.For):
             read = names_read(site.statement.iter)
@@ -191,7 +200,7 @@ class Scene:
 
     @functools.cached_property
     def before(self):
-        """Maps the key of each Event to the Events that its line reads."""
+        """A dictionary from the key of each value in backward to the values, as Events, that its line reads."""
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:
@@ -201,9 +210,9 @@ class Scene:
         return found
 
     def doubtful(self, event):
-        """Return the Events on which an Event depends and that may be wrong.
+        """Return the values, as Events, that `event` depends on and that may be wrong.
 
-        The values of `vouched` and `mistakes` are known, and the search does not continue beyond them.
+        The search stops at values that are known to be right (`vouched`) or wrong (`mistakes`).
         """
         known = self.vouched | self.mistakes.keys()
         return [other for other in self.reads(event, known) if other.key not in known]
@@ -216,7 +225,7 @@ class Scene:
         return self.source.shown(name) if name else joined(list(map(self.source.shown, of)))
 
     def reads(self, event, stops=()):
-        """Return the Events that an Event depends on, directly or through Events not in `stops`."""
+        """Return the values, as Events, that `event` depends on. The search stops at the keys in `stops`."""
         found, pending = {}, list(self.before[event.key])
         while pending:
             other = pending.pop()
@@ -228,11 +237,11 @@ class Scene:
 
 
 def other_scenes(scene, rng, others):
-    """Return Scenes with other inputs, on which a correction is tested.
+    """Draw other inputs, on which a correction of the code is tested, and return a list of Scenes.
 
-    The first has inputs of the same sizes. Then follows a Scene for each Call in `others`, or one with larger inputs if
-    there are none. Inputs that the function does not accept are left out. A Call in `others` that cannot be examined
-    gives None, because a correction cannot be tested on it.
+    The first draw has inputs of the same sizes as in `scene`. It is followed by one for each Call in `others` or, if
+    there are none, by one with larger inputs. Draws that the function does not accept are left out. A Call in `others`
+    that cannot be examined gives None, because a correction cannot be tested on it.
     """
     scenes = []
     for sizes in ((False,),) if others else ((False,), (True,)):

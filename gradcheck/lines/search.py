@@ -28,7 +28,10 @@ EQUAL = 1e-7  # largest relative difference of two values that count as equal
 
 
 def find_mistakes(scenes):
-    """Search for the mistakes, and record them in the Scenes (scene.py)."""
+    """Find the local variables of backward whose wrong values cause the wrong gradients.
+
+    `scenes` lists draws of the inputs (scene.py). The variables are stored in the `mistakes` of each Scene.
+    """
     search = _Search(scenes[: 1 + DRAWS])
     for _ in range(MOST_MISTAKES):
         if not search.find_mistake():
@@ -59,7 +62,7 @@ class _Search:
 
     @functools.cached_property
     def labels(self):
-        """The labels that exist on every draw, one for axes of equal length."""
+        """The labels of the quantities that exist on every draw. Axes of equal length have one label."""
         labels = {}
         for label in self.tables[0]:
             if all(label in table for table in self.tables):
@@ -74,7 +77,7 @@ class _Search:
         return {k for k in self.labels if any(_fits(self.tables[0][k].array, truth) for truth in truths)}
 
     def find_mistake(self):
-        """Record the first wrong local variable. Return False if there is none.
+        """Record the first wrong local variable, and return True. Return False if there is none.
 
         The variable may be right after all if it equals a quantity that its name allows. In this case, the next
         variable that may be wrong is recorded as its rival.
@@ -124,7 +127,7 @@ class _Search:
             yield arrays if label[0] == WHOLE else [_as(a, value) for a, value in zip(arrays, here, strict=True)]
 
     def _mend(self, passed, key, truths):
-        """Return True if true values correct a gradient and break none, on every draw."""
+        """Return True if the true values of the variable `key` correct a gradient and break none, on every draw."""
         for scene, before, truth in zip(self.scenes, passed, truths, strict=True):
             right = scene.right(before, key) & self.counted
             if truth is None or not right < scene.right(scene.mended({key: truth}), key) & self.counted:
@@ -148,16 +151,17 @@ class _Search:
         return any(self._vouches(label, target) for label in self._equal(target.name, values))
 
     def _equal(self, name, values):
-        """Yield the labels of allowed quantities that equal `values` on every draw."""
+        """Yield the labels of the quantities that a variable `name` may hold and that equal `values` on every draw."""
         for label in self._allowed(name) if all(map(_is_numeric, values)) else ():
             if all(_fits(table[label].array, value) for table, value in zip(self.tables, values, strict=True)):
                 yield label
 
     def _vouches(self, label, target):
-        """Return True if a local variable must be right because it equals a quantity.
+        """Return True if a local variable that equals a quantity must therefore be right.
 
-        Equality is not always enough, because typical mistakes produce quantities too. For example, a missing factor
-        gives the gradient of another name, and a missing upstream gradient gives the derivative of the output.
+        `label` identifies the quantity, and `target` the variable. Equality is not always enough, because typical
+        mistakes produce quantities too. For example, a missing factor gives the gradient of another name, and a missing
+        upstream gradient gives the derivative of the output.
         """
         name = target.name
         if label[0] == VALUE:
@@ -172,14 +176,14 @@ class _Search:
         return is_meant and label not in self.claimed
 
     def _is_accumulated(self, target):
-        """Return True if several lines compute a variable, so that it may be a partial gradient."""
+        """Return True if several lines contribute to a variable, so that its value may be a partial gradient."""
         is_sum = isinstance(self.scene.site(target.event).statement, ast.AugAssign)
         is_computed = is_sum or _changes(self.scene, target.event)
         return is_computed and len({t.event.site for t in self.local if t.name == target.name}) > 1
 
     @functools.cache  # noqa: B019 (a search ends with its report)
     def _allowed(self, name):
-        """Return the labels of the quantities that a local variable of this name may hold."""
+        """Return the labels of the quantities that a local variable called `name` may hold."""
         rest, of = gradient_of(name, (*PREFIXES, "D")), self._known_gradient(name)
         if of is None:
             return [label for label in self.labels if label[0] != WHOLE]
@@ -220,7 +224,7 @@ def _is_numeric(value):
 
 
 def is_start(scene, event):
-    """Return True for a loop counter, and for an array of zeros that is filled later."""
+    """Return True if the line of `event` only starts a computation: a loop counter, or zeros that are filled later."""
     site = scene.site(event)
     made = getattr(getattr(site.value, "func", None), "attr", "")
     return isinstance(site.statement, ast.For) or made.startswith(("zeros", "empty"))

@@ -25,7 +25,7 @@ PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of the names of 
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a backward pass."""
+    """The code of a backward pass and of its forward pass, with the file that contains it."""
 
     file: str
     tree: ast.Module  # the imports, and the top-level statements that contain the two passes
@@ -51,11 +51,11 @@ class Source:
         return owner.rpartition(".")[2] if name in ("forward", "__call__") and owner else name
 
     def shown(self, name):
-        """Return the user's code for a name."""
+        """Return the code that the user wrote for a name, which may have been replaced with a local name."""
         return self.spelling.get(name, name)
 
     def code(self, node):
-        """Return the user's code for an expression or statement."""
+        """Return the code that the user wrote for an expression or statement."""
         if self.returned is None:
             return ast.unparse(node)
         if isinstance(node, ast.Return):
@@ -116,7 +116,7 @@ def source_of(backward, target, name, only=""):
 
 
 def require_unchanged(name, tree, file, functions):
-    """Raise ValueError if the code of functions is not that of the syntax tree of their file."""
+    """Raise ValueError if the syntax tree of a file does not have the code of the `functions` in memory."""
     codes = codes_of(tree, file)
     for function in functions:
         if codes.get(key_of(function.__code__)) != function.__code__:
@@ -170,7 +170,7 @@ def contents(function):
 
 
 def holders_of(source):
-    """Return the functions in memory that contain a backward pass."""
+    """Return the functions in memory whose code contains a backward pass."""
     if source.forward is not None:
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
@@ -184,7 +184,7 @@ def is_gradient(name):
 
 
 def gradient_of(name, prefixes=PREFIXES):
-    """Return each X such that the name is `dX`, `d_X`, `grad_X`, `X_grad` or `X_bar`."""
+    """Return each X whose gradient a variable `name` may hold: `dX`, `d_X`, `grad_X`, `X_grad` or `X_bar`."""
     found = [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix)]
     return [x for x in (*found, *(name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix))) if x]
 
@@ -207,10 +207,10 @@ def _computes(source):
 
 @functools.lru_cache(maxsize=32)
 def _functions_of(text):
-    """Return {(first line, name): list of (tree, enclosing function, node)} for a source text.
+    """Find the functions in a source text. Return {(first line, name): [(tree, enclosing function, node)]}.
 
-    `tree` contains only the top-level statement with the function, and the imports, because Python compiles calls of
-    imported names to different code.
+    `tree` contains the top-level statement that defines the function, and the imports of the file. The imports are
+    needed because Python compiles a call of an imported name differently.
     """
     try:
         module = ast.parse(text)

@@ -79,10 +79,10 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
 def _is_surely_wrong(analytic, seen, rtol, atol):
     """Return True if further estimates cannot change the verdict WRONG.
 
-    The difference, spread and noise of the last two estimates must be at most a quarter of the distance from
-    `analytic`. Both estimates must also be typical of a smooth function: the spread is of second order in the step, the
-    difference of the one-sided derivatives is of third order, and the error of the value is of fourth order. Rounding
-    is allowed for.
+    `seen` lists the estimates so far. The difference, spread and noise of the last two must be at most a quarter of the
+    distance from `analytic`. Both estimates must also be typical of a smooth function: the spread is of second order in
+    the step, the difference of the one-sided derivatives is of third order, and the error of the value is of fourth
+    order. Rounding is allowed for.
     """
     last = seen[-1]
     if not math.isfinite(analytic):
@@ -99,11 +99,12 @@ def _is_surely_wrong(analytic, seen, rtol, atol):
 
 
 def _unless_contradicted(verdict, analytic, estimate, seen):
-    """Return the verdict, unless estimates with longer steps contradict it.
+    """Return a Judgement with the verdict, unless estimates with longer steps contradict it.
 
-    Two successive estimates contradict `estimate` if they agree with each other but not with it. A kink between two of
-    the steps would change only one of them. The verdict is then WRONG if they also disagree with `analytic`, and
-    CANNOT_TELL otherwise.
+    `seen` lists all estimates, the longest step first, and the verdict is based on `estimate`. Two successive estimates
+    with longer steps contradict it if they agree with each other but not with `estimate`. A kink cannot be the reason,
+    because a kink between the two steps would change only one of the two. A contradicted verdict becomes CANNOT_TELL,
+    except that WRONG is kept if the two estimates also disagree with `analytic`.
     """
     for first, second in itertools.pairwise(seen[: seen.index(estimate)]):
         change = abs(first.value - second.value)
@@ -117,7 +118,7 @@ def _unless_contradicted(verdict, analytic, estimate, seen):
 
 
 def _is_contradicted(best, seen):
-    """Return True if both one-sided derivatives of a finer estimate contradict `best`."""
+    """Return True if both one-sided derivatives of a finer estimate in the list `seen` contradict `best`."""
     # A jump nearby changes only one of them.
     finer = [(min(abs(e.left - best.left), abs(e.right - best.right)), e) for e in seen[seen.index(best) + 1 :]]
     return any(change > max(4 * best.spread, _hidden_rounding(estimate)) for change, estimate in finer)
@@ -128,7 +129,7 @@ def _hidden_rounding(estimate):
 
 
 def _slopes(seen):
-    """Return the estimates that show a kink, or None if there is no kink.
+    """Return the estimates in the list `seen` that show a kink, or None if there is no kink.
 
     At a kink the one-sided derivatives differ by more than rounding, and the difference does not shrink with the step.
     """

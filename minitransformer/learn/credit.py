@@ -30,7 +30,7 @@ SECONDS = 6  # time for putting true values in place of wrong ones
 
 @dataclass
 class Credit:
-    """The verdict on a numbered line."""
+    """The verdict on one numbered line of a learner's backward pass."""
 
     verdict: str = RIGHT  # RIGHT, WRONG_LINE, or FOLLOWS if only other lines make it wrong
     origins: tuple = ()  # names of these lines
@@ -39,8 +39,8 @@ class Credit:
 def credits(exercise, module, source, call_of, numbers) -> dict[str, Credit]:
     """Return {name: Credit} for each numbered value of an exercise, if the learner's code is not right.
 
-    `numbers` is {name: number of its equation}. `call_of(case, seed, target)` returns the Call of a case, of the
-    learner's function if `target` is None.
+    `numbers` maps the name of a value to the number of its equation. `call_of(case, seed, target)` returns a Call on
+    the inputs of a case. It calls `target`, or the learner's function if `target` is None.
     """
     plan, deadline, found = Plan(exercise, numbers), time.monotonic() + SECONDS, []
     with probed(source, module) as probe:
@@ -66,9 +66,10 @@ def merged_of(results, numbers) -> Credit:
 
 
 def is_copied(results) -> bool:
-    """Return True if a value is the same multiple of the value put in place on all cases.
+    """Return True if a value is probably a copy of the true value that was put in place of another line.
 
-    Otherwise `return w * dz, x * dz, 1`, in which 1 may stand for dz, would earn the point of db.
+    `results` contains a Reached for each case. The value is a copy if it is the same multiple of the true value in all
+    cases. Otherwise `return w * dz, x * dz, 1`, in which 1 may stand for dz, would earn the point of db.
     """
     ratios = [result.ratio for result in results if result]
     return None not in ratios and len(ratios) > 0 and np.ptp(ratios) <= DIGITS
@@ -76,14 +77,14 @@ def is_copied(results) -> bool:
 
 @dataclass
 class Reached:
-    """A line that earns its point on one case."""
+    """The record of a line that earns its point on one case, and of the other lines that were corrected before."""
 
     origins: tuple = ()  # the lines whose true values were put in place
     ratio: float | None = None  # value of the line divided by the value put in place, if this is a number
 
 
 class Plan:
-    """The lines of the textbook's backward pass, and the lines that each needs."""
+    """The numbered lines of the textbook's backward pass, and the lines whose values each of them needs."""
 
     def __init__(self, exercise, numbers):
         self.exercise, self.numbers = exercise, numbers
@@ -99,7 +100,7 @@ class Plan:
         self.behind = {name: self.needed(name) for name in numbers}  # which others lead to it
 
     def needed(self, name, without=()) -> set:
-        """Return the numbered names that lead to a name, except by way of the names `without`."""
+        """Return the numbered values that `name` is computed from. Paths through the names `without` do not count."""
         found, todo = set(), [*self.reads.get(name, ())]
         while todo:
             one = todo.pop()
@@ -110,7 +111,7 @@ class Plan:
 
 
 class Trial:
-    """The learner's function and the textbook's on one case."""
+    """One run of the exercise, a case with a seed, for the textbook's function and for the learner's."""
 
     def __init__(self, plan, probe, call_of, case, seed):
         self.plan, self.probe, self.draw = plan, probe, lambda target=None: call_of(case, seed, target)
@@ -118,10 +119,10 @@ class Trial:
         self.truth, self.at, self.gradients, self.writers = self.reference()
 
     def reference(self):
-        """Run the textbook.
+        """Run the textbook's function, and return the true values as a tuple of four dictionaries.
 
-        Return ({name: its arrays}, {position of a result: name}, {parameter: gradient}, {parameter: the name whose line
-        computes this gradient}).
+        They are {name: list of arrays} for the numbered values, {position: name} for the values that are returned,
+        {parameter: gradient}, and {parameter: name}. The last one names the numbered line that computes the gradient.
         """
         exercise, plan = self.plan.exercise, self.plan
         call = self.draw(adapted(exercise))
@@ -147,7 +148,10 @@ class Trial:
         return truth, at, gradients_of(call.target), writers
 
     def run(self, changes):
-        """Run the learner's code with other values in place of some. Return (events, results, gradients)."""
+        """Run the learner's code, and return the Outcome: the values of expressions, the results and the gradients.
+
+        `changes` maps keys of expressions' values to the values that replace them.
+        """
         call, results = self.draw(), []
         try:
             if self.dy is None:
@@ -167,7 +171,11 @@ class Trial:
         return Outcome(with_stacks(events), [array_of(result) for result in results], gradients_of(call.target))
 
     def right(self, outcome, names, without=()) -> set:
-        """Return those of `names` that are right, and those that lead to a right result, except by way of `without`."""
+        """Return the names of the lines that are right in `outcome`, a run of the learner's code.
+
+        These are the lines among `names` with a right value, and the lines that lead to a right result, except through
+        a line in `without`.
+        """
         found = {name for name in names if self.is_right(name, outcome)}
         results = found & {*self.at.values()}
         found |= {other for name in results for other in self.plan.needed(name, without)} & self.truth.keys()
@@ -180,12 +188,12 @@ class Trial:
         return all(outcome.equal(true) for true in self.truth[name])
 
     def writes_right(self, name, outcome) -> bool:
-        """Return True if the gradients of parameters that belong to a line are right."""
+        """Return True if the gradients of all parameters that the line `name` computes are right."""
         written = [parameter for parameter, writer in self.writers.items() if writer == name]
         return all(is_equal(outcome.gradients.get(one), self.gradients[one]) for one in written)
 
     def credits(self, deadline) -> dict:
-        """Return {name: Reached, or None}. A name without a value in this case is left out."""
+        """Return {name: Reached, or None for a line without a point}. `deadline` limits the time of the search."""
         put, changes = [], {}
         outcome = self.run(changes)
         found = {name: Reached() for name in self.right(outcome, self.truth)}
@@ -199,7 +207,12 @@ class Trial:
         return {name: found.get(name) for name in self.truth}
 
     def step(self, outcome, found, put, changes, deadline):
-        """Put the true value of a wrong line in place of those values which make most other lines right."""
+        """Find the wrong line whose correction makes the most later lines right.
+
+        Its true value replaces values of `outcome`, the last run. `found` contains the right lines, `put` the lines
+        that are already corrected, and `changes` their replacements. Returns (name, new changes, Outcome, {name:
+        Reached} for the lines that become right), or None.
+        """
         for cause in self.truth:
             ahead = {name for name in self.truth if cause in self.plan.behind[name]} - found.keys()
             if cause in found or cause in put or not ahead or len(self.truth[cause]) > 1:
@@ -223,7 +236,7 @@ class Trial:
         return Reached(tuple(one for one in put if one in self.plan.behind[name]), self.ratio(name, put[-1]))
 
     def ratio(self, name, cause):
-        """Return the number by which a true value is a multiple of another one, or None."""
+        """Return r if the true value of `name` is r times the true value of `cause`. Return None if there is no r."""
         value, put = (np.concatenate([part.ravel() for part in self.truth[of]]) for of in (name, cause))
         if value.size != put.size or not np.any(put):
             return None
@@ -232,7 +245,7 @@ class Trial:
 
 
 class Outcome:
-    """The values of a run: those of the expressions, the results, and the gradients of parameters."""
+    """The values that one run of the learner's code computes: of expressions, results and parameters' gradients."""
 
     def __init__(self, events, results, gradients):
         self.events, self.results, self.gradients = events, results, gradients
@@ -243,7 +256,7 @@ class Outcome:
         self.tables = {size: (some, np.stack([e.value.ravel() for e in some])) for size, some in by_size.items()}
 
     def equal(self, value) -> list[Event]:
-        """Return the Events whose values are equal to a value."""
+        """Return an Event, the record of an expression's value, for each expression whose value equals `value`."""
         events, table = self.tables.get(value.size, ([], np.zeros((0, value.size))))
         with np.errstate(all="ignore"):
             distances = np.max(np.abs(table - value.ravel()), axis=1, initial=0)
@@ -251,7 +264,11 @@ class Outcome:
 
 
 def groups(outcome, true):
-    """Yield {key: true value} for the sets of equal values, and the single values, that may stand for the true one."""
+    """Yield each set of values in `outcome`, a run of the learner's code, that the true value `true` may replace.
+
+    A set is a dictionary from the keys of the values to their replacements. It contains either values that equal each
+    other or a single value.
+    """
     seen = {event.keys[0] for event in outcome.equal(true) if event.keys}
     in_code, singles = [event for event in outcome.events if event.keys], []
     alike = [event for event in in_code if event.is_missing or event.value.size == true.size]
@@ -272,12 +289,12 @@ def groups(outcome, true):
 
 
 def split(true, event):
-    """Divide a true value among the repetitions of a loop."""
+    """Divide a true value into one part for each iteration of the loop that `event` records."""
     return [true] if len(event.keys) == 1 else np.split(true.ravel(), np.cumsum(event.sizes)[:-1])
 
 
 def adapted(exercise):
-    """Return the textbook's function or class with the result of the student's variant."""
+    """Return the textbook's function or class, changed to return the same result as the student's variant."""
     reference = exercise.reference
     if exercise.is_value:
         return reference
@@ -288,7 +305,7 @@ def adapted(exercise):
 
 @contextmanager
 def written_by(target, plan, exercise, found):
-    """Add to `found`, within the `with` block, {parameter: the line of the textbook that computes its gradient}."""
+    """Within a `with` block, add {parameter: the textbook's line that computes its gradient} to `found`."""
     file, parameters = inspect.getfile(inspect.unwrap(exercise.reference)), parameters_of(target)
     lines = numbered_lines(exercise, plan) if parameters else {}
     at = {}
@@ -311,7 +328,7 @@ def written_by(target, plan, exercise, found):
 
 
 def numbered_lines(exercise, plan) -> dict[int, str]:
-    """Return {line number in the textbook: the numbered line of backward that it belongs to}."""
+    """Return {line number in the textbook's file: name of the numbered value that this line helps to compute}."""
     tree, found = ast.parse(exercise.source.read_text("utf-8")), {}
     for node in (node for node in tree.body if getattr(node, "name", "") in plan.heads):
         for function in (f for f in functions_within(node) if f.name == plan.name):
@@ -325,7 +342,7 @@ def numbered_lines(exercise, plan) -> dict[int, str]:
 
 
 def flat(value) -> list:
-    """Return the arrays in nested tuples and lists, in order."""
+    """Return a list of the values in nested tuples and lists, in order."""
     return [part for inner in value for part in flat(inner)] if isinstance(value, (tuple, list)) else [value]
 
 
@@ -335,7 +352,7 @@ def gradients_of(target) -> dict:
 
 
 def is_equal(value, true) -> bool:
-    """Return True if two arrays are equal up to rounding and the arrangement in axes."""
+    """Return True if two arrays have the same entries up to rounding. Their shapes may differ."""
     if value is None or value.size != true.size:
         return False
     with np.errstate(all="ignore"):

@@ -51,7 +51,7 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
 
 
 def grade(path, name: str):
-    """Grade a file. Yield the result and, for some mistakes, a second result with an explanation."""
+    """Run and grade the file of an exercise. Yield the result and, for some mistakes, again with an explanation."""
     path = Path(path)
     exercise, level = exercise_in(path.parent, name), None
     if not path.is_file():
@@ -81,7 +81,7 @@ def grade(path, name: str):
 
 
 class Trying:
-    """Run a learner's file, and judge it."""
+    """One run of a learner's file, with the verdict on it."""
 
     def __init__(self, exercise, path, text, tree, level):
         self.exercise, self.path, self.text, self.tree, self.level = exercise, path, text, tree, level
@@ -90,7 +90,10 @@ class Trying:
         self.module = self.call_of = None  # the file as a module, and a function that returns the Call of a case
 
     def verdicts(self, has_points=True):
-        """Yield a Verdict and, for some mistakes, a second with an explanation."""
+        """Yield the Verdict on the file and, for some mistakes, a second Verdict that also explains the mistake.
+
+        If `has_points` is True, the verdicts contain the points for each numbered line.
+        """
         credits = None
         for verdict in self.without_points():
             if has_points and not verdict.is_solved:
@@ -152,7 +155,10 @@ def call_of_value(target, case, seed, other=None):
 
 
 def defined(module, exercise, tree, level):
-    """Return the function or class of an exercise from a module. Raises Fault if the name was reassigned."""
+    """Return the function or class of an exercise from the learner's module.
+
+    Raises Fault if its name was assigned again after the definition.
+    """
     target = vars(module).get(exercise.target)
     if callable(target) and (level == FORWARD or exercise.is_value):
         return target
@@ -166,7 +172,7 @@ def defined(module, exercise, tree, level):
 
 
 def slopes(path, name: str) -> dict:
-    """Compute the derivative of an elementwise function by the learner's backward pass and by central differences."""
+    """Compare the derivative of an elementwise function by the learner's backward pass with central differences."""
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x, h = np.linspace(-4, 4, 401), 1e-5
     with faults(path):
@@ -177,7 +183,7 @@ def slopes(path, name: str) -> dict:
 
 
 def answers(request):
-    """Answer a request, a dictionary with the entries "file", "name" and "seconds" (see bounded.py)."""
+    """Yield the answers to a request, a dictionary with the entries "file", "name" and "seconds"."""
 
     def late(number, frame):
         raise TimeoutError(f"it did not end within {request['seconds']:g} seconds")

@@ -59,7 +59,10 @@ def lines_of(exercise) -> list[Line]:
 
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next hint on the first mistake or blank. The number of hints is stored in the folder."""
+    """Return the next hint for the first line that is wrong or still blank.
+
+    The number of hints given so far is stored in a file in `folder`, so each call returns a more specific hint.
+    """
     found = (row for row in verdict.rows if row.verdict in (WRONG_LINE, BLANK))
     row = next(found, None) if verdict.status == BEGUN else verdict.first_wrong
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != BLANK)

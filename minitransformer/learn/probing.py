@@ -24,7 +24,7 @@ MOST_EVENTS, MOST_FACTORS = 20_000, 5
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """The value of an expression, or a part of a value that is a tuple."""
+    """The record of one value of an expression. Each part of a tuple has an Event of its own."""
 
     keys: (
         tuple  # (site, number of earlier values, index of the part) of each, or () for a value that is not in the code
@@ -46,10 +46,12 @@ class Probe:
         return FAILURES if self.is_on else ()
 
     def __call__(self, site, evaluate, parts=0, factors=(), is_fixed=False):
-        """Return the value of an expression, or the value that `changes` puts in its place.
+        """Evaluate an expression by calling `evaluate`, record the value, and return it.
 
-        `parts` is the number of names to which it is unpacked. `factors` lists (site, sign of the exponent) of the
-        factors of a product: the products of some of them are recorded as well, since a product has no order.
+        `site` is the number of the expression. If the value is assigned to several names, as in `a, b = f(x)`, `parts`
+        is their number. For a product, `factors` lists (site, 1) for each factor and (site, -1) for each divisor. The
+        products of some of them are recorded too, because a learner may multiply in any order. A value whose key is in
+        `self.changes` is replaced before it is returned.
         """
         if not self.is_on:
             return evaluate()
@@ -95,7 +97,7 @@ class Probe:
 
     @contextmanager
     def running(self, changes):
-        """Record the events within the `with` block. `changes` maps keys of Events to other values."""
+        """Within a `with` block, record values, and replace those whose keys are in `changes`. Yield the Events."""
         self.is_on, self.changes, self.events, self.counts, self.last = True, changes, [], {}, {}
         try:
             with np.errstate(all="ignore"):
@@ -105,7 +107,7 @@ class Probe:
 
 
 def with_stacks(events) -> list[Event]:
-    """Add an Event for each expression of a loop, whose value is that of all repetitions one after the other."""
+    """Add an Event for each expression that a loop evaluates, with the values of all iterations concatenated."""
     found = {}
     for event in events:
         for site, _, k in event.keys:
@@ -120,7 +122,7 @@ def stack(events) -> Event:
 
 
 def array_of(value):
-    """Return a value as a real array, or None if it is not numeric."""
+    """Convert a number or an array to an array of floats. Return None for any other value."""
     if isinstance(value, (np.ndarray, np.generic, float, int)) and not isinstance(value, (bool, np.bool_)):
         array = np.asarray(value)
         return array.astype(float) if array.dtype.kind in "fiu" else None
@@ -128,7 +130,7 @@ def array_of(value):
 
 
 def fitted(new, array, is_missing):
-    """Return a copy of `new` in the shape of the value that it replaces."""
+    """Return a copy of `new` in the shape of `array`, the value that it replaces, if the sizes agree."""
     return np.array(new) if is_missing or new.size != array.size else np.array(new).reshape(array.shape)
 
 
@@ -140,7 +142,7 @@ def subsets(factors):
 
 @contextmanager
 def probed(source: str, module):
-    """Run a module's functions with probes within the `with` block, and yield the Probe."""
+    """Within a `with` block, run the functions of a module, whose code is `source`, with probes. Yield the Probe."""
     probe, functions = Probe(), list(functions_of(module))
     tree = Probes().visit(copy.deepcopy(ast.parse(source)))
     codes = codes_of(ast.fix_missing_locations(tree), module.__file__)
@@ -154,7 +156,7 @@ def probed(source: str, module):
 
 
 def functions_of(module):
-    """Yield the functions of a module and the methods of its classes, as far as its own file defines them."""
+    """Yield the functions of a module and the methods of its classes, without those imported from other files."""
     for value in vars(module).values():
         for function in vars(value).values() if isinstance(value, type) else [value]:
             if getattr(getattr(function, "__code__", None), "co_filename", "") == module.__file__:
@@ -162,7 +164,7 @@ def functions_of(module):
 
 
 class Probes(ast.NodeTransformer):
-    """Wraps the expressions of functions in probes."""
+    """Replaces each expression E in the functions of a module with `probe(site, lambda: E)`."""
 
     def __init__(self):
         self.site, self.local = 0, {}
@@ -213,7 +215,7 @@ class Probes(ast.NodeTransformer):
         return ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], value), node)
 
     def expression(self, node, parts=0, in_product=False):
-        """Wrap an expression, and its parts."""
+        """Wrap an expression and its parts in probes. `parts` is the number of names to which it is assigned."""
         if node is None or isinstance(node, NOT_WRAPPED):
             return node
         if isinstance(node, ast.Constant) and not isinstance(node.value, (int, float, type(...))):
@@ -255,7 +257,10 @@ class Probes(ast.NodeTransformer):
         return self.wrapped(node, node, parts, factors)
 
     def product(self, node, power, factors):
-        """Wrap the factors of a product, list (site, power) of each in `factors`, and return the product."""
+        """Return a syntax tree in which the factors of a product are wrapped in probes.
+
+        `power` is 1, or -1 within a divisor. For each factor, (number of its probe, power) is appended to `factors`.
+        """
         if not is_product(node):
             wrapped = self.expression(node)
             if isinstance(wrapped, ast.Call) and getattr(wrapped.func, "id", "") == PROBE:
@@ -285,7 +290,7 @@ def is_product(node):
 
 
 def names_written(statement):
-    """Yield the name of an array that a statement changes in place, such as `d` of np.add.at(d, ids, dy)."""
+    """Yield the name of each array that a statement changes in place, such as `d` in np.add.at(d, ids, dy)."""
     value = getattr(statement, "value", None)
     targets = getattr(statement, "targets", [getattr(statement, "target", None)])
     if isinstance(statement, ast.Expr) and isinstance(value, ast.Call):

@@ -13,7 +13,7 @@ FLAT = "reverses all of its axes: which two have to be exchanged, or which flatt
 
 
 class Question(NamedTuple):
-    """A question to the learner, which may be empty.
+    """A question that helps the learner find a mistake. It is empty if there is nothing to ask.
 
     `line` is the name that the line in question assigns, or "", and `names` are other names in the line.
     """
@@ -24,7 +24,10 @@ class Question(NamedTuple):
 
 
 def question_on(error, source: str, frame, line: int) -> Question:
-    """Return a question about an exception that a line of the learner raised, or an empty Question."""
+    """Return a question about an exception in the learner's code. It is empty for other exceptions.
+
+    `frame` is the frame of the function that raised the exception, and `line` the number of the line.
+    """
     if isinstance(error, UnboundLocalError):
         name = re.search(r"'(.*?)'", str(error))[1]
         text = f"{name} is read before the line that computes it: which order do the lines need?"
@@ -76,7 +79,7 @@ def described(value) -> str:
 
 
 def unpacked_in(source: str, frame):
-    """Return the assignment that unpacks a single array returned by a backward function, or None."""
+    """Return the statement that unpacks an array as if a backward function had returned a tuple, or None."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Call):
             parts = [frame.f_locals.get(getattr(part, "id", "")) for part in node.targets[0].elts]
@@ -115,7 +118,7 @@ def on_entries(one, other) -> str:
 
 
 def question_on_problem(problem) -> Question:
-    """Return a question about a violation of gradcheck's contract, or an empty Question."""
+    """Return a question about a problem of a backward pass that gradcheck has found, or an empty Question."""
     if not problem.kind:
         return Question()
     asked = KINDS[problem.kind].question.format(**problem.data)

@@ -26,9 +26,10 @@ from minitransformer.training.step import token_shares
 class Replicas:
     """A model and `count` − 1 replicas of it, with the interface that training_step needs.
 
-    The replicas follow all changes of the model's weights, but not later changes of requires_grad or hooks. The
-    processes run the main program only if it defines classes of the model. The program then needs the guard
-    `if __name__ == "__main__":`. Raises ValueError if count is below 1, or if it is above 1 and the model has hooks.
+    The replicas follow all changes of the model's weights, but not later changes of requires_grad or hooks. If the main
+    program defines a class that the model uses, each process runs the main program to obtain this class. The program
+    then needs the guard `if __name__ == "__main__":`. Raises ValueError if count is below 1, or if it is above 1 and
+    the model has hooks.
     """
 
     def __init__(self, model, count: int):

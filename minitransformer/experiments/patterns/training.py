@@ -131,7 +131,10 @@ class PatternRun(Run):
         return batches, sum(inputs.size for inputs, _ in batches)
 
     def draw_rows(self, name: str):
-        """Draw (inputs, targets) of a pattern with a random length. There are more rows of shorter tasks."""
+        """Draw rows of the pattern `name`, all of one random length, and return their inputs and targets.
+
+        The number of rows is larger for shorter rows, so that every pattern has about the same number of tokens.
+        """
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, greatest_length(name, settings.longest) + 1))
         widest = max(PATTERNS[other].width(greatest_length(other, settings.longest)) for other in settings.patterns)

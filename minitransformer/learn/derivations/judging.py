@@ -58,10 +58,11 @@ def judged(derivation) -> tuple[list[Judgement], list[str]]:
 
 
 class Judge:
-    """A judge of lines, which are passed to it in order.
+    """Judges the lines of a derivation one after another.
 
-    `alive` contains the readings that are still possible for a derivative, with the key (of, by), or for a length, with
-    its letter as key.
+    Some notation is ambiguous, such as a derivative, which may be total or partial, and a letter, which may be the
+    length of several axes. `alive` maps each ambiguous derivative (a pair of names) or letter to the readings that are
+    consistent with the earlier lines.
     """
 
     def __init__(self, forward):
@@ -94,7 +95,7 @@ class Judge:
             return FALSE, str(reason)
 
     def rewritten(self, node):
-        """Replace abbreviations with their meaning.
+        """Return an expression with abbreviations replaced by their meaning.
 
         If the forward pass has a single input x, y′ becomes ∂y/∂x. In `1ᵀ y` and `W 1`, 1 becomes a column of ones.
         """
@@ -164,9 +165,9 @@ class Judge:
         world.define(name, letters, expression, scopes[0])
 
     def reroute(self, forward):
-        """Replace the forward pass with an equivalent one.
+        """Replace the forward pass with an equivalent one, and return True.
 
-        Returns False, without a replacement, if the new pass computes other values.
+        If the new pass computes other values, nothing is replaced, and the result is False.
         """
         try:
             worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
@@ -186,7 +187,7 @@ class Judge:
     # Equations
 
     def decided(self, parses):
-        """Judge an equation. `parses` maps possible parses to remarks, and the equation holds if one of them holds."""
+        """Judge an equation with several possible parses, {parse: remark}. It holds if one of the parses holds."""
         failures = []
         for equation, said in parses.items():
             choices = self.choices(equation)
@@ -210,9 +211,10 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return the possible readings of each ambiguous part of an equation.
+        """Return {part: list of readings} for the ambiguous parts of an equation.
 
-        A part is a derivative (of, by), the letter of a length, or one of the constants above.
+        The key is a pair of names for a derivative, and a letter for a length. For other notation it is MATRIX, DOT,
+        IDENTITY or ONES.
         """
         found, known, moving = {}, self.worlds[0], []
         for node in n.every_node(equation):
@@ -230,7 +232,11 @@ class Judge:
         return dict(itertools.islice(found.items(), MOST))
 
     def holding(self, equation, choices):
-        """Return the choices of readings with which an equation is true, and the failures of the other choices."""
+        """Evaluate an equation with every combination of readings of its ambiguous parts.
+
+        `choices` maps each ambiguous part to its possible readings. Returns a list of the combinations with which the
+        equation holds, as dictionaries, and a list of the reasons why it fails with the others.
+        """
         holding, failures = [], []
         for chosen in itertools.product(*choices.values()):
             readings_of = dict(zip(choices, chosen, strict=True))
@@ -283,7 +289,10 @@ class Judge:
         return None
 
     def example(self, equation, readings_of):
-        """Describe the first of EXAMPLES for which an equation is false, or return None."""
+        """Describe the first of EXAMPLES for which an equation is false, or return None.
+
+        `readings_of` maps each ambiguous part of the equation to its reading.
+        """
         for length, entries in EXAMPLES:
             cycle = itertools.cycle(map(decimal.Decimal, entries))
             draw = lambda shape, cycle=cycle: np.reshape([next(cycle) for _ in np.ndindex(shape)], shape)  # noqa: E731
@@ -330,7 +339,7 @@ class Judge:
 
 
 def rank_of(expression, scope):
-    """Return the number of axes of an expression, or infinity if it has no value."""
+    """Return the number of axes of an expression's value, or infinity if the expression cannot be evaluated."""
     try:
         return len(scope.summand(expression, "").labels)
     except (NoValue, Unequal):

@@ -31,9 +31,9 @@ OPERATORS = set("=·+−/(≈≤≥")
 
 
 def equations(line: str, known=()) -> list[str]:
-    """Return the translated equations of a line. Definitions, which follow "where" or "with", come first.
+    """Translate a line of the student's text, and return its equations in the notation of the book.
 
-    Names in `known` are never read as English words.
+    Definitions, which follow "where" or "with", come first. Names in `known` are never read as English words.
     """
     line = re.sub(r"^\s*[-*•]\s+|(?<=\s)(?:#|--|//).*$", "", line)
     found, definitions = [], []
@@ -46,7 +46,7 @@ def equations(line: str, known=()) -> list[str]:
 
 
 def segments(text: str, known):
-    """Yield each equation in an English text, with the words before it."""
+    """Yield (set of the words before it, equation) for each equation in an English text."""
     words: set[str] = set()
     equation: list[str] = []
     tokens = text.split()
@@ -71,7 +71,11 @@ def segments(text: str, known):
 
 
 def normal(text: str) -> str:
-    """Normalize Unicode: a letter with a hat or a dot becomes two characters, and any other letter one."""
+    """Return the text in a normal form of Unicode, in which equal letters have the same characters.
+
+    A hat or a dot above a letter becomes a separate character after the letter. All other accented letters are one
+    character.
+    """
     pairs = ((letter, unicodedata.normalize("NFD", letter)) for letter in unicodedata.normalize("NFC", text))
     return "".join(two if two[1:] in MARKS else letter for letter, two in pairs)
 
@@ -119,7 +123,7 @@ def fraction(match) -> str:
 
 
 def word(match) -> str:
-    """Translate a typed name to the notation: `dgamma_i`, `xhat`, `delta_ij` or `\\mu`."""
+    """Translate a name such as `dgamma_i`, `xhat`, `delta_ij` or `\\mu` to the notation of the book."""
     text = match[0].lstrip("\\")
     name, _, index = re.sub("_(hat|dot)", r"\1", text).partition("_")
     index = f"_{index}" if index else ""
@@ -138,7 +142,7 @@ def word(match) -> str:
 
 
 class Strokes(notation.Parser):
-    """A parser for which a slash without blanks divides one factor by the next, so `1/C Σ x` is (1/C) Σ x."""
+    """A parser in which a slash without blanks divides one factor by the next, so `1/C Σ x` means (1/C) Σ x."""
 
     divides_by_all = True  # True if a slash between blanks divides by the rest of the term, False for one factor
 
@@ -174,7 +178,7 @@ PARSERS = {
 
 
 def readings(text: str) -> dict:
-    """Parse an equation in all possible ways, the most likely one first. Each parse maps to a remark on the slashes."""
+    """Parse an equation in all possible ways. Return {parse: remark on the slashes}, the most likely first."""
     found, error = {}, None
     for parser, remark in PARSERS.items():
         try:

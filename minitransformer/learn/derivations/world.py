@@ -71,7 +71,7 @@ class Forward:
 
 
 class World:
-    """The values of a forward pass on random inputs. `world[name]` is a value, or a gradient such as dx."""
+    """A forward pass on random inputs. `world[name]` is one of its values, or a gradient such as dx."""
 
     def __init__(self, forward, sizes, values, upstream=None):
         self.forward, self.sizes, self.inputs = forward, sizes, values
@@ -100,7 +100,10 @@ class World:
 
     @classmethod
     def on(cls, forward, sizes, draw):
-        """Draw the inputs and the upstream gradient with draw(shape). Inputs are scaled to satisfy the conditions."""
+        """Create a World whose inputs and upstream gradient are draw(shape).
+
+        The inputs are scaled to satisfy the conditions of the derivation.
+        """
         values = {
             name: Array(
                 np.asarray(draw(tuple(sizes[letter] for letter in letters)), dtype=object),
@@ -113,7 +116,7 @@ class World:
         return cls(forward, sizes, values, draw)
 
     def computed(self, given):
-        """Replace the values in `given`, and compute those that depend on them. Return all values by name."""
+        """Run the forward pass with some values replaced by those in `given`, and return {name: value}."""
         values, changed = self.values | given, set(given)
         for name, expression in self.forward.definitions:
             if name not in given and changed & self.read[name]:
@@ -142,13 +145,13 @@ class World:
         return other
 
     def define(self, name, letters, expression, scope):
-        """Define a name as an expression, with the indices `letters` or, if there are none, the axes of the value."""
+        """Define a name as an expression. Its indices are `letters` or, if there are none, the axes of the value."""
         scope.infer(expression)
         self.definitions[name] = expression, letters, scope
         self.locals[name] = self.defined(name, scope.values)
 
     def defined(self, name, values):
-        """Evaluate the definition of a student's name, where `values` are the values of the names in the definition."""
+        """Evaluate the student's definition of a name, where `values` maps the names in it to their values."""
         expression, letters, scope = self.definitions[name]
         value = replace(scope, values=values).evaluate(expression)
         labels = tuple(letters) or value.labels
@@ -162,7 +165,10 @@ class World:
         return Array(np.broadcast_to(value.along(labels), shape), copies_numbered(axes), value.is_row)
 
     def moved(self, of, given, reading):
-        """Evaluate a name or an expression after replacing the values in `given`."""
+        """Evaluate `of`, a name or an expression, after some values have been replaced.
+
+        `given` maps names to their new values. If `reading` is TOTAL, values that depend on them change too.
+        """
         expressions = dict(self.forward.definitions)
         if isinstance(of, str) and of not in self.definitions:
             if reading == TOTAL or of not in expressions:
@@ -181,7 +187,7 @@ class World:
         return self.defined(of, values) if own else replace(scope, values=values).evaluate(of)
 
     def velocity(self, name):
-        """Return the directional derivative of a value when each input in `moving` moves in its direction."""
+        """Return the derivative of a value along the random directions of the inputs listed in `moving`."""
         if name in self.inputs and name in self.moving:
             return self.directions[name]
         moved = []
@@ -200,7 +206,7 @@ class World:
         return Array(np.array(totals, dtype=object).reshape(value.values.shape), value.labels)
 
     def derivative(self, of, by, reading):
-        """Return ∂of/∂by. The axes of `of` precede those of `by`. `reading` is TOTAL or PARTIAL."""
+        """Return ∂of/∂by, with the axes of `of` before those of `by`. `reading` is TOTAL or PARTIAL."""
         if (of, by, reading) not in self.derivatives:
             for name in (of, by):
                 if isinstance(name, str) and name not in self.values and (name == by or name not in self.definitions):
@@ -213,7 +219,7 @@ class World:
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
-        """Yield the derivative of function({name: value}) with respect to each entry of a value of the forward pass."""
+        """Yield the derivative of function({name: value}) with respect to each entry of the value of `name`."""
         value = self.values[name]
         for at in np.ndindex(value.values.shape):
             moved = []

@@ -14,7 +14,10 @@ def convolution(x, weight):
     y = sum(x[:, k : k + n] @ weight[k] for k in range(K))  # (1)
 
     def backward(dy):
-        """A position of x reaches K positions of y, and W_k reaches all positions. The contributions add:
+        """Compute the gradients of x and weight from the gradient dy of y.
+
+        The value x_t is used in y_t, y_(t−1), …, y_(t−K+1), and W_k is used at every position of y. A value that is
+        used several times receives the sum of the gradients from all of its uses:
 
             dx_t = Σ_k dy_(t−k) W_kᵀ                        (2)
             dW_k = Σ_t x_(t+k)ᵀ dy_t                        (3)
