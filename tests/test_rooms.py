@@ -21,6 +21,7 @@ LEVELS = [
     ("config", "losses"),
     ("transformer", "text"),
     ("generation", "optim", "one_page", "example_calls"),
+    ("muon",),
     ("fast",),
     ("language_model",),
     ("training", "analysis", "interop"),

@@ -59,14 +59,18 @@ def report_on(scene, again, component=None):
 
 
 def _prefer_known_gradients(scenes):
-    """Blame a wrong gradient rather than an operand whose true value is unknown, if an edit of its own line mends it.
+    """Blame a wrong gradient rather than an operand whose true value is unknown, if only its own line can be mended.
 
-    The search blames the operand, which comes first, although only the gradient may lack a factor, for example.
+    The search blames the operand, which comes first, although only the gradient may lack a factor, for example. If an
+    edit within the operand's line mends the gradient as well, not one of its whole value, the operand is still blamed.
     """
     scene = scenes[0]
     wrong = [t for t in scene.targets if t.is_final and t.place in scene.wrong and not scene.is_parameter(t)]
     unknown = [t for t in scene.targets if t.place in scene.mistakes and t.at is None]
     if None in scenes or len(wrong) != 1 or len(unknown) != 1 or len(scene.mistakes) != 1:
+        return
+    of_operand = mistake_in(scenes, unknown[0])
+    if of_operand is not None and of_operand.edit is not None and not of_operand.edit.is_whole:
         return
     target, before = wrong[0], [one.mistakes for one in scenes]
     for one in scenes:

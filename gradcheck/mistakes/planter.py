@@ -10,6 +10,8 @@ import inspect
 import textwrap
 import types
 
+__all__ = ["codes_of", "copy_with", "key_of", "planted", "tree_of", "with_node"]
+
 
 def codes_of(source, file):
     """Compile source text or a tree, and return {(first line, name): code} of its functions."""

@@ -1,7 +1,7 @@
 """Linear map over the last axis.
 
 x has a row of I features for each position: the positions are all axes but the last. The map is the same at each, and
-the gradients of its weights are sums over the positions, not means.
+every position adds its part to the gradients of the weights, without a division by their number.
 
 Saved for backward: x (..., I), weight (I, O).
 """

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import clear_gradients, parameters_of
 from gradcheck.names import names_in
 from minitransformer.book.observation import watched
 from minitransformer.learn.cutting import File, functions_within, only_the_question, statements_of, target_of
 from minitransformer.learn.probing import Event, array_of, probed, with_stacks
 from minitransformer.learn.verdict import FOLLOWS, RIGHT, WRONG_LINE
 from minitransformer.learn.vocabulary import with_result_of
+from minitransformer.module import Module
 
 DIGITS = 1e-7  # two values are equal if they differ by at most this, relative to the largest entry
 SECONDS = 6  # time for putting true values in place of wrong ones
@@ -133,7 +133,8 @@ class Trial:
             else:
                 y, backward = call.evaluate()
                 self.dy = np.random.default_rng([self.seed, 7]).standard_normal(np.shape(y))
-                clear_gradients(call.target)
+                for parameter in parameters_of(call.target).values():
+                    parameter.grad = None
                 with written_by(call.target, plan, exercise, writers):
                     results = flat(backward(self.dy.copy()))
         values = {}
@@ -159,7 +160,8 @@ class Trial:
                     results = flat(call.evaluate())
             else:
                 _, backward = call.evaluate()
-                clear_gradients(call.target)
+                for parameter in parameters_of(call.target).values():
+                    parameter.grad = None
                 with self.probe.running(changes) as events:
                     results = flat(backward(self.dy.copy()))
         except TimeoutError:
@@ -344,6 +346,11 @@ def numbered_lines(exercise, plan) -> dict[int, str]:
 def flat(value) -> list:
     """Return a list of the values in nested tuples and lists, in order."""
     return [part for inner in value for part in flat(inner)] if isinstance(value, (tuple, list)) else [value]
+
+
+def parameters_of(target) -> dict:
+    module = getattr(target, "__self__", target)
+    return dict(module.named_parameters()) if isinstance(module, Module) else {}
 
 
 def gradients_of(target) -> dict:
