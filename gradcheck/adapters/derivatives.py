@@ -92,7 +92,7 @@ def _adapted(function, derivative, noun, require, product):
     """Return a function of the inputs and options that returns (y, backward).
 
     `noun` names the derivative in error messages. `require(y, {name: input})` raises an exception if y is invalid.
-    `product(name, input, y, derivative, dy)` returns the gradient of one input.
+    `product(name, input, y, derivative, dy)` multiplies dy by the derivative and returns the gradient of the input.
     """
     for role, given in {"function": function, noun: derivative}.items():
         if not (callable(given) or (given is None and role == noun)):
@@ -133,10 +133,7 @@ def _adapted(function, derivative, noun, require, product):
 
 
 def _as_array(derivative):
-    """Convert a number, list or sparse matrix to an array.
-
-    float32 is not converted to float64, because the check refuses it.
-    """
+    """Convert a number, list or sparse matrix to an array. An array of floats keeps its precision."""
     array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
     return array if array.dtype.kind in "fc" else array.astype(float)
 

@@ -65,7 +65,7 @@ def _signature_of(function):
 
 
 class _TorchFunction:
-    """A differentiable function of arrays, made from a function of tensors.
+    """A function of NumPy arrays that returns (y, backward), made from a function of PyTorch tensors.
 
     `rule` is the torch.autograd.Function, if there is one.
     """
@@ -98,8 +98,8 @@ class _TorchFunction:
     def evaluate(self, inputs, options, only=None):
         """Run the forward pass, and return y and a function that computes the gradients.
 
-        The function takes dy, and returns {place of an input or name of a parameter: gradient or None}. If `only` is
-        such a place or name, no other array requires a gradient.
+        This function maps dy to a dictionary of the gradients. The key of a gradient is the place of an input, its path
+        in the nested inputs, or the name of a parameter. If `only` is such a key, no other array requires a gradient.
         """
         import torch
 
@@ -136,7 +136,7 @@ class _TorchFunction:
         return y, gradients_of
 
     def outputs(self, returned):
-        """Return the floating-point tensors among the outputs."""
+        """Return a list of the floating-point tensors in `returned`, the result of the function."""
         import torch
 
         parts = [part for _, part in leaves(returned)]
@@ -145,7 +145,7 @@ class _TorchFunction:
         return [part for part in parts if part.is_floating_point() or part.is_complex()]
 
     def of_gradients(self, inputs):
-        """Return the gradients as a function of the inputs and dy, differentiated by PyTorch."""
+        """Return a function that maps the inputs and dy to the gradients, and whose gradients PyTorch computes."""
         import torch
 
         kinds = [value.dtype.kind for _, value in leaves(inputs) if is_floating(value)]
@@ -166,7 +166,11 @@ class _TorchFunction:
         return function
 
     def compare(self, inputs, options, gradients, dy):
-        """Raise GradientError if requires_grad or the memory layout changes a gradient."""
+        """Raise GradientError if a gradient depends on conditions that should not matter.
+
+        The conditions are that no other input requires a gradient, and that the arrays are not contiguous in memory.
+        `gradients` contains the gradients for the given inputs and dy.
+        """
         spread = filled(inputs, {place: _spread(value) for place, value in leaves(inputs) if is_floating(value)})
         apart = self.evaluate(spread, options)[1](_spread(dy))
         for key, gradient in gradients.items():
@@ -249,7 +253,7 @@ def from_jax(function: Any, *, dtype: Any = None) -> Differentiable:
 
 
 class _JaxFunction:
-    """A differentiable function of arrays, made from a JAX function."""
+    """A function of NumPy arrays that returns (y, backward), made from a JAX function."""
 
     def __init__(self, function, dtype):
         self.function, self.checked_dtype, self.compiled = function, dtype, {}
@@ -273,9 +277,10 @@ class _JaxFunction:
         return y, backward
 
     def prepared(self, inputs, options, places):
-        """Return two functions, which compute the outputs and the gradients.
+        """Return two functions, which compute the outputs and the gradients, compiled if possible.
 
-        Both are compiled if possible, and take the arrays at `places` in the inputs.
+        The first takes the arrays at `places`, their paths in the nested inputs. The second takes these arrays as a
+        list, and the upstream gradients.
         """
         import jax
 
@@ -296,7 +301,7 @@ class _JaxFunction:
         return self.compiled[key]
 
     def of_gradients(self, inputs):
-        """Return the gradients as a function of the inputs and dy, differentiated by JAX."""
+        """Return a function that maps the inputs and dy to the gradients, and whose gradients JAX computes."""
         import jax
 
         places = [place for place, value in leaves(inputs) if is_floating(value)]
@@ -315,7 +320,7 @@ class _JaxFunction:
 
 
 def _compiled(function):
-    """Compile a JAX function, unless that fails, for example because it depends on values."""
+    """Compile a JAX function. If the compiled function fails, the original function is called instead."""
     import jax
 
     chosen = [jax.jit(function)]
@@ -341,7 +346,7 @@ def _like_inputs(inputs, gradients):
 
 
 def _as_one(parts):
-    """Concatenate the outputs, and return a function that splits dy accordingly.
+    """Concatenate several outputs to one vector y, and return y and a function that splits dy accordingly.
 
     A single output is not changed.
     """

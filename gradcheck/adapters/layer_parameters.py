@@ -53,14 +53,14 @@ class Parameter:
         return _first(layer, self.gradients)
 
     def clear_in(self, layer):
-        """Set the gradient in a copy of the layer to zeros, since backward may add to it."""
+        """Set the gradient in `layer`, a copy of the layer, to zeros, because backward may add to it."""
         for place in self.gradients:
             if isinstance(value_at(layer, place), np.ndarray):
                 put_at(layer, place, np.zeros_like(value_at(layer, self.places[0])))
 
 
 def find(layer):
-    """Return the parameters of a layer, as {name: Parameter}.
+    """Find the parameters of a layer by the conventions above, and return {name: Parameter}.
 
     Raises ValueError if an array has no gradient, or more than one.
     """
@@ -84,7 +84,7 @@ def find(layer):
 
 
 def named(layer, parameters):
-    """Return the parameters that the user has named, as {name: Parameter}.
+    """Return {name: Parameter} for the parameters that the user has named.
 
     `parameters` maps the name of a parameter to that of its gradient. The gradient is in the same object as the
     parameter if its name has no dot.
@@ -104,10 +104,11 @@ def named(layer, parameters):
 
 
 def look_up(layer, parameters, is_complete, inputs, options, passes):
-    """Run the `passes` of a layer on copies. Raise ValueError for a gradient that is not there after backward.
+    """Run a layer on copies, and raise ValueError if the gradient of a parameter does not exist afterwards.
 
-    Also for an array with a gradient that forward creates, the same for two inputs, unless the list `is_complete`.
-    Exceptions of the layer are ignored here, because the check will raise them again.
+    `passes` are functions that run the forward and the backward pass. Unless `is_complete` is True, ValueError is also
+    raised if forward creates an array that has a gradient and does not depend on the inputs, because it may be a
+    parameter. Exceptions of the layer are ignored here, because the check will raise them again.
     """
     runs, random, (forward, backward) = [], GlobalRandom(), passes
     for factor in (1.0,) if is_complete else (1.0, 0.75):
@@ -139,7 +140,10 @@ def look_up(layer, parameters, is_complete, inputs, options, passes):
 
 
 def _searched(layer):
-    """Return {id of a floating-point array: list of its places} and {place: object with attributes}."""
+    """Search a layer, and return {id of a floating-point array: list of its places} and {place: object}.
+
+    The objects are those with attributes, such as the layers within the layer.
+    """
     places_of, objects, seen, pending = {}, {}, set(), [((), layer)]
     while pending:
         place, value = pending.pop(0)
@@ -176,7 +180,7 @@ def exists(layer, place):
 
 
 def _names_beside(layer, place):
-    """Return a list of the names in the object of a place, for an error message."""
+    """Return the names that the object at a place contains, as text for an error message."""
     names, where = members_of(value_at(layer, place[:-1])), _shown(place[:-1]) or type(layer).__name__
     return f"{where} has {', '.join(map(str, names)) or 'nothing'}"
 
@@ -203,9 +207,9 @@ def put_at(holder, place, value):
 
 
 def _owner(layer, place):
-    """Return the place of the object that has the array as an attribute.
+    """Return the place of the object that contains the array at `place`.
 
-    Dictionaries, lists and tuples around the array are skipped.
+    Dictionaries, lists and tuples around the array are not objects in this sense.
     """
     return next(
         place[:n] for n in range(len(place) - 1, -1, -1) if not isinstance(value_at(layer, place[:n]), CONTAINERS)
@@ -224,9 +228,9 @@ def _shown(place):
 
 
 def _resolved(layer, name):
-    """Return the place that a dotted name refers to.
+    """Return the place to which a dotted name such as `first.W` refers.
 
-    A key of a dictionary such as `params` may stand alone.
+    The name of a dictionary such as `params` may be omitted.
     """
     place = ()
     for key in name.split("."):
@@ -244,7 +248,7 @@ def _resolved(layer, name):
 
 
 def _gradients(layer, place):
-    """Return the places where the gradient of an array may be stored."""
+    """Return the places where the gradient of the array at `place` may be stored."""
     *before, key = place
     beside, is_object = members_of(value_at(layer, before)), not isinstance(value_at(layer, before), CONTAINERS)
     own = [name for name in GRADIENT_OF_OBJECT if is_object and name in beside and {*OBJECTS} & {*beside}]
@@ -267,16 +271,16 @@ def _gradients(layer, place):
 
 
 def _may_be_gradient(layer, shape, place):
-    """Return True if a place exists and contains None, 0, or an array of this shape."""
+    """Return True if `place` exists and contains None, 0, or an array of the given shape."""
     there = value_at(layer, place)
     is_zero = np.isscalar(there) and there == 0
     return exists(layer, place) and (there is None or np.shape(there) == shape or is_zero)
 
 
 def _refuse_two_gradients(layer, places, gradients):
-    """Raise ValueError if an array has two gradients.
+    """Raise ValueError if an array that occurs at several places has a different gradient at one of them.
 
-    A layer may list the parameters of the layers within it, so one gradient may occur in both.
+    A layer may list the parameters of the layers within it. Such a list may therefore repeat a gradient.
     """
     first, *others = places
     own, owner = _first(layer, gradients[first]), _owner(layer, first)
@@ -289,7 +293,7 @@ def _refuse_two_gradients(layer, places, gradients):
 
 
 def _listed(value):
-    """Return the ids of the arrays in an object's list of parameters, if it has one."""
+    """Return the ids of the arrays in the list of parameters of an object, or an empty set if it has no list."""
     for name in GRADIENTS:
         parameters = getattr(value, name, None)
         try:
@@ -303,9 +307,10 @@ def _listed(value):
 
 
 def _is_passed_over(layer, place, i, listed, places_of):
-    """Return True if a layer lists its parameters, but leaves out the array with the id `i`.
+    """Return True if the layer lists its parameters, but not the array with the id `i` at `place`.
 
-    The list of an outer layer counts only if it includes parameters of inner layers.
+    `listed` maps the place of each object to the ids that it lists, and `places_of` maps ids to places. The list of an
+    outer layer counts only if it includes parameters of inner layers.
     """
     owner = _owner(layer, place)
     for n in range(len(owner) + 1):

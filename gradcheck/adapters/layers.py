@@ -74,7 +74,7 @@ def forward_of(layer):
 
 
 def takes_dy(layer):
-    """Return False for a loss whose backward has no argument, so that it returns the gradient of the value."""
+    """Return False if the backward method of a layer has no argument, as for a loss, whose dy is 1."""
     return bool(inspect.signature(layer.backward).parameters)
 
 

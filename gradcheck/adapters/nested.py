@@ -89,7 +89,10 @@ def filled(value, new, place=()):
 
 
 def _gradients(name, names, inputs, returned):
-    """Yield the gradient of each array in the inputs from the result of backward."""
+    """Yield the gradient of each array in the inputs, in order, from `returned`, the result of backward.
+
+    `name` and `names` are the names of the function and of the inputs, for error messages.
+    """
     wanted = {names[i]: value for i, value in enumerate(inputs) if any(is_floating(leaf) for _, leaf in leaves(value))}
     if len(wanted) == 1:
         (value,) = wanted.values()
@@ -116,9 +119,9 @@ def _gradients(name, names, inputs, returned):
 
 
 def _is_like(at, place):
-    """Return True if a gradient at `at` may belong to the array at `place`.
+    """Return True if `at`, the keys of a gradient, and `place`, the keys of an array, belong together.
 
-    The keys are the same, except that those of the gradient may begin with d.
+    Each key must be the same, except that a key of the gradient may begin with d.
     """
     return len(at) == len(place) and all(key in (name, f"d{name}") for key, name in zip(at, place, strict=True))
 

@@ -106,9 +106,9 @@ def _within_a_module(call, seed):
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
-    """Examine the lines of a call that has been checked.
+    """Examine the lines of a call whose gradients have been checked.
 
-    `report` is the Report of the check. Returns None if the lines add nothing to it.
+    `report` is the Report of that check. Returns a StepsReport, or None if the lines add nothing to the Report.
     """
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
@@ -120,9 +120,9 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 @contextmanager
 def _opened(call, seed, dy, randomize, report, others=(), file=""):
-    """Insert the probes within a `with` block, and yield a Scene and a function for more.
+    """Within a `with` block, insert probes into a function, and yield (scene, draw_others).
 
-    The function returns Scenes with other inputs.
+    `scene` is a Scene, the record of one draw of the inputs, and draw_others() returns Scenes with other inputs.
     """
     call = call.copy()
     with prepared(call, seed if randomize else None):

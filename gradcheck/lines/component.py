@@ -33,9 +33,10 @@ RETURN, LOOP = "return", "for"  # the place of a returned call, and of the itera
 class Component:
     """The right version of a function, and the mistakes that are typical of it.
 
-    `function` is a function, or a class with a method `forward`. A row applies to the statement with the target
-    `where`, or to each statement of backward, and then to all parts that match. `adapted` converts the right function,
-    and each function with a mistake, to one with the same result as the function under examination.
+    `function` is a function, or a class with a method `forward`. A row is a mistake. It applies to the statement that
+    assigns to `where` or, without `where`, to each statement of backward, and then to all parts that match. `adapted`
+    converts the right function, and each function with a mistake, so that they return the same result as the function
+    under examination.
     """
 
     function: Callable
@@ -74,9 +75,10 @@ def typical(kind: str, wrong: str, sentence: str, *, where: str, rank: int = 1) 
 
 
 class _Names:
-    """The scope of the rows of a component.
+    """The names that may replace a placeholder in the rows of a component.
 
-    A class of holes is a list of names, separated by commas, that may match, or the name that fills the hole.
+    A class of placeholders is a list of names, separated by commas, that may match, or the name that fills the
+    placeholder.
     """
 
     def admits(self, kind, code, place):
@@ -87,7 +89,7 @@ class _Names:
 
 
 class Source:
-    """The source of a component, which can be copied with a mistake."""
+    """The source code of a component, from which copies with a mistake are made."""
 
     def __init__(self, function):
         self.function, self.tree = function, tree_of(function)
@@ -106,7 +108,10 @@ class Source:
                 raise ValueError(f"component: where must be a target in {name}.backward ({listed}), not {row.where!r}")
 
     def mistakes(self, rows):
-        """Yield (Typical, function with the mistake) for each row and each place of it."""
+        """Yield (Typical, function) for each mistake in `rows` and each statement in which it can be made.
+
+        `function` is a copy of the component with this mistake.
+        """
         for row in rows:
             for where, value in self.statements:
                 if row.where == where or (not row.where and "," not in where):
@@ -123,7 +128,7 @@ class Source:
 
 
 def _statements(backward):
-    """Yield (target, value) for the statements of a backward pass.
+    """Yield (target, value), both parts of an assignment, for the statements of a backward pass.
 
     For a returned call, the target is "return". For another call, such as np.add.at, it is the first argument. For a
     loop, the target is "for" and the value is the iterable.
@@ -141,10 +146,10 @@ source_of = functools.cache(Source)
 
 
 class Trial:
-    """The gradients of the right function and of the function under examination, on one draw.
+    """Compares a function under examination with the right version of it, on one draw of the inputs.
 
-    `truth` is None if the right function raises an exception on these inputs. `wrong` contains the positions of the
-    wrong gradients.
+    `truth` contains the gradients of the right version, or None if it raises an exception on these inputs. `wrong`
+    contains the positions of the arguments whose gradients are wrong.
     """
 
     def __init__(self, component, function, scene):
@@ -157,7 +162,7 @@ class Trial:
         self.wrong = {i for i in truth.keys() & self.given.keys() if not self._is_near(self.given[i], truth[i])}
 
     def gradients(self, function):
-        """Run a version of the component and return {position of the argument: gradient}.
+        """Run `function`, a version of the component, and return {position of the argument: gradient}.
 
         Returns None if an exception is raised.
         """
@@ -171,9 +176,10 @@ class Trial:
         return {i: gradient for i, gradient in enumerate(gradients) if np.isfinite(gradient).all()}
 
     def explained(self, function):
-        """Return the positions of the gradients that a mistake explains.
+        """Return the positions of the wrong gradients that a mistake explains.
 
-        Returns None if the mistake changes another gradient as well.
+        `function` is a copy of the component with this mistake. Returns None if the mistake also changes a gradient in
+        a way that the function under examination does not.
         """
         gradients = self.gradients(function)
         if gradients is None or self.truth is None:
@@ -188,9 +194,9 @@ class Trial:
 
 @contextmanager
 def _called(right, function, call):
-    """Make a Call use another version of the component within a `with` block.
+    """Within a `with` block, make a Call use `function`, a version of the component.
 
-    If the component is a class, the class of the module is replaced.
+    `right` is the component. If it is a class, the class of the module that is called is replaced.
     """
     if not isinstance(right, type):
         call.target = function

@@ -43,7 +43,7 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """A value that a probe recorded."""
+    """The record of one value that a probe has received."""
 
     site: int  # index of the Site
     nth: int  # number of earlier calls of the probe at this Site
@@ -62,10 +62,10 @@ class Event:
 
 
 class Probe:
-    """A callable probe(site, value) that records the value and returns it.
+    """A function probe(site, value) that records the value and returns it.
 
-    In a loop, it receives the local names too. Within `running`, it may return a changed value. A tensor of PyTorch is
-    recorded and changed as an array.
+    In a loop, it also receives the local variables. Within `running`, it may return another value. A tensor of PyTorch
+    is recorded and changed as an array.
     """
 
     locals = staticmethod(builtins.locals)  # of the frame that calls it
@@ -95,7 +95,7 @@ class Probe:
 
     @contextmanager
     def running(self, changes, witness=None, with_parts=False, is_recorded=True):
-        """Record and change values within a `with` block, and yield the list of Events.
+        """Record and change values within a `with` block, and yield the Events, the list of recorded values.
 
         `changes` maps the key of an Event to a function from the computed value to the new one. Parts of expressions
         are recorded only if they are changed or `with_parts` is True. The result of `witness()` is stored in
@@ -128,10 +128,7 @@ def is_real_array(value):
 
 
 def close(a, b, resolution, floor=0.0):
-    """Return True if two real arrays are equal within a tolerance.
-
-    The tolerance is `resolution` times the largest entry, plus `floor`.
-    """
+    """Return True if two real arrays differ by at most `resolution` times their largest entry, plus `floor`."""
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         return False
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -142,7 +139,10 @@ def close(a, b, resolution, floor=0.0):
 
 
 def instrumented(source):
-    """Insert the probes into a copy of the syntax tree, and return it with the list of Sites."""
+    """Insert probes into a copy of the syntax tree of a Source, and return the copy and a list of the Sites.
+
+    A Site is the location of a probe.
+    """
     tree = copy.deepcopy(source.tree)
     pairs = list(zip(ast.walk(source.tree), ast.walk(tree), strict=True))
     twins = {id(node): twin for node, twin in pairs}
@@ -158,7 +158,10 @@ def instrumented(source):
 
 @contextmanager
 def modified(source, tree, probe=None):
-    """Run the code of a modified syntax tree within a `with` block."""
+    """Run a modified version of the user's code within a `with` block.
+
+    `tree` is the modified syntax tree of `source`, and `probe` the function that its probes call.
+    """
     codes, functions = codes_of(tree, source.file), holders_of(source)
     if not functions:
         raise ValueError(
@@ -184,7 +187,10 @@ class _Probes(ast.NodeTransformer):
         self.sites, self.originals, self.statement, self.loops = [], originals, None, 0
 
     def function(self, node, of_argument, kind):
-        """Insert probes for the arguments of a function, and in its body."""
+        """Insert probes for the arguments of a function, and in its body.
+
+        `of_argument` and `kind` are the kinds of these probes, as stored in a Site.
+        """
         arguments = [name for name in argument_names(node) if name not in ("self", "cls", "ctx")]
         entry = [self.assignment(of_argument, name, node, node.body[0]) for name in arguments]
         start = 1 if ast.get_docstring(node, clean=False) is not None else 0
@@ -230,7 +236,7 @@ class _Probes(ast.NodeTransformer):
         ]
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
-        """Return the statement `name = probe(name)`, or only the call if `name` is not local."""
+        """Return the statement `name = probe(name)`, or only the call of the probe if `is_own` is False."""
         probe = self._probe(kind, name, statement, ast.Name(name, ast.Load()), *place)
         node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
         for part in ast.walk(node):
@@ -245,7 +251,7 @@ class _Probes(ast.NodeTransformer):
         return self._probe("return", "", statement, value, value)
 
     def visit(self, node):
-        """Insert probes around an expression of the forward pass and around its parts."""
+        """Return an expression of the forward pass in which each part is wrapped in a probe."""
         if isinstance(node, NOT_ENTERED) or (isinstance(node, ast.Name) and node.id in LIBRARIES):
             return node
         if isinstance(node, ast.Subscript):
@@ -275,7 +281,10 @@ class _Probes(ast.NodeTransformer):
 
 
 def bound(statement):
-    """Return the names that a statement binds or modifies, and True if it modifies them."""
+    """Return (names, is_written) for a statement: the names to which it assigns or whose values it modifies.
+
+    `is_written` is True if it modifies the values, as in `a[i] = x`.
+    """
     if isinstance(statement, ast.Assign):
         is_written = any(isinstance(target, ast.Subscript) for target in statement.targets)
         return [name for target in statement.targets for name in _names(target, is_written)], is_written
@@ -294,7 +303,7 @@ def bound(statement):
 
 
 def _names(target, is_written=False):
-    """Return the names in the target of an assignment, such as `a` for `a[i]`."""
+    """Return the names in the target of an assignment. With `is_written`, the name in `a[i]` is `a`."""
     while isinstance(target, ast.Starred) or (is_written and isinstance(target, ast.Subscript)):
         target = target.value
     if isinstance(target, ast.Name):

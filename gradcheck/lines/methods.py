@@ -82,7 +82,11 @@ def of_layer(call):
 
 
 def _apart(places, layer, forward, backward):
-    """Rename the places in forward that backward binds. Return both bodies, and {argument of forward: place}."""
+    """Rename variables in forward to which backward assigns too, so that both passes can be in one function.
+
+    `forward` and `backward` are lists of statements. Returns both, and {argument that forward then needs: place in the
+    layer}.
+    """
     stored = {node.id for statement in backward for node in ast.walk(statement) if _is_stored(node)}
     state, starts, first = {}, [], set(names_in(*forward))
     for name, place in {name: place for place, name in places.names.items()}.items():
@@ -108,7 +112,10 @@ class _Renamed(ast.NodeTransformer):
 
 
 def _start(name, before, value):
-    """Return the statement that gives a name in backward its value before the pass."""
+    """Return the statement by which backward starts with the value that a variable has before the pass.
+
+    `before` is the name of this value. An array of zeros is replaced with a new one.
+    """
     is_zero = isinstance(value, np.ndarray) and not value.any()
     zeros = ast.Call(ast.Attribute(name_of(NUMPY), "zeros_like", ast.Load()), [name_of(before)], [])
     return ast.Assign([ast.Name(name, ast.Store())], zeros if is_zero else name_of(before))
@@ -119,7 +126,7 @@ def _is_stored(node):
 
 
 def _joined(dx, count, results):
-    """Return the expression for the gradients of `count` inputs, followed by those of the parameters."""
+    """Return the expression for all gradients: those of `count` inputs in `dx`, and those of parameters (`results`)."""
     if isinstance(dx, (ast.Tuple, ast.List)):
         own = dx.elts[:count]
     else:
@@ -129,7 +136,7 @@ def _joined(dx, count, results):
 
 
 def _without_copy(backward, code):
-    """Return the name of a local variable that is only copied to the place of a gradient, or else the place."""
+    """Return the variable whose value is copied to `code`, the place of a gradient, or `code` if nothing is copied."""
     name = getattr(code, "id", "")
     bindings = {}
     for statement in backward:

@@ -44,9 +44,9 @@ class Quantity:
 
 
 def quantities_of(scene, shapes, names):
-    """Measure the quantities of a forward pass, and return {label: Quantity}.
+    """Measure the quantities of a forward pass that a local variable may hold, and return {label: Quantity}.
 
-    Only quantities with one of the given shapes are returned, where axes of length 1 are ignored. The value and
+    Only quantities with one of the given `shapes` are returned, where axes of length 1 are ignored. The value and
     gradient of each name in `names` are included, whatever their shape. Labels are the same in every draw. They begin
     with VALUE, LENGTH, GRADIENT, SLOPE (a derivative ∂A/∂e) or WHOLE (the gradient of a name along all paths).
     """
@@ -93,7 +93,8 @@ def quantities_of(scene, shapes, names):
 class _Moved:
     """Perturbs one part of the forward pass at a time.
 
-    A part is identified by the key of its Event (instrument.py).
+    A part is an expression e such as `x` in `x - mu`. In the methods, `key` is the key of its Event (instrument.py). L
+    is ⟨dy, y⟩, and A is any variable that is computed later.
     """
 
     def __init__(self, scene):
@@ -114,7 +115,7 @@ class _Moved:
         self.rng = np.random.default_rng(len(parts))
 
     def matters(self, key):
-        """Return True if the output or a named value depends on a part."""
+        """Return True if the output or a variable changes when this part is perturbed."""
         v = self.rng.standard_normal(self.values[key].shape)
         try:
             slope, slopes = self._along(key, v)
@@ -124,9 +125,10 @@ class _Moved:
         return slope != 0 or bool(self.random[key][1])
 
     def elementwise(self, key, wanted):
-        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e.
+        """Return {A: ∂A/∂e} for the variables A that depend elementwise on a part e.
 
-        A may also be a sum of such values over an axis.
+        A may also be a sum of such values over an axis. Only derivatives with one of the shapes in `wanted` are
+        measured.
         """
         (v, along), found = self.random[key], {}
         if any(without_ones(change.shape) in wanted for change in along.values()):
@@ -148,10 +150,7 @@ class _Moved:
         return self.scene.truth.entries(event.key, event.value) if np.size(event.value) <= MOST_ENTRIES else None
 
     def each(self, key):
-        """Perturb each entry of a part e separately.
-
-        Returns ∂L/∂e, and {A: gradient of the sum of the entries of A}.
-        """
+        """Perturb each entry of a part e separately, and return ∂L/∂e and {A: derivative of the sum of A's entries}."""
         if key not in self.swept:
             shape = self.values[key].shape
             gradient, summed = np.zeros(shape), {name: np.zeros(shape) for name in self.names}
@@ -170,14 +169,17 @@ class _Moved:
 
 
 def _names_of(site):
-    """Return the names with the same gradient as a part, and those that its statement binds."""
+    """Return (names with the same gradient as the part at `site`, names to which its statement assigns)."""
     within = frozenset(names_in(*getattr(site.statement, "targets", ())))
     own = frozenset([site.value.id] if isinstance(site.value, ast.Name) else [])
     return own | (within if site.value is site.statement.value else frozenset()), within
 
 
 def _sums(scene, gradients):
-    """Yield (keys, sum of the gradients) for several occurrences of an expression."""
+    """Yield (keys, sum of their gradients) for sets of parts with the same code, such as two occurrences of `x`.
+
+    `gradients` maps the key of each part to its gradient.
+    """
     alike = {}
     for key, gradient in gradients.items():
         alike.setdefault((ast.unparse(scene.sites[key[0]].value), gradient.shape), []).append(key)

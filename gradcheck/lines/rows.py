@@ -31,9 +31,9 @@ _Verdict = partial(StepRow, "", "", 0)  # a row of the report whose place is not
 
 
 def report_on(scene, again, component=None):
-    """Build the report on a backward pass, given a Scene (scene.py).
+    """Build the report on a backward pass from a Scene, the record of one draw of the inputs (scene.py).
 
-    `again()` returns Scenes with other inputs.
+    `again()` returns Scenes with other inputs, and `component` is a Component or None.
     """
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
@@ -59,10 +59,11 @@ def report_on(scene, again, component=None):
 
 
 def _prefer_known_gradients(scenes):
-    """Blame a wrong gradient rather than an operand whose true value is unknown, if only its own line can be mended.
+    """Blame a wrong gradient, rather than a value that its line reads, if an edit of this line corrects the gradient.
 
-    The search blames the operand, which comes first, although only the gradient may lack a factor, for example. If an
-    edit within the operand's line mends the gradient as well, not one of its whole value, the operand is still blamed.
+    The true value of the other value is unknown. The search blames it because it comes first, although only the
+    gradient may lack a factor, for example. The other value is still blamed if a mistake is found in its own line,
+    unless correcting the mistake replaces the whole value.
     """
     scene = scenes[0]
     wrong = [t for t in scene.targets if t.is_final and t.place in scene.wrong and not scene.is_parameter(t)]
@@ -82,7 +83,7 @@ def _prefer_known_gradients(scenes):
 
 
 def _what_follows(scenes, pinned, rows):
-    """Describe the effect of correcting the first wrong line.
+    """Describe the effect of correcting the first wrong line in `rows`, which are pairs (Event, StepRow).
 
     Returns a tuple with at most one sentence, and True if there is a second mistake.
     """
@@ -113,10 +114,10 @@ def _what_follows(scenes, pinned, rows):
 
 
 def _with_the_correct(first, scene, pinned):
-    """Run the backward pass with a corrected line, or return None if that is impossible.
+    """Run the backward pass with the line of the Event `first` corrected, or return None if that is impossible.
 
     The correct value is the true value that the search found or, for example in a loop, the value of the corrected
-    code.
+    code. `pinned` is the result of _pinned.
     """
     keys = {event.key for event in scene.plain.events if event.site == first.site}
     true = {key: scene.mistakes[key] for key in keys & scene.mistakes.keys()}
@@ -133,7 +134,7 @@ def _with_the_correct(first, scene, pinned):
 def _pinned(scenes, typical):
     """Return {Target: Mistake} for the wrong gradients whose mistake is known.
 
-    `typical` lists the mistakes of a component that explain wrong gradients.
+    `scenes` lists the draws of the inputs, and `typical` the mistakes of a component that explain wrong gradients.
     """
     scene, pinned = scenes[0], {}
     for target in scene.targets:
@@ -148,10 +149,11 @@ def _pinned(scenes, typical):
 
 
 def _named(scene, target, mistake, typical):
-    """Return a mistake, described by a typical mistake of the component if one is certain.
+    """Return `mistake`, the mistake found for a gradient, with a better description if the component has one.
 
-    A typical mistake is certain if it is in the line that contains the mistake, or in a line that the code does not
-    have. If the line has no correction, any typical mistake is used, at its own line if the component has both lines.
+    One of the mistakes in `typical` is certain if it is in the line that contains the mistake, or in a line that the
+    code does not have. If the line has no correction, any typical mistake is used, at its own line if the component has
+    both lines.
     """
     event = mistake.event if mistake else target.event
     name = target.name if event is target.event else scene.name(event)
@@ -175,7 +177,10 @@ def _named(scene, target, mistake, typical):
 
 
 def _verdict(scene, target, pinned, right):
-    """Return the verdict on a Target. `right` contains the places that are right once known mistakes are corrected."""
+    """Return the verdict on a gradient, the Target `target`.
+
+    `pinned` contains the known mistakes, and `right` identifies the gradients that are right once these are corrected.
+    """
     pairs = [m for m in pinned.values() if m.event.key == target.event.key and m.is_sure and m.is_pair]
     if pairs:  # each value is right, but has the other's name
         return _is_wrong(scene, pairs[0])
@@ -201,7 +206,7 @@ def _is_wrong(scene, mistake, also=""):
 
 
 def _blamed(scene, target, pinned):
-    """Return the verdict on a gradient whose line contains a known mistake, or None."""
+    """Return the verdict on a gradient if its line contains one of the known mistakes in `pinned`, else None."""
     here = [(t, m) for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure]
     blamed = [m for t, m in here if t is target or t.event.key != target.event.key]
     if not blamed or scene.is_parameter(target):
@@ -212,9 +217,9 @@ def _blamed(scene, target, pinned):
 
 
 def _not_compared(target, right):
-    """Return the verdict on a gradient without a true value, or None.
+    """Return the verdict on a gradient that cannot be compared with a true value, or None for any other gradient.
 
-    Gradients that other code computes from those of this backward pass are included.
+    A gradient that other code computes from the results of this backward pass is not compared either.
     """
     if target.reason:
         return _Verdict(NOT_FOLLOWED, target.reason)
@@ -226,7 +231,7 @@ def _not_compared(target, right):
 
 
 def _of_a_parameter(scene, target):
-    """Return the verdict on a parameter whose wrong gradient no known mistake explains, or None."""
+    """Return the verdict on a parameter whose gradient is wrong for no known reason, or None for any other gradient."""
     if not scene.is_parameter(target) or target.place not in scene.mistakes:
         return None
     if scene.run.missing[target.argument]:
@@ -243,7 +248,7 @@ def _of_a_parameter(scene, target):
 
 
 def _of_a_mistake(scene, target, mistake):
-    """Return the verdict on a gradient that a mistake in another line may explain, or None."""
+    """Return the verdict on a gradient that is wrong because of a mistake, possibly in another line, or None."""
     if mistake is not None and mistake.event.key != target.event.key:
         if mistake.event not in scene.reads(target.event) and not mistake.is_pair:
             return _Verdict(NOT_FOLLOWED, UNDECIDED)
@@ -253,7 +258,7 @@ def _of_a_mistake(scene, target, mistake):
 
 
 def _behind_mistakes(scene, target, right):
-    """Return the verdict on a wrong gradient whose line contains no mistake."""
+    """Return the verdict on a wrong gradient whose own line contains no mistake."""
     wrong = {t.key: t.name for t in scene.targets if t.place in scene.wrong and t is not target}
     read = scene.reads(target.event, wrong) if target.place in right else ()
     nearest = {wrong[event.key] for event in read if event.key in wrong}
@@ -269,7 +274,10 @@ def _follows(names, label=""):
 
 
 def _unsure(scene, target, mistake):
-    """Return the verdict on a gradient if the mistake may be in its line or in a value it reads."""
+    """Return the verdict on a gradient if the mistake may be in its line or in a value that the line reads.
+
+    `mistake` is the mistake found in the line, or None.
+    """
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
     others += filter(None, [scene.rivals.get(target.event.key)])
     helpers = joined(list(dict.fromkeys(map(scene.label, others))), "or") if others else ""
@@ -287,7 +295,7 @@ def _unsure(scene, target, mistake):
 
 
 def _is_of_the_line(scene, event, own):
-    """Return True for the line itself, the zeros to which it adds, and a loop counter."""
+    """Return True if `event` is computed in the line of `own`, is zeros to which this line adds, or counts a loop."""
     is_sum = scene.name(event) == scene.name(own) and is_start(scene, event)
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 

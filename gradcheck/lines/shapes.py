@@ -34,7 +34,7 @@ OF_SHAPES = ("transpose lost", "transpose added", "operands exchanged", "sum dro
 
 
 def exception_in_backward(call, error):
-    """Describe an exception that backward has raised, or return "" for another one."""
+    """Return a description of `error`, or "" if backward has not raised this exception."""
     if not hasattr(error, "backward"):
         return ""
     found = _found(call, error)
@@ -122,7 +122,7 @@ def value_of(node, frame):
 
 
 def _mistake(call, backward, statement, frame):
-    """Return a phrase for the edit of a statement that makes every gradient right, or ""."""
+    """Return a phrase that names the mistake in a statement, or "" if no edit makes every gradient right."""
     try:
         source = source_of(backward, call.target, call.name)
     except ValueError:

@@ -14,7 +14,11 @@ ALWAYS = (ast.Break, ast.Continue)  # statements that a loop keeps
 
 
 def passes_of(statements, value, gradient):
-    """Return the statements on which a value depends, and the further statements on which its gradient depends."""
+    """Split a list of statements into a forward and a backward pass, and return both lists.
+
+    `value` and `gradient` are the two expressions that the function returns. The forward pass contains the statements
+    that compute `value`, and the backward pass the other statements that compute `gradient`.
+    """
     forward = sliced(statements, set(names_read(value)))
     every = sliced(statements, set(names_read(gradient)))
     there = {id(node) for part in forward for node in _simple(part)}
@@ -29,7 +33,10 @@ def passes_of(statements, value, gradient):
 
 
 def sliced(statements, needed):
-    """Return the statements, and parts of loops and conditions, on which the final values of names depend."""
+    """Return the statements that affect the final values of the names in `needed`.
+
+    For loops and conditions, only the parts that affect these values are returned.
+    """
     kept = []
     for statement in reversed(statements):
         part = _part(statement, needed)
@@ -42,7 +49,7 @@ def sliced(statements, needed):
 
 
 def _part(statement, needed):
-    """Return the part of a statement on which names depend, or None."""
+    """Return the part of a statement that affects the names in `needed`, or None if there is none."""
     if not hasattr(statement, "body") or not isinstance(statement, (ast.For, ast.While, ast.If, ast.With)):
         return statement if isinstance(statement, ALWAYS) or _bound(statement) & needed else None
     if not _bound(statement) & needed:
@@ -59,7 +66,7 @@ def _part(statement, needed):
 
 
 def _simple(part):
-    """Yield the statements inside a statement that contain no others."""
+    """Yield the statements within a loop or condition, or the statement itself if it contains no others."""
     inner = [*getattr(part, "body", ()), *getattr(part, "orelse", ())] if isinstance(part, ast.stmt) else ()
     if not inner:
         yield part
@@ -68,7 +75,7 @@ def _simple(part):
 
 
 def _bound(statement):
-    """Return the names that a statement binds, or whose values it may modify."""
+    """Return the names to which a statement assigns, or whose values it may modify."""
     found = set(names_bound(statement))
     for node in ast.walk(statement):
         if isinstance(node, ast.stmt):

@@ -17,7 +17,7 @@ TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 
 @dataclass(eq=False)
 class Target:
-    """A gradient to compare: a local variable of backward, or a gradient that it returns."""
+    """A gradient to compare with the true one: a local variable of backward, or a returned gradient."""
 
     name: str
     event: Event  # the Event of the line that completes the gradient
@@ -32,12 +32,12 @@ class Target:
 
     @property
     def place(self):
-        """An identifier of the gradient, which is the same in every Scene."""
+        """An identifier of the gradient, which is the same for every draw of the inputs."""
         return self.argument if self.key is None else self.key
 
 
 def targets_of(scene):
-    """Return the gradients to compare in a Scene: local variables, results and parameters."""
+    """Return a Target for each gradient to compare: local variables, returned gradients and parameters' gradients."""
     last = {scene.name(event): event for event in scene.locals}
     finals = _returned(scene, last)
     by_event = {target.event.key: target for target in finals if target.key is not None}

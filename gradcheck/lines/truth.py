@@ -17,10 +17,10 @@ DIRECTIONS = 2
 
 
 class Truth:
-    """The derivatives of L with respect to inputs and values of the forward pass.
+    """Derivatives of L = ⟨dy, y⟩ with respect to inputs and to values of the forward pass.
 
-    In the methods, `at` identifies a value, by the position of an argument or the key of an Event, and `array` is this
-    value.
+    In the methods, `at` identifies a value, by the position of an argument or the key of an Event (instrument.py).
+    `array` is this value. `held` maps the keys of other values to the values at which they are held constant.
     """
 
     def __init__(self, run, probe, forward, rng):
@@ -36,7 +36,7 @@ class Truth:
         return (1 if self.step else 100) * self.run.rounding / _scale(array)
 
     def is_gradient(self, value, at, array, held=None):
-        """Test along random directions whether `value` is the true gradient."""
+        """Return True if `value` agrees with the true gradient along random directions."""
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
@@ -49,7 +49,7 @@ class Truth:
         return True
 
     def entries(self, at, array):
-        """Compute the true gradient entry by entry, or return None if it is too large."""
+        """Compute the true gradient entry by entry. Return None if the array has too many entries."""
         if np.size(array) <= MOST and at not in self.known:
             self.known[at] = np.zeros(np.shape(array))
             for index in map(tuple, np.argwhere(np.isfinite(array))):
@@ -59,7 +59,7 @@ class Truth:
         return self.known.get(at)
 
     def along(self, at, array, v, held=None):
-        """Return the derivative of L along v, and its uncertainty."""
+        """Return the derivative of L in the direction `v`, and its uncertainty."""
         try:
             return self.slopes(at, array, v, held, is_recorded=False)[:2]
         except NotComplexSafe:  # for example at log(0)
@@ -67,7 +67,7 @@ class Truth:
             return self.slopes(at, array, v, held)[:2]
 
     def slopes(self, at, array, v, held=None, is_recorded=True):
-        """Return the derivatives of L and of all recorded values along v.
+        """Return the derivatives of L and of all recorded values in the direction `v`.
 
         The result is (derivative of L, its uncertainty, {key of an Event: derivative}).
         """
@@ -105,7 +105,11 @@ class Truth:
         return here.value, 10 * here.uncertainty, slopes
 
     def _is_complex_safe(self, keys):
-        """Return True if the complex step runs the same lines and agrees with differences."""
+        """Return True if the complex step is reliable for this forward pass.
+
+        A run with complex numbers must record the same `keys` as a real one, and its derivatives must agree with
+        differences.
+        """
         try:
             with self.probe.running({}) as events:
                 self.step.along({})

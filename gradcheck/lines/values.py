@@ -20,7 +20,10 @@ from gradcheck.names import names_in
 
 
 def of_value(call):
-    """Return (Call, Source) of the lowered function, or None for a target of another form."""
+    """Convert a function with a gradient, derivative or Jacobian to one that defines `backward` inside.
+
+    Returns (Call of the new function, its Source), or None if the target of `call` is of another kind.
+    """
     if getattr(call.target, "__globals__", {}).get("__name__") != "gradcheck.adapters.derivatives":
         return None
     held = contents(call.target)
@@ -65,7 +68,10 @@ def of_value(call):
 
 
 def _bodies(name, nodes):
-    """Return [body of forward, body of backward], and the value beside which a gradient is returned, or None."""
+    """Return [statements of forward, statements of backward], and the value that is returned with the gradient.
+
+    `nodes` are the syntax trees of the two functions, which may be the same. The value is None if they are different.
+    """
     if nodes[0] is nodes[1]:
         *body, last = _body(nodes[0])
         pair = getattr(last, "value", None)
