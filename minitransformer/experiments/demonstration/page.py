@@ -48,7 +48,7 @@ figcaption {{ color: var(--faint); font-size: .9rem; margin-top: .25rem; }}
 <body>
 <h1>Two language models, trained here</h1>
 <p>Both are plain NumPy, with every backward pass written by hand.</p>
-<h2>A model that continues sequences it has never seen</h2>
+<h2>A model that learns to continue sequences it has never seen</h2>
 <p>Each row of its training is another sequence of random symbols, so memorising does not help. Its predictions for a
 new sequence, from the first repeated symbol on:</p>
 <pre class="row" tabindex="0" role="region" aria-label="A sequence and the predictions">{predictions}</pre>
@@ -87,8 +87,8 @@ def write_page(
     heads = "Each box is a head, each row a token, and its colours are the earlier tokens from which the head reads."
     pictures = {
         "induction": [
-            (INDUCTION_LOSS_FILE, "The loss. It falls when the model finds the procedure."),
-            (INDUCTION_FILE, f"{heads} The induction heads read after the previous occurrence of a symbol."),
+            (INDUCTION_LOSS_FILE, "The loss. It falls fast once a model has found the procedure."),
+            (INDUCTION_FILE, f"{heads} An induction head reads at the outlined places."),
         ],
         "writing": [(LOSS_FILE, f"The loss. {reason}".strip()), (ATTENTION_FILE, heads)],
     }
