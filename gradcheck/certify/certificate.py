@@ -75,7 +75,7 @@ def certify(
 
 
 def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -> Certificate:
-    """Like `certify`, for a `Call`."""
+    """Decide, as `certify` does, whether the backward pass of a Call is right for all inputs."""
     call, name, rng = call.copy(), call.name, np.random.default_rng(seed)
     with prepared(call, int(rng.integers(2**32)) if randomize else None):
         try:
@@ -144,7 +144,7 @@ def _judge(name, run, pairs, arguments):
 
 
 def decided(run):
-    """Describe each line of code that compared values, in the order in which they ran."""
+    """Return a description of each line of code that compared values during a Run, in order."""
     sentences = []
     for (file, number), results in run.decisions.items():
         line = linecache.getline(file, number).strip() or f"line {number}"
@@ -154,7 +154,7 @@ def decided(run):
 
 
 def gap_of(pairs):
-    """Return the largest relative difference between the two sides of an identity."""
+    """Return the largest relative difference between the two sides of an identity, given as (left, right, size)."""
     return max((abs(a.d - b.d) / size for a, b, size in pairs if a.d != b.d), default=Decimal(0))
 
 

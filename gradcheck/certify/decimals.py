@@ -8,7 +8,7 @@ PI = Decimal("3.1415926535897932384626433832795028841971693993751058209749445923
 
 
 def series(term, ratio):
-    """Sum a series from its first term and ratio(k), the quotient of terms k and k − 1."""
+    """Return the sum of a series with the first term `term`. ratio(k) is term k divided by term k − 1."""
     total, k = term, 0
     while abs(term) > Decimal(10) ** -(getcontext().prec + 10):
         k += 1

@@ -149,7 +149,7 @@ class Number:
 
 
 def lift(value):
-    """Convert a constant to a Number. A Number is returned unchanged."""
+    """Convert a constant to a Number, an exact real number. A Number is returned unchanged."""
     if type(value) is Number:
         return value
     if isinstance(value, (np.generic, np.ndarray)) and not np.ndim(value):

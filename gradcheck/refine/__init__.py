@@ -16,9 +16,10 @@ from gradcheck.refine.noise import withdraw_noisy
 
 
 def look_closer(finding):
-    """Compare a gradient with all selected oracles and update its verdicts.
+    """Compare a gradient with all selected oracles, and update the verdicts on its entries.
 
-    Raises NotComplexSafe if the complex step must not be used.
+    `finding` is a Finding, the measurements of this gradient. Raises NotComplexSafe if the complex step must not be
+    used.
     """
     terms, step = finding.terms, finding.step
     if "central" in terms.oracles:

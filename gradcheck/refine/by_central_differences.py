@@ -23,9 +23,10 @@ DIRECTIONS = 30  # enough to distinguish errors of 2e-6 and 1e-6 of the norm
 
 
 def compare(finding):
-    """Judge each unconfirmed entry with finer central differences.
+    """Judge each unconfirmed entry of a gradient with finer central differences.
 
-    If only a sample of the entries is compared, also judge the derivative along a random direction.
+    `finding` is a Finding, the measurements of this gradient. If only a sample of the entries is compared, the
+    derivative along a random direction is judged too.
     """
     terms = finding.terms
     unsure = np.flatnonzero(~finding.is_sure)
@@ -42,7 +43,7 @@ def compare(finding):
 
 
 def compare_norm(verdicts, error, numeric, rtol):
-    """Mark the largest errors as WRONG if the whole gradient is not right to rtol.
+    """Mark the largest errors of a gradient as WRONG if the whole gradient is not right to rtol.
 
     The absolute tolerance alone would permit large relative errors of a small gradient. Therefore the norm of the
     errors of the n entries with the verdict RIGHT may be at most rtol times the norm of their gradients. If it is
@@ -71,7 +72,7 @@ def _direction(finding):
 
 
 def refine_uncertain(finding):
-    """Improve the estimates of entries that are known to atol, but not to rtol."""
+    """Improve the estimates of the gradient's entries that are known to atol, but not to rtol."""
     counted = finding.verdicts == RIGHT
     if _are_both_zero(finding, counted):
         return
@@ -138,7 +139,7 @@ def _too_small(what, size, uncertainty):
 
 
 def zero_to(finding):
-    """Return an upper bound on a gradient that is zero up to rounding, or None."""
+    """Return an upper bound on a gradient that is zero up to rounding, or None for any other gradient."""
     run, array, gradient = finding.run, finding.array, finding.gradient
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

@@ -17,9 +17,10 @@ LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed 
 
 
 def by_complex_step(finding):
-    """Compare a gradient with the complex step and update its verdicts.
+    """Compare a gradient with the complex step, and update the verdicts on its entries.
 
-    Raises NotComplexSafe if the complex step contradicts central differences.
+    `finding` is a Finding, the measurements of this gradient. Raises NotComplexSafe if the complex step contradicts
+    central differences.
     """
     oracles = finding.terms.oracles
     if "adjoint" in oracles and _identity_holds(finding) and CANNOT_TELL not in finding.verdicts:

@@ -25,7 +25,7 @@ CLEAR = 1e-3  # relative to the largest second difference of an entry: a smaller
 
 
 def compare_groups(finding):
-    """Check that gradients at the same kink are consistent, and update the verdicts."""
+    """Check that the gradients of entries at the same kink are consistent, and update the verdicts on these entries."""
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -83,7 +83,7 @@ def withdraw_at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the output does not respond linearly to two small moves."""
+    """Return True if the response of the output to two small moves together is not the sum of the responses to each."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -105,7 +105,7 @@ def _kinked_outputs(finding, k):
 
 
 def _groups(outputs):
-    """Group the indices of elements that share an output."""
+    """Return the groups of entries that affect a common output, as lists of indices."""
     groups = []
     for k, several in enumerate(outputs):
         own = set(several.tolist())

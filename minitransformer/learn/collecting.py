@@ -147,9 +147,10 @@ def read_journal(path) -> dict:
 
 
 def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Grade a folder, or return the earlier result in `kept` if the folder is unchanged.
+    """Grade the folder `place`, the submission of one student.
 
-    `free` is a queue of Graders that are not in use.
+    If `kept`, the results of earlier runs, contains the unchanged folder, the earlier result is returned. `free` is a
+    queue of Graders that are not in use. If the event `stop` is set, the folder is not graded.
     """
     grader = free.get()
     try:
@@ -201,9 +202,9 @@ def graded_file(grader, exercise, submitted) -> Graded:
 
 
 def completed(found, exercises, expected) -> list[Submission]:
-    """Sort submissions by name, and add results for missing exercises.
+    """Sort submissions by name, and add a result for each exercise that a student has not submitted.
 
-    An exercise is missing if it is in `expected`, or in another submission.
+    An exercise counts if its name is in `expected`, or if another student has submitted it.
     """
     kept = expected | {graded.verdict.name for submission in found for graded in submission.graded}
     missing = {name: ungraded(each, Verdict(name, MISSING)) for name, each in exercises.items() if name in kept}

@@ -84,7 +84,10 @@ def header(exercise, level, file) -> list[str]:
 
 
 def only_the_question(source: str, exercise) -> str:
-    """Remove the functions that an exercise imports and the methods that it inherits."""
+    """Return the source of an exercise without the parts that it imports.
+
+    These are functions that are exercises themselves, and methods that the class inherits.
+    """
     source = with_equations(source) if exercise.name == "one_page" else source
     source = varied(source, exercise) if exercise.is_varied else source
     tree, edits, imported = ast.parse(source), [], []
@@ -227,7 +230,10 @@ class File:
         return found
 
     def result_of(self, function, node) -> str:
-        """Return a sentence that lists the gradients that a backward function within `node` returns."""
+        """Return a sentence that lists the gradients that a backward function returns.
+
+        `node` is the function or class that contains it.
+        """
         gradients = []  # the names in the longest return statement
         for statement in statements_of(function):
             if isinstance(statement, ast.Return):
@@ -257,7 +263,7 @@ class File:
         return gone
 
     def slopes_and_paths(self, function) -> str:
-        """Format the entries of the Jacobian, and the forward lines that each backward line corresponds to."""
+        """Return a hint for a backward pass: the derivatives that it needs, and the forward line of each line."""
         paths = [f"{number} {name} ← {mirrors}" for number, name, mirrors in self.written(function) if mirrors]
         parts = (
             ("The slopes that you need:", self.slopes(function)),
@@ -272,7 +278,10 @@ class File:
         return [slope for slope in found if not GRADIENT.search(slope)]
 
     def written(self, function) -> list[tuple[str, str, str]]:
-        """Return the number of each numbered statement, the assigned name, and the text after ← in the comment."""
+        """Return (number, name, text) for each numbered statement of a function.
+
+        `name` is the assigned name. `text` follows ← in the comment, and names the forward line.
+        """
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):

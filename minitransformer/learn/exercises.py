@@ -60,7 +60,7 @@ class Exercise:
 
 
 def with_another_axis(case, reference) -> list[Case]:
-    """Return a list with `case` for inputs with another leading axis, or [] if the function rejects such inputs."""
+    """Return [case], changed to inputs with another leading axis, or [] if the function rejects such inputs."""
 
     def draw(rng):
         call = case.draw(rng)

@@ -10,7 +10,7 @@ from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row
 
 
 def equation_numbers(exercise) -> dict:
-    """Return {name: number of its equation} of the values that an exercise asks for."""
+    """Return {name: number of its equation} for the values that an exercise asks for."""
     text, found = cut(exercise, 0), {}
     for line, names in blanks(ast.parse(text)):
         _, mark, number = text.split("\n")[line - 1].rpartition("#")
@@ -40,7 +40,11 @@ def rows_by_gradients(report, numbers) -> list[Row]:
 
 
 def rows_by_steps(attempt, failure):
-    """Judge each line of a backward pass. Return a list of Rows, which is empty if this is impossible, and remarks."""
+    """Judge each line of a backward pass, and return a list of Rows and the remarks.
+
+    `attempt` is the test of the learner's function, and `failure` its first failed case. The list is empty if the lines
+    cannot be judged.
+    """
     from gradcheck import steps_of_call  # only needed for a wrong gradient
     from minitransformer.learn.vocabulary import component_of, glossary_of
 
@@ -62,10 +66,11 @@ def rows_by_steps(attempt, failure):
 
 
 def explained(attempt, failure):
-    """Explain the first wrong line of a failed test. Return a list of Rows, and remarks.
+    """Explain the first wrong line of a learner's function, and return a list of Rows and the remarks.
 
-    The explanation is a typical mistake of learners if one fits, else the verified repair of the line, else the
-    difference that gradcheck found in the gradient.
+    `attempt` is the test of the function, and `failure` its first failed case. The explanation is a typical mistake of
+    learners if one fits, else the verified repair of the line, else the difference that gradcheck found in the
+    gradient.
     """
     of_gradients = rows_by_gradients(failure.report, attempt.numbers)
     rows, remarks = rows_by_steps(attempt, failure)
@@ -80,15 +85,18 @@ def explained(attempt, failure):
 
 
 def permuted_gradients(report) -> set[str]:
-    """Return the names of the wrong gradients if all of them are right but in a different order, else an empty set."""
+    """Return the names of the gradients that were returned in the wrong order.
+
+    The set is empty if a gradient is wrong for another reason.
+    """
     wrong = {a.label: a.equals for a in report.arguments if not a.is_right}
     return {*wrong} if {*wrong} == {*wrong.values()} else set()
 
 
 def in_plainer_words(rows, k, of_gradients, permuted) -> Row:
-    """Return the wrong Row k with the sentence that names the mistake.
+    """Return row `k`, the verdict on a wrong line, with the sentence that describes the mistake best.
 
-    The sentence is that of the gradient if the line is right, or if the sentence of the line names no mistake.
+    This is the sentence on the gradient in `of_gradients` if the line is right or if its own sentence names no mistake.
     """
     row, beside = rows[k], [other for other in of_gradients if other.name == rows[k].name]
     is_line_right = any(other.name == row.name and other.verdict == RIGHT for other in rows[:k])
@@ -98,9 +106,10 @@ def in_plainer_words(rows, k, of_gradients, permuted) -> Row:
 
 
 def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: bool) -> Verdict:
-    """Let the rows of a Verdict agree with the points that the numbered values earn, which are not all of them.
+    """Change the rows of a Verdict to agree with the points for the numbered values, some of which are lost.
 
-    Without equations, no names are added that the learner does not know.
+    `credits` maps the names of these values to Credits, and `numbers` to equations. Without equations, no names are
+    added that the learner does not know.
     """
     lost = [name for name, credit in credits.items() if credit.verdict == WRONG_LINE]
     told = renamed(verdict.rows, lost, numbers) if lost and has_equations else verdict.rows
@@ -119,9 +128,9 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
 
 
 def renamed(rows, lost, numbers) -> list[Row]:
-    """Give the first wrong Row the name of the first lost value, if the learner's code has no such name.
+    """Name the first wrong Row after the first value without a point, if the learner's code has no such name.
 
-    The value is then a part of the line that the Row describes, or has another name.
+    The value is then a part of the line that the Row describes, or has another name in the learner's code.
     """
     first = next((row for row in rows if row.verdict == WRONG_LINE), None)
     if first is None or lost[0] in {row.name for row in rows}:

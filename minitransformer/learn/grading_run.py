@@ -31,9 +31,10 @@ class Failure:
 
 
 def looked_at(call, dy, seed, **how):
-    """Check the gradients of a call. Return None if all are right, otherwise the Report of gradcheck.
+    """Check the gradients of a call, and return None if all are right, otherwise the Report of gradcheck.
 
-    Only the adjoint identity is tested. If the forward pass does not accept complex numbers, all oracles are used.
+    `how` contains options of check_call. By default only the adjoint identity is tested. If the forward pass does not
+    accept complex numbers, all oracles are used.
     """
     how = {"oracles": ("adjoint",), "explain": False, "max_entries": ENTRIES} | how
     try:
@@ -48,7 +49,7 @@ def looked_at(call, dy, seed, **how):
 
 
 class Attempt:
-    """A test of a learner's function."""
+    """The test of a learner's function on all cases of its exercise."""
 
     def __init__(self, exercise, path, target, level, left, package):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
@@ -118,7 +119,7 @@ class Attempt:
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def tried(self, case, seed):
-        """Test a single case. Return None if all gradients are right, otherwise a Failure."""
+        """Test the function on one case. Return None if all gradients are right, else a Failure with the details."""
         how = THOROUGH if self.level == FORWARD and not self.is_class and not self.blank else {}
         try:
             with faults(self.path):
@@ -135,11 +136,11 @@ class Attempt:
         return None if report is None else Failure(case.name, call, dy, seed, report)
 
     def others(self, case_name):
-        """Return calls of the learner's function on which an explanation is verified."""
+        """Return calls on other inputs, on which the explanation of a failure in the case `case_name` is verified."""
         return [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
 
     def call(self, case, seed, target=None):
-        """Draw a call of a case. It calls `target` (default: the learner's function)."""
+        """Draw the inputs of a case, and return a Call of `target` (default: the learner's function) on them."""
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         if self.is_class:
@@ -181,7 +182,7 @@ class Attempt:
                 )
 
     def both(self, case, seed, change):
-        """Return y as computed by the package and by the learner, after applying `change` to the inputs."""
+        """Return the package's y and the learner's y for a case, after `change` has been applied to the inputs."""
         calls = [self.call(case, seed, target) for target in (self.exercise.reference, self.target)]
         with np.errstate(all="ignore"):
             inputs = [[change(x) if is_real(x) else x for x in call.inputs] for call in calls]
@@ -207,7 +208,7 @@ class Attempt:
 
 
 def absent_in(call) -> list[str]:
-    """Return the names of the positional arguments that are None in a call."""
+    """Return the names of the arguments of a Call that are not given and have the default None."""
     found = [p for p in inspect.signature(call.target).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
     return [p.name for p in found if p.default is None and p.name not in call.input_names()]
 
@@ -224,10 +225,10 @@ def with_infinities(x):
 
 
 def as_promised(function):
-    """Wrap a function to accept unusual results of a backward pass.
+    """Wrap a learner's function so that unusual results of its backward pass can be checked.
 
-    Blanks (`...`) become zeros, lists become tuples, and integers become floats. As in PyTorch, arguments without a
-    gradient may have None.
+    Blanks (`...`) become zeros, lists become tuples, and integers become floats. As in PyTorch, backward may return
+    None for an argument without a gradient.
     """
 
     @functools.wraps(function)

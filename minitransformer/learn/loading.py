@@ -95,7 +95,7 @@ def replaced(before: dict, path) -> str:
 
 
 class PackageCalls:
-    """A context manager that detects calls of the package's solution of an exercise, also indirect ones."""
+    """A context manager that detects whether a learner's file calls the package's own solution, even indirectly."""
 
     def __init__(self, exercise, path):
         self.path, self.sentence = str(path), ""

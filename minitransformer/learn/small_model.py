@@ -26,9 +26,9 @@ LAST = 50  # number of last steps whose losses are averaged
 
 @contextmanager
 def in_use(folder, names):
-    """Return a context manager that replaces the package's functions with the learner's.
+    """Within a `with` block, replace the package's functions with the learner's, for the exercises `names` in `folder`.
 
-    It yields a dictionary that counts the calls of each exercise.
+    Yields a dictionary that counts the calls of each exercise.
     """
     calls = {exercise.name: 0 for exercise in EXERCISES}
     paths = {name: (Path(folder) / f"{name}.py").absolute() for name in names}
@@ -77,9 +77,10 @@ def loss_of_pairs(ids) -> float:
 
 
 def train(folder, names, *, steps, seed, say) -> tuple[dict, tuple, str]:
-    """Train a small model. Return the number of calls of each exercise, two losses, and a generated text.
+    """Train a small model on text with the learner's functions, for the exercises `names` in `folder`.
 
-    The losses are those of the last steps, and of a bigram model.
+    Returns the number of calls of each exercise, two losses, and a generated text. The losses are the mean of the last
+    steps, and that of a bigram model. `say` is called with lines on the progress.
     """
     text = default_corpus()[:CHARACTERS]
     tokenizer = CharTokenizer.train(text)

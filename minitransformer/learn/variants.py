@@ -14,14 +14,17 @@ ARE_NUMBERS = ["expression", "fork", "neuron", "cross_entropy", "whole_model", "
 
 
 def drawn(exercise) -> tuple[str, int, bool]:
-    """Return the suffix of the names, the factor of the result, and whether the result is reversed, for a student."""
+    """Return (suffix of the names, factor of the result, True if the result is reversed) for a student's variant."""
     first, second, third, fourth = hashlib.sha256(f"{exercise.student} {exercise.name}".encode()).digest()[:4]
     suffix = f"_{chr(97 + first % 26)}{chr(97 + second % 26)}"
     return suffix, 2 + third % 98, fourth % 2 == 1 and exercise.name not in ARE_NUMBERS
 
 
 def of_result(exercise, y):
-    """Convert the package's y to the y of the variant. The same conversion maps the variant's dy to the package's."""
+    """Convert y, as the package computes it, to the result of the student's variant.
+
+    The same conversion maps dy, the gradient of the variant's result, to that of the package's y.
+    """
     if not exercise.student or exercise.is_value:
         return y
     _, factor, is_reversed = drawn(exercise)
@@ -38,7 +41,7 @@ def said(exercise) -> str:
 
 
 def varied(source: str, exercise) -> str:
-    """Replace the exercise's function in a source with the student's variant. Its backward pass is complete."""
+    """Return the source with the exercise's function replaced by the student's variant, including its backward pass."""
     lines = [line.encode() for line in source.split("\n")]
     node = next(node for node in ast.parse(source).body if getattr(node, "name", "") == exercise.target)
     forward = next((part for part in node.body if getattr(part, "name", "") == "forward"), node)

@@ -54,7 +54,7 @@ def component_of(exercise) -> Component | None:
 
 
 def with_result_of(exercise, function):
-    """Adapt the textbook's function to the result of the exercise, which may be a student's variant."""
+    """Wrap the textbook's function to return the result of the exercise, which may be a student's variant."""
 
     @wraps(function)
     def adapted(*inputs, **options):

@@ -96,7 +96,7 @@ def same(found, expected) -> bool:
 
 
 def hints(function) -> dict:
-    """Return the sentence and the kind of each mistake in a step of AdamW, with the name of the wrong value as key."""
+    """Return {name of the wrong value: (sentence, kind)} for each mistake that is made in a step of AdamW."""
     try:
         check_update(function, "adamw")
     except GradientError as error:

@@ -92,7 +92,7 @@ class Replicas:
         return loss, backward
 
     def begin_loss(self) -> int:
-        """Prepare the processes for another call of `loss`, and return the number of this call."""
+        """Prepare the processes for another call of `loss`, and return the number of calls so far."""
         if len(self.processes) < self.count - 1:
             self.start()
         for parameter, shared in zip(self.parameters(), self.weights, strict=True):
@@ -103,9 +103,10 @@ class Replicas:
         return self.losses
 
     def side_by_side(self, own, request: str, jobs) -> list:
-        """Call own(*job) for the first job, and `request` in a process for each other job. Return all results.
+        """Run several jobs at the same time, one in this process, and return all results.
 
-        After an exception, here or in a process, all processes are replaced.
+        The first of `jobs` is run by calling own(*job) here, and each other job by sending the request `request` to a
+        process. After an exception, here or in a process, all processes are replaced.
         """
         first, *rest = jobs
         processes = self.processes[: len(rest)]  # a small batch has fewer shares than processes
