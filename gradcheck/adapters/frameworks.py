@@ -145,7 +145,7 @@ class _TorchFunction:
         return [part for part in parts if part.is_floating_point() or part.is_complex()]
 
     def of_gradients(self, inputs):
-        """Return a function that maps the inputs and dy to the gradients, and whose gradients PyTorch computes."""
+        """Return the gradients as a function of the inputs and dy, which PyTorch can differentiate."""
         import torch
 
         kinds = [value.dtype.kind for _, value in leaves(inputs) if is_floating(value)]
@@ -301,7 +301,7 @@ class _JaxFunction:
         return self.compiled[key]
 
     def of_gradients(self, inputs):
-        """Return a function that maps the inputs and dy to the gradients, and whose gradients JAX computes."""
+        """Return the gradients as a function of the inputs and dy, which JAX can differentiate."""
         import jax
 
         places = [place for place, value in leaves(inputs) if is_floating(value)]

@@ -105,7 +105,7 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
-        """Return the places, which identify gradients, of the wrong gradients that depend on the line of `event`."""
+        """Return the wrong gradients that depend on the line of `event`, each given by its `Target.place`."""
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
 
@@ -127,7 +127,7 @@ class Bench:
         return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)
 
     def explained(self, mistake):
-        """Return the places, which identify gradients, of the wrong gradients that a mistake may explain."""
+        """Return the wrong gradients that a mistake may explain, each given by its `Target.place`."""
         if mistake.is_pair:
             statement = self.scene.site(mistake.event).statement
             beside = {e.key for e in self.base.events if self.scene.site(e).statement is statement}
@@ -257,7 +257,7 @@ class Bench:
         return now if values[-1] is None else values[-1]
 
     def _run(self, events, run, names):
-        """Run compiled code with the variables `names`, and return {key: value} for `events`, which the code computes.
+        """Run compiled code with the variables `names`, and return {key: value} for each of `events` that it computes.
 
         Returns None if an exception is raised.
         """

@@ -119,9 +119,9 @@ class Scene:
         return value is not None and self.truth.same(value, self.truths[target.place], target.array)
 
     def right(self, passed, without=None):
-        """Return the places, which identify gradients, of the right gradients in `passed`, a backward pass.
+        """Return the gradients that are right in `passed`, the record of a backward pass.
 
-        The gradient at the place `without` is left out.
+        Each gradient is given by its `Target.place`. The one with the place `without` is left out.
         """
         followed = [t for t in self.targets if t.place in self.truths and t.place != without]
         return {target.place for target in followed if self.is_true(target, passed)}
@@ -138,7 +138,7 @@ class Scene:
         return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
 
     def mended(self, more=()):
-        """Run both passes with the known wrong values replaced by the true ones, and return a Passed, the record.
+        """Run both passes with the known wrong values replaced by the true ones, and return the record as a Passed.
 
         `more` maps the keys of further values to their replacements.
         """
@@ -200,7 +200,7 @@ class Scene:
 
     @functools.cached_property
     def before(self):
-        """A dictionary from the key of each value in backward to the values, as Events, that its line reads."""
+        """A dictionary from the key of each value in backward to the values, as Events, that its line has read."""
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:
@@ -210,9 +210,10 @@ class Scene:
         return found
 
     def doubtful(self, event):
-        """Return the values, as Events, that `event` depends on and that may be wrong.
+        """Return the Events of the values that may be wrong and on which `event` depends.
 
-        The search stops at values that are known to be right (`vouched`) or wrong (`mistakes`).
+        An Event is the record of a value. The search stops at values that are known to be right (`vouched`) or wrong
+        (`mistakes`).
         """
         known = self.vouched | self.mistakes.keys()
         return [other for other in self.reads(event, known) if other.key not in known]
@@ -225,7 +226,7 @@ class Scene:
         return self.source.shown(name) if name else joined(list(map(self.source.shown, of)))
 
     def reads(self, event, stops=()):
-        """Return the values, as Events, that `event` depends on. The search stops at the keys in `stops`."""
+        """Return the Events of the values on which `event` depends, without those behind the keys in `stops`."""
         found, pending = {}, list(self.before[event.key])
         while pending:
             other = pending.pop()

@@ -141,7 +141,7 @@ def _rule_of(target):
 
 
 def node_of(function, lines):
-    """Return the tree, the enclosing function and the node of a function, or three Nones."""
+    """Find a function in the lines of its file. Return (tree, enclosing function, its own node), or three Nones."""
     found = _functions_of("".join(lines)).get(key_of(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 

@@ -106,11 +106,11 @@ def _returned(scene, last):
 
 
 def _expected(scene):
-    """Return (position, argument, place, name, array) for each returned gradient.
+    """Return (position, argument, place, name, array) for each gradient that backward should return.
 
     `position` is an index of the returned values. `argument` is an index of the call's arguments, or None if other code
-    calls this backward pass and uses the gradient. A torch.autograd.Function returns a gradient, or None, for each of
-    its inputs.
+    calls this backward pass and uses the gradient. `place` identifies the value whose gradient it is, and `array` is
+    this value. A torch.autograd.Function returns a gradient, or None, for each of its inputs.
     """
     if scene.source.is_whole:
         own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]

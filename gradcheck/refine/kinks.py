@@ -83,7 +83,7 @@ def withdraw_at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the response of the output to two small moves together is not the sum of the responses to each."""
+    """Return True if the change of the output for two moves together is not the sum of the changes for each."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))

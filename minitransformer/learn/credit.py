@@ -77,7 +77,7 @@ def is_copied(results) -> bool:
 
 @dataclass
 class Reached:
-    """The record of a line that earns its point on one case, and of the other lines that were corrected before."""
+    """A line that earns its point on one case, perhaps after the correction of other lines."""
 
     origins: tuple = ()  # the lines whose true values were put in place
     ratio: float | None = None  # value of the line divided by the value put in place, if this is a number
@@ -111,7 +111,7 @@ class Plan:
 
 
 class Trial:
-    """One run of the exercise, a case with a seed, for the textbook's function and for the learner's."""
+    """The learner's function and the textbook's function on the same case, with the same seed."""
 
     def __init__(self, plan, probe, call_of, case, seed):
         self.plan, self.probe, self.draw = plan, probe, lambda target=None: call_of(case, seed, target)
@@ -149,9 +149,9 @@ class Trial:
         return truth, at, gradients_of(call.target), writers
 
     def run(self, changes):
-        """Run the learner's code, and return the Outcome: the values of expressions, the results and the gradients.
+        """Run the learner's code and return the Outcome, the record of the run.
 
-        `changes` maps keys of expressions' values to the values that replace them.
+        `changes` maps the keys of expressions' values to other values, which replace them during the run.
         """
         call, results = self.draw(), []
         try:
@@ -195,7 +195,10 @@ class Trial:
         return all(is_equal(outcome.gradients.get(one), self.gradients[one]) for one in written)
 
     def credits(self, deadline) -> dict:
-        """Return {name: Reached, or None for a line without a point}. `deadline` limits the time of the search."""
+        """Find the lines that earn their point on this case.
+
+        Returns {name of the line: Reached}, in which a line without a point has None. The search ends at `deadline`.
+        """
         put, changes = [], {}
         outcome = self.run(changes)
         found = {name: Reached() for name in self.right(outcome, self.truth)}
@@ -247,7 +250,7 @@ class Trial:
 
 
 class Outcome:
-    """The values that one run of the learner's code computes: of expressions, results and parameters' gradients."""
+    """The record of one run of the learner's code: values of expressions, results, and gradients of parameters."""
 
     def __init__(self, events, results, gradients):
         self.events, self.results, self.gradients = events, results, gradients
@@ -258,7 +261,7 @@ class Outcome:
         self.tables = {size: (some, np.stack([e.value.ravel() for e in some])) for size, some in by_size.items()}
 
     def equal(self, value) -> list[Event]:
-        """Return an Event, the record of an expression's value, for each expression whose value equals `value`."""
+        """Return the Events, the records of expressions, whose values equal `value`."""
         events, table = self.tables.get(value.size, ([], np.zeros((0, value.size))))
         with np.errstate(all="ignore"):
             distances = np.max(np.abs(table - value.ravel()), axis=1, initial=0)
@@ -307,7 +310,10 @@ def adapted(exercise):
 
 @contextmanager
 def written_by(target, plan, exercise, found):
-    """Within a `with` block, add {parameter: the textbook's line that computes its gradient} to `found`."""
+    """Within a `with` block, find the textbook's line that computes the gradient of each parameter.
+
+    The lines are added to `found`, a dictionary from the names of parameters to the names of lines.
+    """
     file, parameters = inspect.getfile(inspect.unwrap(exercise.reference)), parameters_of(target)
     lines = numbered_lines(exercise, plan) if parameters else {}
     at = {}

@@ -60,7 +60,10 @@ class Exercise:
 
 
 def with_another_axis(case, reference) -> list[Case]:
-    """Return [case], changed to inputs with another leading axis, or [] if the function rejects such inputs."""
+    """Return a list with a variant of `case`, in which the inputs have another leading axis.
+
+    The list is empty if the function `reference` rejects such inputs.
+    """
 
     def draw(rng):
         call = case.draw(rng)

@@ -97,7 +97,10 @@ class Probe:
 
     @contextmanager
     def running(self, changes):
-        """Within a `with` block, record values, and replace those whose keys are in `changes`. Yield the Events."""
+        """Record the values of expressions within a `with` block, and yield the list of their Events.
+
+        `changes` maps the keys of Events to values that replace the computed ones.
+        """
         self.is_on, self.changes, self.events, self.counts, self.last = True, changes, [], {}, {}
         try:
             with np.errstate(all="ignore"):
@@ -107,7 +110,7 @@ class Probe:
 
 
 def with_stacks(events) -> list[Event]:
-    """Add an Event for each expression that a loop evaluates, with the values of all iterations concatenated."""
+    """Add an Event for each expression in a loop, whose value joins the values of all iterations."""
     found = {}
     for event in events:
         for site, _, k in event.keys:
@@ -142,7 +145,10 @@ def subsets(factors):
 
 @contextmanager
 def probed(source: str, module):
-    """Within a `with` block, run the functions of a module, whose code is `source`, with probes. Yield the Probe."""
+    """Insert probes into the functions of a module within a `with` block, and yield the Probe.
+
+    `source` is the source code of the module.
+    """
     probe, functions = Probe(), list(functions_of(module))
     tree = Probes().visit(copy.deepcopy(ast.parse(source)))
     codes = codes_of(ast.fix_missing_locations(tree), module.__file__)

@@ -187,7 +187,10 @@ class Judge:
     # Equations
 
     def decided(self, parses):
-        """Judge an equation with several possible parses, {parse: remark}. It holds if one of the parses holds."""
+        """Judge an equation that can be parsed in several ways.
+
+        `parses` maps each parse to a remark on it. The equation holds if it holds in one of the parses.
+        """
         failures = []
         for equation, said in parses.items():
             choices = self.choices(equation)
@@ -211,10 +214,10 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return {part: list of readings} for the ambiguous parts of an equation.
+        """Return the possible readings of each ambiguous part of an equation, as a dictionary of lists.
 
-        The key is a pair of names for a derivative, and a letter for a length. For other notation it is MATRIX, DOT,
-        IDENTITY or ONES.
+        The key of a derivative is a pair of names, and the key of a length is its letter. MATRIX, DOT, IDENTITY and
+        ONES are the keys of other ambiguous notation.
         """
         found, known, moving = {}, self.worlds[0], []
         for node in n.every_node(equation):

@@ -100,7 +100,7 @@ class World:
 
     @classmethod
     def on(cls, forward, sizes, draw):
-        """Create a World whose inputs and upstream gradient are draw(shape).
+        """Create a World, in which each input and the upstream gradient are drawn with draw(shape).
 
         The inputs are scaled to satisfy the conditions of the derivation.
         """
@@ -206,7 +206,10 @@ class World:
         return Array(np.array(totals, dtype=object).reshape(value.values.shape), value.labels)
 
     def derivative(self, of, by, reading):
-        """Return ∂of/∂by, with the axes of `of` before those of `by`. `reading` is TOTAL or PARTIAL."""
+        """Return ∂of/∂by, an array with the axes of `of` followed by those of `by`.
+
+        `reading` is TOTAL or PARTIAL, the kind of the derivative.
+        """
         if (of, by, reading) not in self.derivatives:
             for name in (of, by):
                 if isinstance(name, str) and name not in self.values and (name == by or name not in self.definitions):
