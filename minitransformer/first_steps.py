@@ -224,9 +224,9 @@ def attend(q, k, v):
             dv_tc = weights_t dy_c                                                (28)
             dweights_t = Σ_c dy_c v_tc                                            (29)
 
-        From (26), by the quotient rule as in `shares`: if a score grows, its own weight w grows by w − w² times as
-        much, and each other weight falls by the product of the two weights times as much. The sum of these effects,
-        with w² as one term of the sum over all weights, is
+        From (26), by the quotient rule as in `shares`, where y1 · y2 is y1 − y1²: the slope of a weight w by its own
+        score is w − w², and by another score it is minus the product of the two weights. So dscores_t is weights_t
+        dweights_t, minus weights_t weights_j dweights_j for every j, its own among them:
 
             dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (30)
 

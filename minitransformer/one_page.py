@@ -2,14 +2,16 @@
 
     python -m minitransformer.one_page
 
-The forward pass has the lines 1 to 31. The backward pass mirrors them from 31 to 2, and AdamW follows. The model is
-Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations, with nearly the same names, are in
-layers/, losses.py and optim.py. Here E is the table of the embedding, P that of the positions, and the rows of X and Y
-are the one-hot vectors of ids and targets. g and b are γ and β, which the norms have also without `bias`, W1 and W2 are
-W_up and W_down, and h is the x of GELU. A digit numbers the three norms: r1 is the r of layer_norm.py, while r alone is
-the stream in the middle of block.py. The N = B·T positions are rows, so that every linear map is a product of two
-matrices. The comment after each line gives its number and the shape of its result. In backward, the numbers after ← are
-those of the mirrored lines.
+The model adds a row of a table for the token and one for its position, because attention alone does not see the order.
+A block follows, with attention and feed_forward, then a last norm and the product with the table of the tokens, whose
+results are the logits (transformer.py). The forward pass has the lines 1 to 31. The backward pass mirrors them from 31
+to 2, and AdamW follows. The model is Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The
+derivations, with nearly the same names, are in layers/, losses.py and optim.py. Here E is the table of the embedding, P
+that of the positions, and the rows of X and Y are the one-hot vectors of ids and targets. g and b are γ and β, which
+the norms have also without `bias`, W1 and W2 are W_up and W_down, and h is the x of GELU. A digit numbers the three
+norms: r1 is the r of layer_norm.py, while r alone is the stream in the middle of block.py. The N = B·T positions are
+rows, so that every linear map is a product of two matrices. The comment after each line gives its number and the shape
+of its result. In backward, the numbers after ← are those of the mirrored lines.
 """
 
 import argparse
@@ -142,7 +144,8 @@ def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=
 def initial(V, rng, *, T=64, C=64, F=256):
     """Return float32 weights for gpt.
 
-    The gains g are 1 and the biases b are 0. Matrices are drawn from N(0, 0.02²), Wo and W2 with half the variance.
+    The gains g are 1 and the biases b are 0. Matrices are drawn from N(0, 0.02²), Wo and W2 with half the variance,
+    because the products with both are added to the stream.
     """
     E, P, Wq, Wk, Wv, W1 = (rng.normal(0, 0.02, shape) for shape in [(V, C), (T, C), *[(C, C)] * 3, (C, F)])
     Wo, W2 = (rng.normal(0, 0.02 / math.sqrt(2), shape) for shape in [(C, C), (F, C)])
@@ -151,7 +154,10 @@ def initial(V, rng, *, T=64, C=64, F=256):
 
 
 def sample(weights, ids, n, rng, *, H, temperature=0.8):
-    """Return `ids` followed by n more ids, each drawn from the model's prediction for the last T ids."""
+    """Return `ids` followed by n more ids, each drawn from the model's prediction for the last T ids.
+
+    A temperature below 1 favours the likelier ids (generation.py).
+    """
     E, P, *others = weights
     for _ in range(n):
         seen = np.array([ids[-len(P) :]])

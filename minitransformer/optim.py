@@ -48,9 +48,9 @@ def adamw(
         v̂ = v′ / (1 − β₂ᵗ)                              (5)
         θ′ = decayed − lr · m̂ / (√v̂ + ε)                (6)
 
-    m follows the gradient and v its square. Each step multiplies the weight of every earlier gradient by β, so both are
-    averages over about 1/(1 − β) steps. (6) moves θ against m̂, which varies less from batch to batch than g, and
-    divides by √v̂, the typical size of g.
+    m follows the gradient and v its square. Each step multiplies the weight of every earlier gradient by β, and the
+    newest has the weight 1 − β, as in an even average over 1/(1 − β) steps. (6) moves θ against m̂, which varies less
+    from batch to batch than g, and divides by √v̂, the typical size of g.
 
     Why (4) and (5), the bias correction. With g_k the gradient of step k, (2) inserted into itself down to m = 0 is
 
@@ -68,10 +68,10 @@ def adamw(
 
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
-    and the first sum of the result is 1 at t = 1. Its terms a_k²/b_k are a constant times (β₁²/β₂)^(t−k), a geometric
-    series. If β₁² < β₂, it tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)), as 1 − β₁ᵗ and 1 − β₂ᵗ tend to 1. With the
-    defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, it grows with t towards 52.86, whose root is 7.27. So m̂ / √v̂, and
-    with it a step in units of lr, never exceeds 7.28 (plus the decay).
+    and the first sum of the result is 1 at t = 1. Its terms a_k²/b_k are (β₁²/β₂)^(t−k) times a factor without k, a
+    geometric series. If β₁² < β₂, it tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)), as 1 − β₁ᵗ and 1 − β₂ᵗ tend to 1.
+    With the defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, its values, computed for t = 1, 2, 3, …, grow towards
+    52.86, whose root is 7.27. So m̂ / √v̂, and with it a step in units of lr, never exceeds 7.28 (plus the decay).
 
     The decay (1) is decoupled from the gradient. If λθ were added to g instead, (6) would also divide it by √v̂, and
     entries with large gradients would decay least.

@@ -169,4 +169,4 @@ def test_the_counts_in_chapter_zero_are_right():
     inputs, outputs = gpt2.context * gpt2.d_model, gpt2.context * gpt2.hidden_width
     assert f"{outputs:,} × {inputs:,} entries, {4 * outputs * inputs / 1e12:.1f} TB in float32" in words
     n_parameters = model_without_values(gpt2).n_parameters()
-    assert f"for GPT-2, {n_parameters:,} of them" in words
+    assert f"for GPT-2, that is done {n_parameters:,} times" in words

@@ -68,8 +68,7 @@ def scaled_dot_product(
             dq = s · dscores k    dk = s · dscoresᵀ q       (6)
 
         with dscores transposed for dk, as its sum runs over the queries. If `Tq = Tk`, the shapes also fit without the
-        transpose, and a check of shapes does not notice. In the museum's exhibit attention-transposed, keys transposed
-        twice fit because there are as many heads as positions.
+        transpose, and a check of shapes does not notice.
 
         Attention is invariant to a bias b added to every key: it adds s q bᵀ to all scores of a query, and the softmax
         ignores such a shift. The gradient of b, the sum of dk over the keys, is therefore zero. Indeed by (5) the
