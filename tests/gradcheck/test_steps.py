@@ -125,7 +125,7 @@ PLANTED = [  # kind, old, new, name of the row, diagnosis; three of four are slo
         "the path from x to the output through g is missing",
     ),
     ("MultiHeadAttention", "k_backward(dk)", "k_backward(dq)", "dxk", "dq stands where dk belongs"),
-    ("TransformerBlock", "dr = dy + norm2", "dr = norm2", "dr", "the term dy is missing"),
+    ("TransformerBlock", "dr = dy + norm2_", "dr = norm2_", "dr", "the term d[fy] is missing"),
 ]
 
 

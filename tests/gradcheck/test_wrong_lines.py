@@ -419,7 +419,7 @@ backward(dy):
 return total * total, backward
 
 a_mask_computed_anew(x, top): X, np.full((4, 1), 0.3)
-wrong dx: ^keep stands where ~keep belongs$
+wrong dx: ^keep stands where ~keep belongs; or where keep is computed, > stands where < belongs
     y = np.where(x < top, x, top)
 backward(dout):
     keep = x > top
