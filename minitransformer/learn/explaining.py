@@ -117,6 +117,11 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
     for row in told:
         if row.name not in before or row.verdict == WRONG_LINE:
             before[row.name] = row
+    if not any(name in before and before[name].verdict in (WRONG_LINE, BLANK) for name in lost):
+        # The wrong line has right values in wrong places: an exchanged pair, or an entry of a matrix.
+        misplaced = [name for name in credits if name in before and before[name].verdict == WRONG_LINE]
+        credits = credits | {name: replace(credits[name], verdict=WRONG_LINE) for name in misplaced}
+        lost += misplaced
     shown = [name for name in credits if has_equations or name in before]
     kept = [name for name, row in before.items() if name in shown or row.verdict in (WRONG_LINE, BLANK)]
     for k, name in enumerate(shown):  # a value without a row stands behind the one before it
