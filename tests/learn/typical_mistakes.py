@@ -86,7 +86,7 @@ block | dx = dmid + norm1 → dx = dy + dmid + norm1
 block | dx = dmid + norm1 → dx = norm1
 block | feed_forward_backward(df) → feed_forward_backward(dy)
 block | da = dropout1_backward(dmid) → da = dropout1_backward(dy)
-block | dx = dmid + norm1_backward(dn1) → dx = dmid + attention_backward(norm1_backward(da))
+block | dn1 = attention_backward(da) → dn1 = norm1_backward(da)
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (p - a) * dlosses[..., None]
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (A * p - a) * dlosses[..., None] / targets.size
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (a - A * p) * dlosses[..., None]
