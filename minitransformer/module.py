@@ -40,9 +40,9 @@ a mean over n entries each gets dy_c / n.
 **Why from the last to the first.** The loss of n steps has the derivative J_n ⋯ J_2 J_1, in which J_n is a single row,
 as L is one number. Multiplied from the left, every product is a row times a matrix. On its way, the row is the dy of
 each step, from which the gradient of the step's parameters follows. So one pass gives all gradients, at about twice the
-cost of the forward pass: a linear map needs one product for dx and one for dW. From the right, the derivative by one
-parameter is carried to the end by a pass of its own, as a column: for GPT-2, that is done 124,439,808 times. The price
-is memory: backward needs arrays of the forward pass, "Saved for backward" in each docstring.
+cost of the forward pass: a linear map needs one product for dx and one for dW. From the right, the derivative with
+respect to one parameter is carried to the end by a pass of its own, as a column: for GPT-2, that is done 124,439,808
+times. The price is memory: backward needs arrays of the forward pass, "Saved for backward" in each docstring.
 
 **Why `y, backward` is enough.** A differentiable function returns its value and its own backward pass:
 
