@@ -121,7 +121,8 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
         # The wrong line has right values in wrong places: an exchanged pair, or an entry of a matrix.
         misplaced = [name for name in credits if name in before and before[name].verdict == WRONG_LINE]
         credits = credits | {name: replace(credits[name], verdict=WRONG_LINE) for name in misplaced}
-        lost += misplaced
+        if misplaced:  # and the lines that only follow from it have their points
+            lost = misplaced + [name for name in lost if name not in before or before[name].verdict != FOLLOWS]
     shown = [name for name in credits if has_equations or name in before]
     kept = [name for name, row in before.items() if name in shown or row.verdict in (WRONG_LINE, BLANK)]
     for k, name in enumerate(shown):  # a value without a row stands behind the one before it

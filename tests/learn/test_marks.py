@@ -123,6 +123,14 @@ ONE_ERROR = [
 ]
 
 
+def test_a_wrong_entry_costs_the_point_of_its_line_though_another_entry_has_its_value(tmp_path):
+    path = tmp_path / "shares.py"
+    path.write_text(edited("shares", 1, ("[-y1 * y2, y1 * y2]]", "[-e1 * y2, y1 * y2]]")), "utf-8")
+    *_, explained = grade(path, "shares")
+    assert lost(explained) == {"J"}
+    assert [row.verdict for row in explained.rows] == ["WRONG", "follows", "right"]
+
+
 @pytest.mark.parametrize("name, right, wrong, expected", ONE_ERROR)
 def test_one_error_costs_its_own_point(name, right, wrong, expected, first):
     verdict = first(name, edited(name, 1, (right, wrong)))
