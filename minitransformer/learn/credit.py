@@ -18,6 +18,7 @@ import numpy as np
 
 from gradcheck.names import names_in
 from minitransformer.book.observation import watched
+from minitransformer.learn.authorship import unwatched
 from minitransformer.learn.cutting import File, functions_within, only_the_question, statements_of, target_of
 from minitransformer.learn.probing import Event, array_of, probed, with_stacks
 from minitransformer.learn.verdict import FOLLOWS, RIGHT, WRONG_LINE
@@ -127,7 +128,7 @@ class Trial:
         exercise, plan = self.plan.exercise, self.plan
         call = self.draw(adapted(exercise))
         writers = {}
-        with watched(inspect.getfile(inspect.unwrap(exercise.reference))) as frames:
+        with unwatched(), watched(inspect.getfile(inspect.unwrap(exercise.reference))) as frames:
             if exercise.is_value:
                 results, self.dy = flat(call.evaluate()), None
             else:

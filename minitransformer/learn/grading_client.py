@@ -14,15 +14,16 @@ SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 class Grader(Bounded):
     """A grader of files in a separate process, which ends with the `with` block."""
 
-    def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION):
+    def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION, *, is_package_allowed=False):
         super().__init__("minitransformer.learn.grading_server", megabytes=MEGABYTES)
-        self.seconds, self.explanation = seconds, explanation
+        self.seconds, self.explanation, self.is_package_allowed = seconds, explanation, is_package_allowed
 
     def verdict(self, folder, name: str, first=lambda verdict: None) -> Verdict:
         """Grade an exercise in a folder. `first` is called with the result before it is explained."""
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
         request = {"file": str(path), "name": name, "seconds": self.seconds}
+        request["is_package_allowed"] = self.is_package_allowed
         try:
             found = self.ask(request, self.seconds, self.explanation, lambda v: first(Verdict.from_json(v)))
             return Verdict.from_json(found)

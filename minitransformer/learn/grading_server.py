@@ -16,21 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.book.observation import parsed
+from minitransformer.learn.authorship import Watch, watching
 from minitransformer.learn.credit import Credit, credits
 from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.exercises import FORWARD, NOTHING, SLOPES
 from minitransformer.learn.explaining import blank_rows, equation_numbers, with_credits
 from minitransformer.learn.grading_run import Attempt
-from minitransformer.learn.loading import (
-    INSIDE,
-    Fault,
-    PackageCalls,
-    Printed,
-    faults,
-    functions_of_numpy,
-    loaded,
-    replaced,
-)
+from minitransformer.learn.loading import INSIDE, Fault, Printed, faults, functions_of_numpy, loaded, replaced
 from minitransformer.learn.planting import hunted
 from minitransformer.learn.refusing import Refusal, is_untouched, of_header, refuse_other_tasks, source_of
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
@@ -50,8 +42,11 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
 )
 
 
-def grade(path, name: str):
-    """Run and grade the file of an exercise. Yield the result and, for some mistakes, again with an explanation."""
+def grade(path, name: str, is_package_allowed=False):
+    """Run and grade the file of an exercise. Yield the result and, for some mistakes, again with an explanation.
+
+    A file that takes its answer from this package is refused, unless `is_package_allowed`.
+    """
     path = Path(path)
     exercise, level = exercise_in(path.parent, name), None
     if not path.is_file():
@@ -73,7 +68,7 @@ def grade(path, name: str):
     except Refusal as refusal:
         yield Verdict(name, FAILED if level is None else REFUSED, level, str(refusal))
         return
-    attempt = Trying(exercise, path, text, tree, level)
+    attempt = Trying(exercise, path, text, tree, level, Watch(exercise, path, is_package_allowed))
     if "seed" not in header:
         yield from attempt.verdicts()
     else:
@@ -83,9 +78,9 @@ def grade(path, name: str):
 class Trying:
     """One run of a learner's file, with the verdict on it."""
 
-    def __init__(self, exercise, path, text, tree, level):
+    def __init__(self, exercise, path, text, tree, level, watch):
         self.exercise, self.path, self.text, self.tree, self.level = exercise, path, text, tree, level
-        self.left, self.printed, self.package = blanks(tree), Printed(), PackageCalls(exercise, path)
+        self.left, self.printed, self.watch = blanks(tree), Printed(), watch
         self.numpy, self.numbers = functions_of_numpy(), equation_numbers(exercise)
         self.module = self.call_of = None  # the file as a module, and a function that returns the Call of a case
 
@@ -95,13 +90,24 @@ class Trying:
         If `has_points` is True, the verdicts contain the points for each numbered line.
         """
         credits = None
-        for verdict in self.without_points():
-            if has_points and not verdict.is_solved:
-                credits = self.credits(verdict) if credits is None else credits
-                has_equations = self.level < (NOTHING if self.exercise.is_value else SLOPES)
-                verdict = with_credits(verdict, credits, self.numbers, has_equations)
-            uses = self.package.sentence
-            yield replace(verdict, printed=self.printed.getvalue(), uses_package=uses, student=self.exercise.student)
+        with watching(self.watch):
+            for verdict in self.without_points():
+                if has_points and not verdict.is_solved:
+                    credits = self.credits(verdict) if credits is None else credits
+                    has_equations = self.level < (NOTHING if self.exercise.is_value else SLOPES)
+                    verdict = with_credits(verdict, credits, self.numbers, has_equations)
+                self.watch.is_on = False  # an explanation runs the package's function
+                verdict = replace(verdict, printed=self.printed.getvalue(), student=self.exercise.student)
+                if self.watch.found and not self.watch.is_allowed:
+                    yield self.of_package(verdict)
+                    return
+                yield replace(verdict, remarks=(*verdict.remarks, *uses(self.watch)))
+
+    def of_package(self, verdict) -> Verdict:
+        (sentence,) = uses(self.watch)
+        return replace(
+            verdict, status=REFUSED, sentence=f"{sentence}; it has no points", rows=(), remarks=(), earned=()
+        )
 
     def credits(self, verdict) -> dict:
         if self.exercise.given:
@@ -125,12 +131,14 @@ class Trying:
         exercise, level = self.exercise, self.level
         with redirect_stdout(self.printed):
             self.module = loaded(self.path, self.text)
+        self.watch.look_for_copies()
+        self.watch.is_on = True
         target = defined(self.module, exercise, self.tree, level)
         with redirect_stdout(self.printed):
             if exercise.is_value:
                 self.call_of = partial(call_of_value, target)
-                return [graded_value(exercise, target, level, self.left, self.package)]
-            attempt = Attempt(exercise, self.path, target, level, self.left, self.package)
+                return [graded_value(exercise, target, level, self.left)]
+            attempt = Attempt(exercise, self.path, target, level, self.left)
             self.call_of = attempt.call
             attempt.run_once(exercise.cases()[0], 0)
             return attempt.verdicts()
@@ -146,6 +154,10 @@ class Trying:
         rows, status, asked = blank_rows(self.exercise, self.left), BEGUN if self.left else FAILED, fault.question
         about = asked.line, *asked.names
         return Verdict(self.exercise.name, status, self.level, sentence, rows, question=asked.text, about=about)
+
+
+def uses(watch) -> list[str]:
+    return [f"it uses the package's answer: {watch.found}"] if watch.found else []
 
 
 def call_of_value(target, case, seed, other=None):
@@ -196,7 +208,7 @@ def answers(request):
             yield slopes(request["file"], request["name"])
             return
         with plain():  # a learner compares with the textbook
-            for verdict in grade(request["file"], request["name"]):
+            for verdict in grade(request["file"], request["name"], request["is_package_allowed"]):
                 if hasattr(signal, "setitimer"):
                     signal.setitimer(signal.ITIMER_REAL, 0)
                 yield verdict.to_json()

@@ -92,31 +92,3 @@ def replaced(before: dict, path) -> str:
         if vars(module).get(name) is not value:
             return f"{path.name} replaces {module.__name__}.{name}, which the grader needs"
     return ""
-
-
-class PackageCalls:
-    """A context manager that detects whether a learner's file calls the package's own solution, even indirectly."""
-
-    def __init__(self, exercise, path):
-        self.path, self.sentence = str(path), ""
-        self.names = {exercise.name, exercise.target, exercise.reference.__name__}
-        self.method = "forward" if isinstance(exercise.reference, type) else ""  # the other methods are inherited
-
-    def __enter__(self):
-        sys.setprofile(self.look)
-        return self
-
-    def __exit__(self, *exception):
-        sys.setprofile(None)
-
-    def look(self, frame, event, argument):
-        code, where = frame.f_code, "it is"
-        if event != "call" or self.sentence or not code.co_filename.startswith(INSIDE):
-            return
-        head, _, rest = code.co_qualname.partition(".")
-        if head in self.names and rest.startswith(self.method):
-            found = f"{frame.f_globals['__name__']}.{code.co_qualname}"
-            while frame is not None and where == "it is":
-                where = f"line {frame.f_lineno} calls" if frame.f_code.co_filename == self.path else where
-                frame = frame.f_back
-            self.sentence = f"{where} {found}"

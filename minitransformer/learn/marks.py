@@ -6,7 +6,7 @@ from collections import Counter
 from csv import writer
 
 from gradcheck.front.streams import LONGEST, counted, one_line, printable
-from minitransformer.learn.verdict import MISSING, USES_PACKAGE
+from minitransformer.learn.verdict import MISSING
 from minitransformer.system.files import write_atomically
 
 FORMULA = ("=", "+", "-", "@")
@@ -50,9 +50,8 @@ def columns(found):
 
 
 def remarks(graded) -> list[str]:
-    uses = [f"{USES_PACKAGE}: {graded.verdict.uses_package}"] * bool(graded.verdict.uses_package)
     variant = [f"the variant of {graded.verdict.student}"] * bool(graded.verdict.student)
-    return [*uses, *graded.verdict.remarks, *variant, *not_graded(graded)]
+    return [*graded.verdict.remarks, *variant, *not_graded(graded)]
 
 
 def not_graded(graded) -> list[str]:

@@ -17,7 +17,6 @@ MISSING = "not there"
 RIGHT, WRONG_LINE, BLANK = "right", "WRONG", "blank"  # verdicts on a line
 FOLLOWS = "follows"  # verdict on a line whose only error comes from another line
 MOST_RIGHT = 6  # rows of right lines; if there are more, they share one row
-USES_PACKAGE = "uses the package's answer"
 
 
 def drawn_map(verdicts) -> str:
@@ -50,7 +49,6 @@ class Verdict:
     rows: tuple = ()  # a Row for each line
     remarks: tuple = ()  # further observations that are not errors
     printed: str = ""  # beginning of the code's output
-    uses_package: str = ""  # the line that calls the package's own function, or ""
     question: str = ""  # a hint on the sentence, or ""
     about: tuple = ()  # the name that the line in question assigns, or "", and the other names in the question
     student: str = ""  # student who got this variant, or ""
@@ -69,13 +67,12 @@ class Verdict:
         row, found = self.first_wrong, self.sentence
         if not found and row is not None:
             found = f"{row.equation} {row.name}: {row.sentence}".strip(" :")
-        return "; ".join(filter(None, [found, USES_PACKAGE if self.uses_package else ""]))
+        return found
 
     @property
     def sentences(self) -> list[str]:
-        uses = f"{USES_PACKAGE}: {self.uses_package}" if self.uses_package else ""
         printed = (f"it prints: {line}" for line in self.printed.splitlines())
-        return [sentence for sentence in (self.sentence, uses, *self.remarks, *printed) if sentence]
+        return [sentence for sentence in (self.sentence, *self.remarks, *printed) if sentence]
 
     def lines(self) -> list[str]:
         found = [f"{self.name}: {self.status}"]

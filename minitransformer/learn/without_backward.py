@@ -5,6 +5,7 @@ import copy
 import numpy as np
 
 from gradcheck import GradientError, check_update
+from minitransformer.learn.authorship import unwatched
 from minitransformer.learn.exercises import NOTHING
 from minitransformer.learn.explaining import blank_rows, equation_numbers
 from minitransformer.learn.loading import Fault
@@ -16,12 +17,12 @@ MAY_MISS = 10  # a learner's gradient checker may accept one in MAY_MISS planted
 SMALL = 1e-5  # a gradient checker finds no mistake if the error that it returns is smaller
 
 
-def graded_value(exercise, function, level, left, package) -> Verdict:
+def graded_value(exercise, function, level, left) -> Verdict:
     name = exercise.name
     if left:
         return Verdict(name, BEGUN, level, rows=blank_rows(exercise, left))
     try:
-        case, sentence = first_difference(exercise, function, package)
+        case, sentence = first_difference(exercise, function)
     except Fault as fault:
         return Verdict(name, WRONG, level, str(fault))
     known = hints(function) if name == "adamw" else {}
@@ -34,17 +35,17 @@ def graded_value(exercise, function, level, left, package) -> Verdict:
     return Verdict(name, WRONG, level, sentence * (not rows), rows)
 
 
-def first_difference(exercise, function, package):
+def first_difference(exercise, function):
     """Return the first Case whose result differs from the textbook's, and a sentence on the difference.
 
     If there is none, return None and "".
     """
     accepted, n_planted = [], 0
     for case in exercise.cases():
-        expected = evaluated(exercise.reference, case)
+        with unwatched():
+            expected = evaluated(exercise.reference, case)
         try:
-            with package:
-                found = result = evaluated(function, case)
+            found = result = evaluated(function, case)
         except Exception as error:
             error.add_note(case.name)
             raise
