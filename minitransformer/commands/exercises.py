@@ -171,7 +171,8 @@ def collect(arguments) -> int:
         say(f"not graded, because not in a student's folder: {', '.join(loose[:5])}{', …' if len(loose) > 5 else ''}")
     with Narrator(arguments.quiet).progress("grading", "submissions", total=total) as move:
         try:
-            with closing(collected(folder, exercises, journal, again=arguments.again)) as graded:
+            how = {"again": arguments.again, "is_package_allowed": arguments.allow_package}
+            with closing(collected(folder, exercises, journal, **how)) as graded:
                 for submission in graded:
                     found.append(submission)
                     move(len(found), total)
@@ -187,7 +188,7 @@ def collect(arguments) -> int:
         if submission.reason:
             show(f"{submission.name}: not graded: {submission.reason}")
     if arguments.summary or arguments.csv is None:
-        show("\n".join(marks.in_words(marks.summary(rows))))
+        show("\n".join([*marks.in_words(marks.summary(rows)), *marks.to_look_at(rows)]))
     return 0
 
 

@@ -144,6 +144,7 @@ def collect_options(parser) -> None:
         option(parser, flag, words, metavar=metavar, type=Path)
     switch(parser, "--summary", "show the number of solutions of each exercise, and the most common mistakes")
     switch(parser, "--again", "grade every folder again")
+    switch(parser, "--allow-package", "give points to files that take their answers from this package")
     switch(parser, "--quiet", "show no progress")
 
 

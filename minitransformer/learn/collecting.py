@@ -24,6 +24,7 @@ from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.refusing import of_header
+from minitransformer.learn.similarities import alike, digest_of_code
 from minitransformer.learn.submitted import submitted_in
 from minitransformer.learn.verdict import FAILED, FOLLOWS, MISSING, RIGHT, WRONG_LINE, Verdict
 from minitransformer.system.cores import available_cores
@@ -44,6 +45,8 @@ class Graded:
     others: list | tuple = ()  # paths of other files for this exercise, which were not graded
     seconds: float = 0.0  # time that grading took
     is_broken: bool = False  # True if the grader itself failed
+    code: str = ""  # digest of the code, to find equal solutions
+    to_look_at: str = ""  # reason why a teacher should look at the file, or ""
 
     @property
     def lines(self) -> dict:
@@ -103,13 +106,15 @@ def loose_files(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb", ".zip"))
 
 
-def collected(folder, exercises, journal, *, again=False):
+def collected(folder, exercises, journal, *, again=False, is_package_allowed=False):
     """Grade the submissions in a folder, and yield the results.
 
-    Unchanged submissions are read from the journal, unless `again` is True.
+    Unchanged submissions are read from the journal, unless `again` is True. A file that takes its answer from this
+    package has no points, unless `is_package_allowed`.
     """
     places, kept = submissions(folder), {} if again else read_journal(journal)
-    graders = [Grader() for _ in range(max(2, available_cores()))]  # at least two, in case code sleeps
+    count = max(2, available_cores())  # at least two, in case code sleeps
+    graders = [Grader(is_package_allowed=is_package_allowed) for _ in range(count)]
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
         free.put(grader)
@@ -159,7 +164,7 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
         if place.is_symlink():
             raise Unreadable("the folder is a symbolic link, which is not followed")
         found = submitted_in(place, exercises)
-        digest = digest_of(found, exercises)
+        digest = digest_of(found, exercises, grader.is_package_allowed)
         if (place.name, digest) in kept:
             return kept[place.name, digest]
         graded = tuple(graded_file(grader, exercises[name], found[name]) for name in exercises if name in found)
@@ -172,8 +177,8 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
         free.put(grader)
 
 
-def digest_of(found, exercises) -> str:
-    parts = [__version__]
+def digest_of(found, exercises, is_package_allowed) -> str:
+    parts = [__version__, is_package_allowed]
     for name in sorted(found):
         exercise, file = exercises[name], replace(found[name], modified=0.0)
         parts += [name, repr(getattr(exercise, "about", {})), exercise.source.read_text("utf-8"), repr(file)]
@@ -198,6 +203,7 @@ def graded_file(grader, exercise, submitted) -> Graded:
             shutil.rmtree(folder, ignore_errors=True)
     seconds = round(time.monotonic() - began, 2)
     told = {"file": submitted.file, "others": submitted.others, "seconds": seconds, "is_broken": is_broken}
+    told["code"] = digest_of_code(exercise, submitted.content.decode("utf-8", "replace"))
     return replace(ungraded(exercise, verdict), **told)
 
 
@@ -208,8 +214,13 @@ def completed(found, exercises, expected) -> list[Submission]:
     """
     kept = expected | {graded.verdict.name for submission in found for graded in submission.graded}
     missing = {name: ungraded(each, Verdict(name, MISSING)) for name, each in exercises.items() if name in kept}
+    all_of = {each.name: {one.verdict.name: one for one in each.graded} for each in found}
+    looks = {
+        exercise: alike({name: of[exercise] for name, of in all_of.items() if exercise in of}) for exercise in kept
+    }
     rows = []
     for submission in sorted(found, key=lambda submission: submission.name):
-        graded = missing | {each.verdict.name: each for each in submission.graded}
-        rows.append(replace(submission, graded=tuple(graded[name] for name in missing)))
+        graded = missing | all_of[submission.name]
+        row = (replace(graded[name], to_look_at=looks[name].get(submission.name, "")) for name in missing)
+        rows.append(replace(submission, graded=tuple(row)))
     return rows

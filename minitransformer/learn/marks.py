@@ -50,12 +50,12 @@ def columns(found):
 
 
 def remarks(graded) -> list[str]:
-    variant = [f"the variant of {graded.verdict.student}"] * bool(graded.verdict.student)
-    return [*graded.verdict.remarks, *variant, *not_graded(graded)]
+    return [*graded.verdict.remarks, *beside(graded)]
 
 
-def not_graded(graded) -> list[str]:
-    return [f"not graded, because less complete or older: {', '.join(graded.others)}"] * bool(graded.others)
+def beside(graded) -> list[str]:
+    look = [f"to look at: {graded.to_look_at}"] * bool(graded.to_look_at)
+    return [*look, *[f"not graded, because less complete or older: {', '.join(graded.others)}"] * bool(graded.others)]
 
 
 def table(rows) -> str:
@@ -104,7 +104,7 @@ def letter(submission) -> str:
 
 def said(graded) -> list[str]:
     file = f", {graded.file}" if graded.file else ""
-    first, *lines = [*graded.verdict.lines(), *(f"   {remark}" for remark in not_graded(graded))]
+    first, *lines = [*graded.verdict.lines(), *(f"   {remark}" for remark in beside(graded))]
     return [f"{first}, {graded.points:g} of {graded.worth:g} points{file}", *map(short, lines)]
 
 
@@ -123,6 +123,11 @@ def summary(found) -> list[tuple]:
         solved = sum(verdict.is_solved for verdict in verdicts)
         rows.append((verdicts[0].name, solved, handed_in, mistake, times))
     return rows
+
+
+def to_look_at(found) -> list[str]:
+    each = [(graded, submission.name) for submission in found for graded in submission.graded]
+    return [f"to look at: {name}, {g.verdict.name}: {g.to_look_at}" for g, name in each if g.to_look_at]
 
 
 def in_words(rows) -> list[str]:

@@ -6,6 +6,7 @@ import textwrap
 import pytest
 from solutions import edited, filled, solution
 
+from minitransformer import cli
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.grading_server import grade
@@ -135,3 +136,24 @@ warnings.warn("compared")
     with pytest.warns(UserWarning, match="compared"):
         verdict = judged("softmax", edited("softmax", 1) + textwrap.dedent(compared))
     assert verdict.is_solved and not verdict.remarks
+
+
+def test_a_class_lists_equal_files_and_has_points_for_the_packages_answer_if_allowed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = edited("layer_norm", 1)
+    files = {"ada": text, "bob": text.replace("# (", "#  ("), "emmy": calling(named_exercise("layer_norm"))}
+    files |= {"max": text.replace("shift", "moved")}
+    for name, content in files.items():
+        (tmp_path / "class" / name).mkdir(parents=True)
+        (tmp_path / "class" / name / "layer_norm.py").write_text(content, "utf-8")
+    command = ["learn", "collect", "class", "--feedback", "feedback", "--summary"]
+    for allowed in (False, True):
+        assert cli.main([*command, *["--allow-package"] * allowed]) == 0
+        out = capsys.readouterr().out
+        assert "to look at: ada, layer_norm: the same code as bob\n" in out
+        assert "to look at: bob, layer_norm: the same code as ada\n" in out
+        assert out.count("to look at") == 2
+        letter = (tmp_path / "feedback/emmy/feedback.txt").read_text("utf-8")
+        assert letter.startswith(f"emmy: {4 * allowed} of 4 points, ")
+        assert "it uses the package's answer: line 10 calls minitransformer.layers.layer_norm.layer_norm" in letter
+    assert "   to look at: the same code as bob\n" in (tmp_path / "feedback/ada/feedback.txt").read_text("utf-8")

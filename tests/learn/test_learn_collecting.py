@@ -92,12 +92,12 @@ def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_secon
     assert said.err == ""  # it is not a terminal
 
 
-def test_a_solution_that_uses_the_packages_answer_is_graded_and_marked(folder):
+def test_a_solution_that_uses_the_packages_answer_has_no_points_and_is_told_why(folder):
     answer = "import importlib\nanswer = importlib.import_module('minitransformer.layers.softmax').softmax"
     put(folder, "eve/softmax.py", with_code(f"{answer}\nreturn answer(x, axis=axis)[1](dy)", "backward"))
     row = collected(folder, "--set", "loss")["eve"]
-    assert (row["softmax"], row["of"]) == (SOLVED, "5.0")  # exercises of the set that nobody handed in count as well
-    assert row["softmax: remarks"].startswith("uses the package's answer: ")
+    assert (row["points"], row["of"]) == ("0.0", "5.0")  # exercises of the set that nobody handed in count as well
+    assert row["softmax: mistake"].startswith("it uses the package's answer: ")
 
 
 @pytest.mark.slow

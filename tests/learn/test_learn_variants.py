@@ -49,6 +49,7 @@ def test_a_class_has_variants_and_the_marks_name_the_student(tmp_path, monkeypat
     with open(tmp_path / "marks.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["rms_norm"] for row in rows] == ["solved"] * 2
-    assert [row["rms_norm: remarks"] for row in rows] == ["the variant of ada"] * 2
-    assert rows[1]["layer_norm: remarks"] == "the variant of bob"
+    own, foreign = "the same code as bob", "the same code as ada; the variant of ada"
+    assert [row["rms_norm: remarks"] for row in rows] == [f"to look at: {own}", f"to look at: {foreign}"]
+    assert rows[1]["layer_norm: remarks"] == ""
     assert cli.main(["learn", "start", "--student", "a, b"]) == 1
