@@ -19,13 +19,19 @@ from gradcheck.call import (
     to_float64 as to_float64,
 )
 from gradcheck.cases import Case as Case, check_case as check_case, load_cases as load_cases
-from gradcheck.certify import Certificate as Certificate, certify as certify, same as same
+from gradcheck.certify import (
+    Certificate as Certificate,
+    certify as certify,
+    same as same,
+    same_gradient as same_gradient,
+)
 from gradcheck.checking import (
     adjoint as adjoint,
     check as check,
     check_call as check_call,
     check_module as check_module,
 )
+from gradcheck.identities import expectation as expectation
 from gradcheck.jacobian_matrix import Jacobian as Jacobian, jacobian as jacobian
 from gradcheck.lines import steps as steps, steps_of_call as steps_of_call
 from gradcheck.operators import (

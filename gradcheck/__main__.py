@@ -17,6 +17,7 @@ MODULES = {
     "check": "commands",
     "steps": "commands",
     "certify": "commands",
+    "identities": "identities",
     "audit": "audit.command_line",
     "museum": "museum",
     "compare": "museum.compare",

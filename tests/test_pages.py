@@ -115,6 +115,7 @@ ELSEWHERE = {
 }
 HERE = {
     "python -m gradcheck museum",
+    "python -m gradcheck identities",
     "python -m gradcheck my_layer",
     "python -m gradcheck audit my_layer",
     "minitransformer book --handout layer_norm",
@@ -194,6 +195,14 @@ def test_the_route_of_three_hours_has_every_function_that_the_one_page_needs():
 
 
 # The guide to gradcheck
+
+
+def test_the_two_programs_of_the_guide_print_what_it_shows(tmp_path):
+    (source,) = blocks(section(GUIDE, "Two programs, one function"), "python")
+    (expected,) = blocks(section(GUIDE, "Two programs, one function"), "text")
+    (tmp_path / "mine.py").write_text(source, "utf-8")
+    ran = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout == expected, ran.stderr
 
 
 (OWN_LAYER,) = blocks(section(GUIDE, "Write your own layer"), "python")

@@ -7,9 +7,10 @@ import sys
 from functools import wraps
 from types import ModuleType
 
-from gradcheck.certify.certificate import Certificate, certify, certify_call, same
+from gradcheck.certify.certificate import Certificate, certify, certify_call
+from gradcheck.certify.programs import same, same_gradient
 
-__all__ = ["Certificate", "certify", "certify_call", "same"]
+__all__ = ["Certificate", "certify", "certify_call", "same", "same_gradient"]
 
 
 class _Callable(ModuleType):

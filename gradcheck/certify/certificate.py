@@ -9,7 +9,6 @@ import linecache
 import math
 import os
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, is_floating, prepared, state_kept
+from gradcheck.call import Call, Differentiable, prepared, state_kept
 from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, numpy_replaced
 from gradcheck.certify.relations import Run
@@ -45,6 +44,7 @@ class Certificate:
     decisions: tuple[str, ...] = ()  # the comparisons of values, one sentence for each line of code that makes them
     exponent: int = 0  # the certificate is wrong with probability below 10^exponent
     constants: tuple[tuple[float, str], ...] = ()  # (float, the number it stands for), as 0.797…, "√(2/π)"
+    is_undecided: bool = False  # True if the sides agree in their digits, but were not shown to be identical
 
     def __bool__(self) -> bool:
         return self.verdict == "certified"
@@ -89,27 +89,25 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
                 raise
             problem = f"backward raises {error_in_words(error)}"
         if not problem:
-            return _decide(name, seed, sides(call, floats, rng), floats.arguments)
+            return decide(name, seed, sides(call, floats, rng), floats.arguments)
     return Certificate(name, "refused", problem)
 
 
-def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: int | None = None) -> Certificate:
-    """Decide whether f(*inputs) = g(*inputs) for all inputs.
-
-    Each function may return an array, a tuple of arrays, or (y, backward), of which only y is compared. For the inputs
-    and `seed`, see `certify`.
-    """
-    calls = [Call(f, *inputs).copy(), Call(g, *inputs).copy()]
-    return _decide(f"{calls[0].name} = {calls[1].name}", seed, values(calls))
-
-
-def _decide(name, seed, pairs, arguments=()):
+def decide(name, seed, pairs, arguments=()):
     """Return the Certificate for an identity.
 
     `pairs(run)` computes both sides of the identity in a Run (relations.py). If `arguments` are given, a refusal names
-    the first one whose gradient is wrong.
+    the first one whose gradient is wrong. If the digits of both sides agree but the field values do not, a second
+    attempt uses the relations that take longer.
     """
-    run = Run(random.Random(seed), constants.random_prime(seed))
+    first = _attempt(name, seed, pairs, arguments, expands=False)
+    if not first.is_undecided:
+        return first
+    return _attempt(name, seed, pairs, arguments, expands=True) or first
+
+
+def _attempt(name, seed, pairs, arguments, expands):
+    run = Run(random.Random(seed), constants.random_prime(seed), expands)
     try:
         with run.computing(), numpy_replaced():
             return _judge(name, run, pairs, arguments)
@@ -136,7 +134,8 @@ def _judge(name, run, pairs, arguments):
         return Certificate(name, "refused", f"{where}: the sides of the identity differ by {gap:.1e}")
     if gap <= EQUAL:
         reason = "the two sides agree to 40 digits, but were not shown to be identical"
-    elif run.rounded:
+        return Certificate(name, "cannot tell", reason, is_undecided=True)
+    if run.rounded:
         reason = f"the two sides differ by {gap:.1e} of their size: a constant is rounded, or wrong in that digit"
     else:
         reason = f"the two sides differ by {gap:.1e} of their size: the other digits are lost to cancellation"
@@ -204,30 +203,6 @@ def sides(call, floats, rng):
         right = [term for i in chosen for term in map(multiply, entries(gradients[i]), vs[i])]
         size = sum(abs(term.d) for term in left + right)
         return [(reduce(add, left, lift(0)), reduce(add, right, lift(0)), size)]
-
-    return pairs
-
-
-def values(calls):
-    """Return a function that evaluates two calls on the same exact numbers, and pairs the entries of their results.
-
-    `calls` are the two Calls. The returned function takes a Run (relations.py) and returns [(left, right, size)], where
-    size is the larger magnitude of the two. It raises CannotTell if the results differ in shape.
-    """
-
-    def pairs(run):
-        results = []
-        for call in calls:
-            is_real = [is_floating(x) and x.dtype.kind == "f" for x in call.inputs]
-            inputs = [variables(run, i, x) if is_real[i] else x for i, x in enumerate(call.inputs)]
-            result = call.on(inputs).evaluate()
-            is_pair = isinstance(result, tuple) and len(result) == 2 and callable(result[1])
-            results.append(result[:1] if is_pair else result if isinstance(result, tuple) else (result,))
-        shapes = [[np.shape(part) for part in result] for result in results]
-        if shapes[0] != shapes[1]:
-            raise CannotTell(f"the results have the shapes {shapes[0]} and {shapes[1]}")
-        left, right = ([a for part in result for a in entries(part)] for result in results)
-        return [(a, b, max(abs(a.d), abs(b.d))) for a, b in zip(left, right, strict=True)]
 
     return pairs
 

@@ -7,6 +7,9 @@ The value of such a function is a random element of the field, subject to these 
     √a = r with r² = a             √|a b| = √|a| √|b|                  √(a²) = |a|        cube and fifth roots likewise
     cos a + i sin a = exp(i a), of modulus 1, with the first two relations of exp
 
+If the two sides agree in their digits but not in the field, they are computed once more with two further relations:
+products of sums among the terms of an exponent are expanded, and common factors are taken out of sums under a root.
+
 An argument is looked up by its field value. If no relation connects an argument to a known one, the value of the
 function is a new random element. Every relation is true, so none makes a false identity look true. A missing relation
 can make a true identity look false.
@@ -38,10 +41,11 @@ class Run:
         rounded      True if a float constant was read as its exact binary value
         created      how many Numbers were created
         largest      the largest size of a Number
+        expands      True if exponents are expanded and common factors are taken out of sums
     """
 
-    def __init__(self, rng, p):
-        self.rng, self.p, self.root_of_pi = rng, p, rng.randrange(1, p)
+    def __init__(self, rng, p, expands=False):
+        self.rng, self.p, self.expands, self.root_of_pi = rng, p, expands, rng.randrange(1, p)
         self.constants, self.decisions, self.rounded, self.created, self.largest = {}, {}, False, 0, 0
         self.squares, self.elements, self.parts, self.sums = {}, {}, {}, {}
         self.raised = cache(lambda v, k: pow(v, k, p))
@@ -104,6 +108,9 @@ class Run:
                     pending += [(x, c), (y, c)]
                 elif a.op == "multiply" and not (x.on and y.on):
                     pending.append((y, c * x.v) if not x.on else (x, c * y.v))
+                elif self.expands and a.op == "multiply" and "add" in (x.op, y.op):
+                    x, y = (x, y) if y.op == "add" else (y, x)
+                    pending += [(multiply(x, term), c) for term in y.args]
                 elif a.op == "log" and name == "exp" and c % self.p in self.multiples:
                     others += self.powers(x, Fraction(self.multiples[c % self.p], 4))
                 else:
@@ -222,6 +229,24 @@ def factors(a):
             pending += [(b.args[0], c), (b.args[1], c)]
         elif b.op == "power":
             pending.append((b.args[0], c * b.args[1]))
+        elif b.op == "add" and scalar.run.expands:
+            for base, k in common_factors(b).values():
+                found.append((base, c * k))
+                b = multiply(b, scalar.run.power(base, Fraction(-k)))
+            found.append((b, c))
         else:
             found.append((b, c))
     return found
+
+
+def common_factors(a):
+    """Return {field value: (b, k)} such that b^k divides every term of a sum, with whole k > 0."""
+    if a.op == "multiply":
+        x, y = map(common_factors, a.args)
+        return x | {v: (b, k + x.get(v, (b, 0))[1]) for v, (b, k) in y.items()}
+    if a.op == "power" and a.args[1] > 0 and a.args[1].denominator == 1:
+        return {v: (b, k * int(a.args[1])) for v, (b, k) in common_factors(a.args[0]).items()}
+    if a.op == "add":
+        x, *others = [common_factors(term) for term in a.args if term.v]
+        return {v: (b, min([k, *(y[v][1] for y in others)])) for v, (b, k) in x.items() if all(v in y for y in others)}
+    return {a.v: (a, 1)} if a.on else {}

@@ -1,4 +1,4 @@
-"""Format the pages on the museum of wrong gradients and on beliefs about models.
+"""Format the pages on the museum of wrong gradients, on identities, and on beliefs about models.
 
 The page on beliefs shows the authors' measurements. `minitransformer misconceptions` writes the same page with the
 reader's measurements and with plots.
@@ -7,12 +7,18 @@ reader's measurements and with plots.
 import inspect
 from html import escape
 
+from gradcheck import identities
 from gradcheck.museum import ROOMS, find, outcome, url
 from minitransformer.book.chapters import BELIEFS
 from minitransformer.book.pictures import table
 from minitransformer.book.prose import inline
 from minitransformer.experiments.misconceptions.report import Result, recorded
 
+IDENTITIES = (
+    "Each statement says that two programs compute the same function. A certificate decides this without a tolerance, "
+    "for all inputs of these shapes that take the same decisions. The near miss, one edit of the second program, is "
+    "refused, with the first entry that differs for small inputs."
+)
 OPENING = (
     "Common beliefs about language models, each tested by an experiment of two minutes. Each section first describes "
     "the measurement and the meaning of each outcome: predict the outcome before you open the result. The intervals "
@@ -45,6 +51,28 @@ def exhibit_of(exhibit):
         f"{paragraphs([exhibit.story])}<p>Found in {sources}.</p></div><pre>{code}</pre>"
         f'<p class="story">The check that missed it; {escape(outcome(exhibit))}:</p>'
         f"<pre>{check}</pre>{paragraphs([exhibit.reason])}</section>"
+    )
+
+
+def gallery():
+    """Return the body of the page on identities. Each of them is decided now."""
+    body = ["<h1>Two programs, one function</h1>", f"<p>{IDENTITIES}</p>"]
+    for title, entries in identities.ROOMS.items():
+        body += [f"<h2>{escape(title)}</h2>", *map(identity_of, entries)]
+    return body
+
+
+def identity_of(entry):
+    statement, notation, near_miss = entry.words
+    left, right = entry.code
+    lines = [*((" ", line) for line in [*left, ""]), *((" ", line) for mark, line in right if mark != "+")]
+    programs = "".join(marked(*line) for line in lines)
+    edit = "".join(marked({"−": "+", "+": "−"}[mark], line) for mark, line in right if mark != " ")
+    return (
+        f'<section class="exhibit"><div class="story"><h3 id="{entry.name.replace(" ", "-")}">{escape(statement)}</h3>'
+        f"<p>{escape(notation)}</p></div><pre>{programs}</pre>{paragraphs(str(entry.decide(seed=0)).splitlines())}"
+        f"{paragraphs([f'Near miss: {near_miss}'])}<pre>{edit}</pre>"
+        f"{paragraphs([str(entry.decide(entry.wrong(), seed=0))])}</section>"
     )
 
 

@@ -16,7 +16,7 @@ from minitransformer.book.appendix import appendix, cases_by_file, checked, chec
 from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
 from minitransformer.book.choices import choices_page
 from minitransformer.book.derivations import DIFFERENT, EQUAL, read_derivations
-from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, museum
+from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, gallery, museum
 from minitransformer.book.film import film_page
 from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
@@ -52,7 +52,11 @@ def write_pages(folder, pages, faults=()) -> Written:
 def write_book(folder, exercises, say=lambda text: None) -> Written:
     """Write the whole book. `exercises` maps chapters to exercise names, and say(line) is called for each page."""
     every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
-    bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
+    bodies |= {
+        "identities": gallery,
+        "misconceptions": beliefs,
+        "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__),
+    }
     derived: dict = {}
     bodies |= {"whys": choices_page, "symbols": partial(index_page, derived)}
     pages, found, verdicts = {"index": None}, [], []
