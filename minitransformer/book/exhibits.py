@@ -7,14 +7,14 @@ reader's measurements and with plots.
 import inspect
 from html import escape
 
-from gradcheck import identities
+from gradcheck.identities import ROOMS as IDENTITIES
 from gradcheck.museum import ROOMS, find, outcome, url
 from minitransformer.book.chapters import BELIEFS
 from minitransformer.book.pictures import table
 from minitransformer.book.prose import inline
 from minitransformer.experiments.misconceptions.report import Result, recorded
 
-IDENTITIES = (
+ABOUT_IDENTITIES = (
     "Each statement says that two programs compute the same function. A certificate decides this without a tolerance, "
     "for all inputs of these shapes that take the same decisions. The near miss, one edit of the second program, is "
     "refused, with the first entry that differs for small inputs."
@@ -56,8 +56,8 @@ def exhibit_of(exhibit):
 
 def gallery():
     """Return the body of the page on identities. Each of them is decided now."""
-    body = ["<h1>Two programs, one function</h1>", f"<p>{IDENTITIES}</p>"]
-    for title, entries in identities.ROOMS.items():
+    body = ["<h1>Two programs, one function</h1>", f"<p>{ABOUT_IDENTITIES}</p>"]
+    for title, entries in IDENTITIES.items():
         body += [f"<h2>{escape(title)}</h2>", *map(identity_of, entries)]
     return body
 

@@ -80,7 +80,7 @@ def assert_loads_only_its_own(page, folder):
 
 
 def test_no_page_loads_anything_from_elsewhere_or_runs_a_script(pages, folder):
-    assert len(pages) == len(CHAPTERS) + 8
+    assert len(pages) == len(CHAPTERS) + 9
     for page in pages.values():
         assert_loads_only_its_own(page, folder)
     style = (folder / "book.css").read_text("utf-8")
