@@ -134,7 +134,8 @@ def neuron(x, w, b):
 def check(function, *inputs, h=1e-6):
     """Move each entry up and down. Return the largest error of the gradients of L = Σ y · dy, with a random dy.
 
-    The gradient of this L with respect to y is dy, so dx is backward(dy).
+    The gradient of this L with respect to y is dy, so dx is backward(dy). The result is NaN if an entry of a gradient
+    is NaN, and infinite if a gradient does not have the shape of its input.
 
     `function(*inputs)` returns y and backward, and backward(dy) the gradient of the only input, or a tuple with one for
     each input. The inputs are arrays; np.array(0.7) is one of a single number.
@@ -144,13 +145,16 @@ def check(function, *inputs, h=1e-6):
     gradients, worst = backward(dy), 0.0
     gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     for x, dx in zip(inputs, gradients, strict=True):
+        if np.shape(dx) != x.shape:
+            return np.inf
         for i in np.ndindex(x.shape):
             kept, losses = x[i], []
             for moved in (kept + h, kept - h):
                 x[i] = moved
                 losses.append(np.sum(function(*inputs)[0] * dy))
             x[i] = kept
-            worst = max(worst, abs(np.asarray(dx)[i] - (losses[0] - losses[1]) / (2 * h)))
+            error = abs(np.asarray(dx)[i] - (losses[0] - losses[1]) / (2 * h))
+            worst = error if np.isnan(error) else max(worst, error)
     return worst
 
 

@@ -255,6 +255,53 @@ def with_wrong_gradient(name, wrong) -> Case:
     )
 
 
+def column_sums(x):
+    """Add the rows of x (P, C)."""
+
+    def backward(dy):
+        return np.broadcast_to(dy, x.shape)
+
+    return x.sum(axis=0), backward
+
+
+def steep(x):
+    """A difference of the values at x + h and x is a bad estimate of the slope, and one at x + h and x − h is exact."""
+
+    def backward(dy):
+        return 2e5 * x * dy
+
+    return 1e5 * x**2, backward
+
+
+ALTERED = {  # gradients of column_sums
+    "entries that are too small": lambda dx: dx - 1,
+    "entries that are too large": lambda dx: dx + 1,
+    "a gradient of NaN": lambda dx: np.nan * dx,
+    "an entry that is NaN": lambda dx: np.where(np.arange(dx.size).reshape(dx.shape) == 1, np.nan, dx),
+    "a gradient without its first axis": lambda dx: dx[0],
+    "a gradient without its last row": lambda dx: dx[:-1],
+    "a gradient with another axis": lambda dx: dx[None],
+    "a gradient with a row too many": lambda dx: np.concatenate([dx, dx[:1]]),
+}
+
+
+def with_altered_gradient(name, alter) -> Case:
+    def altered(x):
+        y, right_backward = column_sums(x)
+
+        def backward(dy):
+            return alter(right_backward(dy))
+
+        return y, backward
+
+    return Case(f"check, {name}", lambda rng: Call(first_steps.check, altered, rng.normal(size=(2, 3))))
+
+
+def right_gradient(function) -> Case:
+    name = f"check, {function.__name__}, right"
+    return Case(name, lambda rng: Call(first_steps.check, function, 1e-3 * rng.normal(size=(2, 3))))
+
+
 def number(rng):
     return np.array(rng.normal())
 
@@ -268,6 +315,15 @@ def choice(**options) -> Case:
     named = ", ".join(f"{name} {value}" for name, value in options.items())
     settings = {"temperature": 0.7, "top_p": 1.0, "u": 0.6} | options
     return Case(f"chosen, {named}", lambda rng: Call(chosen, 2 * rng.normal(size=9), **settings))
+
+
+def tie(**options) -> Case:
+    """Return a Case with the probabilities ½, ¼, ⅛ and ⅛, whose cumulative sums have no rounding errors."""
+    named = ", ".join(f"{name} {value}" for name, value in options.items())
+    settings = {"temperature": 1.0, "top_p": 1.0} | options
+    return Case(
+        f"chosen, sums without rounding, {named}", lambda rng: Call(chosen, np.log([0.25, 1, 0.25, 0.5]), **settings)
+    )
 
 
 def clipping_call(rng, max_norm, largest=1.0):
@@ -330,5 +386,9 @@ CASES = [
     *map(schedule, (0, 3, 4, 11, 19, 25)),
     *[choice(u=u, top_p=top_p) for u in (0.0, 0.3, 0.6, 0.9, 0.999) for top_p in (0.05, 0.5, 0.7, 0.9, 1.0)],
     *[choice(temperature=temperature) for temperature in (0.001, 5.0)],
+    *[tie(u=u) for u in (0.0, 0.5)],
+    *[tie(u=0.999, top_p=top_p) for top_p in (0.5, 0.75)],
+    *map(right_gradient, (column_sums, steep)),
     *[with_wrong_gradient(name, wrong) for wrong in (False, True) for name in PLANTED.split()],
+    *[with_altered_gradient(*pair) for pair in ALTERED.items()],
 ]

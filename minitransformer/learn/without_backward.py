@@ -13,7 +13,6 @@ from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, WRONG_LINE, Row,
 
 # {name in gradcheck's formula: name in the exercise}
 NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
-MAY_MISS = 10  # a learner's gradient checker may accept one in MAY_MISS planted mistakes
 SMALL = 1e-5  # a gradient checker finds no mistake if the error that it returns is smaller
 
 
@@ -47,8 +46,12 @@ def first_difference(exercise, function):
         try:
             found = result = evaluated(function, case)
         except Exception as error:
-            error.add_note(case.name)
-            raise
+            if not (
+                np.ndim(expected) == 0 and np.isinf(expected)
+            ):  # a checker may also raise an exception if a gradient has a wrong shape
+                error.add_note(case.name)
+                raise
+            found = np.inf
         if exercise.target == "check":
             expected, found = (bool(error < SMALL) for error in (expected, found))
         n_planted += expected is False
@@ -70,7 +73,7 @@ def first_difference(exercise, function):
             return case, f"{label}: its entries differ from those of the equations"
         else:
             return case, f"{label}: it returns {found}, and the right value is {expected}"
-    if MAY_MISS * len(accepted) > n_planted:
+    if accepted:
         return case, f"it accepts {len(accepted)} of {n_planted} planted mistakes: {', '.join(accepted)}"
     return None, ""
 

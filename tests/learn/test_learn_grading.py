@@ -463,34 +463,85 @@ dy, h = {dy}, 1e-6
 worst = 0.0
 gradients = backward(dy) if len(inputs) > 1 else [backward(dy)]
 for k, (x, dx) in enumerate(zip(inputs, gradients)):
-    for i in np.ndindex(x.shape):
+    {shape}
+    for i in {indices}:
         step = np.zeros_like(x)
         step[i] = h
-        up, down = (function(*inputs[:k], x + s, *inputs[k + 1:])[0] for s in (step, -step))
-        worst = max(worst, abs(dx[i] - ((up - down) * dy).sum() / (2 * h)))
+        up, down = (function(*inputs[:k], x + s, *inputs[k + 1:])[0] for s in {steps})
+        error = {gradient} - ((up - down) * dy).sum() / {divisor}
+        worst = {largest}
 return {result}
+"""
+OF_A_CHECKER = {
+    "dy": "np.random.default_rng(1).normal(size=y.shape)",
+    "shape": "if np.shape(dx) != x.shape: return np.inf",
+    "indices": "np.ndindex(x.shape)",
+    "steps": "(step, -step)",
+    "gradient": "np.asarray(dx)[i]",
+    "divisor": "(2 * h)",
+    "largest": "np.maximum(worst, abs(error))",
+    "result": "worst",
+}
+OTHER_CHECKERS = {
+    "dy": {"np.ones(np.shape(y))": "it accepts 3 of 18 planted mistakes: batch-n"},
+    "shape": {
+        "assert dx.shape == x.shape": "",
+        "pass": "it accepts 1 of 18 planted mistakes: a gradient with a row too many",
+        "dx = np.broadcast_to(dx, x.shape) if np.ndim(dx) <= x.ndim else dx[0]": "a gradient without its first axis",
+        "if np.shape(dx) != x.shape: continue": "it accepts 4 of 18 planted mistakes: a gradient without",
+    },
+    "indices": {"[j for j in np.ndindex(x.shape) if j != (0, 1)]": "planted mistakes: an entry that is NaN"},
+    "steps": {"(step, 0)": "a false alarm: it returns ", "(0, -step)": "a false alarm: it returns "},
+    "largest": {
+        "max(worst, abs(error))": "it accepts 2 of 18 planted mistakes: a gradient of NaN, an entry that is NaN",
+        "worst if np.isnan(error) else max(worst, abs(error))": "a gradient of NaN, an entry that is NaN",
+        "np.maximum(worst, error)": "it accepts 1 of 18 planted mistakes: entries that are too small",
+        "np.maximum(worst, -error)": "planted mistakes: log-softmax, dy-ignored, entries that are too large",
+        "abs(error)": "planted mistakes: ",
+    },
+    "result": {
+        "float(worst)": "",
+        "1e9 * worst": "a false alarm: it returns ",
+        "0": "it accepts 14 of 18 planted mistakes",
+    },
+}
+CHECKERS = [({}, "")]
+CHECKERS += [({part: code}, words) for part, some in OTHER_CHECKERS.items() for code, words in some.items()]
+CHECKERS.append(({"steps": "(step, 0)", "divisor": "h"}, "a false alarm: it returns "))
+
+
+@pytest.mark.parametrize("changes, sentence", CHECKERS)
+def test_a_checker_of_gradients_is_graded_against_planted_mistakes_and_false_alarms(changes, sentence, graded):
+    body = CHECKER.format(**OF_A_CHECKER | changes)
+    text = cut(named_exercise("checker"), 1).replace("\n    ...\n", textwrap.indent(body, "    ") + "\n")
+    verdict = graded("checker", text)
+    assert verdict.is_solved != bool(sentence) and sentence in verdict.sentence
+
+
+CHOSEN = """
+e = np.exp((z - z.max()) / temperature)
+p = e / e.sum()
+order = np.argsort(-p)
+n = np.searchsorted(np.cumsum(p[order]), {least}) + 1
+P = np.cumsum(p[order[:n]])
+return order[np.searchsorted(P, u * P[-1], side={side!r})]
 """
 
 
 @pytest.mark.parametrize(
-    "body, sentence",
+    "least, side, sentence",
     [
-        (CHECKER.format(dy="np.random.default_rng(1).normal(size=y.shape)", result="worst"), ""),
-        (
-            CHECKER.format(dy="np.ones(np.shape(y))", result="worst"),
-            "accepts 3 of 10 planted mistakes: batch-n",
-        ),
-        (
-            CHECKER.format(dy="np.random.default_rng(1).normal(size=y.shape)", result="1e9 * worst"),
-            "a false alarm: it returns 0.",
-        ),
-        ("\nreturn 0", "it accepts 10 of 10 planted mistakes"),
+        ("top_p - 1e-12", "right", ""),
+        ("top_p - 1e-12", "left", "sums without rounding, u 0.5: it returns 1, and the right value is 3"),
+        ("top_p + 1e-12", "right", "u 0.999, top_p 0.5: it returns 3, and the right value is 1"),
     ],
 )
-def test_a_checker_of_gradients_is_graded_against_planted_mistakes_and_false_alarms(body, sentence, graded):
-    text = cut(named_exercise("checker"), 1).replace("\n    ...\n", textwrap.indent(body, "    ") + "\n")
-    verdict = graded("checker", text)
-    assert verdict.is_solved != bool(sentence) and sentence in verdict.sentence
+def test_a_token_is_chosen_also_where_a_sum_equals_its_limit(least, side, sentence, graded):
+    text = cut(named_exercise("chosen"), 1).replace(
+        "\n    ...\n", textwrap.indent(CHOSEN.format(least=least, side=side), "    ") + "\n"
+    )
+    verdict = graded("chosen", text)
+    assert verdict.is_solved != bool(sentence) and sentence in verdict.sentence, verdict
 
 
 def test_the_file_of_a_class_has_only_the_methods_with_a_backward_pass_to_write():
