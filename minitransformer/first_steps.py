@@ -196,9 +196,9 @@ def shares(x1, x2):
         are 0 for dy1 = dy2. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
         """
         dy1, dy2 = dy
-        J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← y1 = e1/(e1 + e2) (20)
-        dx1 = J[0][0] * dy1 + J[1][0] * dy2  # (23) ← exp(x1) (19)
-        dx2 = J[0][1] * dy1 + J[1][1] * dy2  # (24) ← exp(x2) (19)
+        J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← (19), (20)
+        dx1 = J[0][0] * dy1 + J[1][0] * dy2  # (23) ← (21), (22)
+        dx2 = J[0][1] * dy1 + J[1][1] * dy2  # (24) ← (21), (22)
         return dx1, dx2
 
     return np.array([y1, y2]), backward
@@ -207,11 +207,11 @@ def shares(x1, x2):
 def attend(q, k, v):
     """Let one query q (D,) read T values v (T, D). The better a value's key in k (T, D) fits, the more it counts.
 
-    A text is a row of tokens, each at a position, and a model keeps a vector of numbers, its channels, for each
-    position. A query is a vector that says what its position looks for, a key one that says what a position has to
-    offer, and a value one that it passes on. A model makes all three from the vectors of the positions, by three
-    matrices. The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the
-    weights:
+    A text is a row of tokens (words or parts of words), each at a position, and a model keeps a vector of numbers, its
+    channels, for each position. A query is a vector that says what its position looks for, a key one that says what a
+    position has to offer, and a value one that it passes on. A model makes all three from the vectors of the positions,
+    by three matrices. The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives
+    the weights:
 
         scores_t = s Σ_c q_c k_tc                               (25)
         weights_t = exp(scores_t) / Σ_j exp(scores_j)           (26)

@@ -13,6 +13,7 @@ therefore sees the same window at every step.
 special token. Tokens generated after it would belong to another text.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -111,7 +112,7 @@ def window_start(length: int, context: int) -> int:
     if length <= context:
         return 0
     half = max(context // 2, 1)
-    return -(-(length - context) // half) * half
+    return math.ceil((length - context) / half) * half
 
 
 def sample(logits, *, temperature, top_k, top_p, rng):
@@ -121,10 +122,11 @@ def sample(logits, *, temperature, top_k, top_p, rng):
 
         p = softmax(z / τ)                              (1)
 
-    A temperature of 0 always chooses the likeliest token. Top-k keeps the k likeliest tokens (Fan et al., 2018). Top-p
-    keeps the smallest set of likeliest tokens whose probabilities, after top-k, sum to at least top_p (nucleus
-    sampling, Holtzman et al., 2020). For each row, a number u is drawn uniformly between 0 and the sum of the kept
-    probabilities. The result is the first token whose cumulative probability exceeds u.
+    A temperature below 1 enlarges the differences of the logits and so favours the likelier tokens, and a temperature
+    of 0 always chooses the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018). Top-p keeps the smallest
+    set of likeliest tokens whose probabilities, after top-k, sum to at least top_p (nucleus sampling, Holtzman et al.,
+    2020). For each row, a number u is drawn uniformly between 0 and the sum of the kept probabilities. The result is
+    the first token whose cumulative probability exceeds u.
 
     Raises ValueError for logits that are not finite.
     """

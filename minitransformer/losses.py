@@ -47,9 +47,9 @@ def cross_entropy(
     target's probability, in nats, because the logarithm is natural. L is the mean over the positions. Backward needs
     the probabilities (5).
 
-    Each option changes one of these equations. `weight`, `ignore_index` and `label_smoothing` change (1), see
+    Options change two of these equations. `weight`, `ignore_index` and `label_smoothing` change (1), see
     `coefficients`. `reduction`, the name in parentheses, changes (4), where n numbers the positions that are not
-    ignored:
+    ignored, and w[c] is the weight of class c, 1 by default:
 
         share = 1 / Σ_n w[t_n]  (mean)    share = 1  (sum, none)        (6)
         L = share · Σ_n ℓ_n  (mean, sum)    L = ℓ  (none)               (7)

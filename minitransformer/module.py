@@ -31,7 +31,7 @@ splits into two sums, one for each path from x to the loss. With the gradients d
     dx = J_fᵀ dy_f + J_gᵀ dy_g
 
 The same holds for x + f(x), where dx = dy + J_fᵀ dy, and for a parameter that is read more than once: at every
-position, in two layers that share it, or by two batches.
+position, in two layers that share it, or by two batches of examples.
 
 **A broadcast is summed.** In y_pc = x_pc + b_c the one number b_c is read at every position p. These are paths, and
 they add: db_c = Σ_p dy_pc. Conversely, a sum is broadcast: y_c = Σ_p x_pc gives dx_pc = dy_c, the same at every p; for
@@ -79,11 +79,11 @@ gives the same pair, except that backward accumulates the parameters' gradients 
     dx = backward(dy)  # and norm.gamma.grad, norm.beta.grad are filled
 
 **Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With the imaginary
-unit i, which is no index here, and h as small as 1e-200, f(x + i h) = f(x) + i h f′(x) up to terms of h², which vanish.
-So Im f(x + i h) / h is the derivative to the last digit, while a difference of two values loses a third to half of the
-digits. The forward pass must be a formula that holds for x + i h as it does for x. abs(x) is no such formula, and is
-not used. Complex numbers have no order, so a comparison uses the real part, the x of the real computation. Hence
-`.real` in these files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
+unit i, which is no index here, and h as small as 1e-200, the Taylor series f(x + i h) = f(x) + i h f′(x) + … ends
+there, since h² vanishes. So Im f(x + i h) / h is the derivative to the last digit. A difference of two values loses a
+third to half of the digits, because the values are nearly equal. The forward pass must be a formula that holds for
+x + i h as it does for x. abs(x) is no such formula, and is not used. Complex numbers have no order, so a comparison
+uses the real part, the x of the real computation: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
@@ -293,7 +293,7 @@ class Module(Hookable):
 
 
 class Identity(Module):
-    """A module that returns its input. It gives a name to an activation, so that a hook can be installed on it."""
+    """A module that returns its input. It gives a name to an intermediate value, so that a hook can be installed."""
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Return (x, backward), where backward returns dy."""

@@ -17,11 +17,14 @@ from minitransformer.optim import AdamW, Optimizer, decay_groups
 from minitransformer.system.validation import check_int, number, true_or_false
 from minitransformer.transformer import Transformer
 
-SLOPE, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315  # a, b and c of (2), found by Jordan et al. with a numerical search
+SLOPE, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315  # a, b and c of (3), found by Jordan et al. with a numerical search
 
 
 def orthogonalize(G: Array, *, steps: int = 5) -> Array:
     """Return a matrix near the orthogonal matrix that is nearest to G (..., M, N), as the step of Muon needs it.
+
+    Here ⟨G, O⟩ is the sum of the products of the entries, and ‖G‖² = ⟨G, G⟩. A matrix that is not square is called
+    orthogonal if its rows or its columns, whichever are fewer, are orthonormal.
 
     Every matrix is G = U S Vᵀ, its singular value decomposition. The columns u_i of U are orthonormal, as are the
     columns v_i of V. G maps v_i to σ_i u_i, and the diagonal matrix S contains the singular values σ_i > 0. A step O
@@ -31,14 +34,15 @@ def orthogonalize(G: Array, *, steps: int = 5) -> Array:
         ⟨G, O⟩ = Σ_i σ_i (u_iᵀ O v_i) ≤ Σ_i σ_i
 
     where the bound holds because no u_iᵀ O v_i exceeds 1. O = U Vᵀ reaches it, since u_iᵀ U Vᵀ v_i = 1. This is G with
-    all singular values replaced by 1. It is also the nearest orthogonal matrix: if O has orthonormal rows or columns,
-    then ‖O‖² is the same number for every O, and ‖G − O‖² = ‖G‖² − 2 ⟨G, O⟩ + ‖O‖² is least where ⟨G, O⟩ is largest.
+    all singular values replaced by 1. If G has full rank, it is also the nearest orthogonal matrix: ‖O‖² is the same
+    number for all of them, and ‖G − O‖² = ‖G‖² − 2 ⟨G, O⟩ + ‖O‖² is least where ⟨G, O⟩ is largest.
 
     A decomposition at each step is slow. The iteration of Newton and Schulz needs products only. It begins with
 
         X = G / ‖G‖                                     (1)
 
-    where ‖G‖² = Σ_i σ_i² is the sum of the squares of the entries, so no singular value of X exceeds 1. Each step is
+    where ‖G‖² = Σ_i σ_i², so no singular value of X exceeds 1. With the numbers a, b and c in SLOPE, CUBIC and QUINTIC,
+    each step is
 
         A = X Xᵀ                                        (2)
         X′ = a X + (b A + c A²) X                       (3)
@@ -50,13 +54,13 @@ def orthogonalize(G: Array, *, steps: int = 5) -> Array:
     U and V do not change, and each singular value s becomes φ(s) = a s + b s³ + c s⁵, without being computed.
 
     Why the singular values end near 1 and not at 1. A small s becomes about a s, so `steps` steps multiply it by
-    a^steps. An iteration that converges to 1 needs φ(1) = 1 and φ′(1) = 0. Those with the usual choice φ″(1) = 0 have
-    a = 15/8, and five steps multiply by 23. The published a = 3.4445 multiplies by 485. Its price is that φ(1) = 0.701,
-    and that at the fixed point of φ, s = 0.868, the slope φ′(s) is −1.58. A distance to the fixed point grows in each
-    step, so the iteration does not converge. But it stays close: φ maps 0 … 1.203 into itself, with its maximum 1.2024
-    at s = 0.555, and 0.211 … 1.203 into 0.681 … 1.203, with the minimum at s = 1.050. After five steps, every singular
-    value that was at least 0.0016 in (1) is between 0.681 and 1.203. A step of Muon needs the order of magnitude, not
-    the last digits.
+    a^steps. An iteration converges to 1 if φ(1) = 1 and |φ′(1)| < 1, and fast if φ′(1) = 0. With the usual choice φ″(1)
+    = 0 as well, a is 15/8, and five steps multiply by 23. The published a = 3.4445 multiplies by 485. Its price is that
+    φ(1) = 0.701, and that at the fixed point of φ, s = 0.868, the slope φ′(s) is −1.58. A distance to the fixed point
+    grows in each step, so the iteration does not converge. But it stays close: φ maps 0 … 1.203 into itself, with its
+    maximum 1.2024 at s = 0.555, and 0.211 … 1.203 into 0.681 … 1.203, with the minimum at s = 1.050. After five steps,
+    every singular value that was at least 0.0016 in (1) is between 0.681 and 1.203. A step of Muon needs the order of
+    magnitude, not the last digits.
 
     If M > N, the iteration is applied to Gᵀ, and the result is transposed. It is the same, since Xᵀ has the singular
     values of X, but A has the smaller of the two sizes, and most of the work is in the products with A.
@@ -92,8 +96,8 @@ def muon(
 
     m is 0 before the first step, `momentum` is μ, and λ is `weight_decay`, which is decoupled from the gradient as in
     AdamW. (5) sums the gradients with weights that decrease by μ in each step. (6) uses the sum that the next step
-    would have if it had the same gradient (Nesterov, 1983). Multiplying all gradients by a number changes nothing,
-    since (1) divides by the norm. Therefore the factor 1 − μ, with which (5) would be an average, is left out.
+    would have if it had the same gradient (Nesterov, 1983). A positive factor of all gradients changes nothing, since
+    (1) divides by the norm. Therefore the factor 1 − μ, with which (5) would be an average, is left out.
 
     The factor in (7). θ maps I inputs to O outputs, as in x θ. If all singular values of a step are 1, and O ≥ I, the
     outputs have the length ‖x‖ of the inputs, so that an output is √(I/O) times as large as an input on average. The

@@ -36,10 +36,10 @@ def adamw(
     """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW. The decay is multiplied by lr, as in PyTorch.
 
     AdamW is Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019). Weight decay (1)
-    draws the parameter θ towards 0 in each step, so that no output grows much with its input. The gradient of θ is g.
-    The moving averages m and v are those after the previous step, and begin at 0. The four arrays have the same shape,
-    and all operations are entry by entry. `betas` are β₁ and β₂, `weight_decay` is λ, and `eps` is ε, which keeps the
-    divisor in (6) from zero.
+    draws the parameter θ towards 0 in each step (why: see decay_groups). The gradient of θ is g. The moving averages m
+    and v are those after the previous step, and begin at 0. The four arrays have the same shape, and all operations are
+    entry by entry. `betas` are β₁ and β₂, `weight_decay` is λ, and `eps` is ε, which keeps the divisor in (6) from
+    zero.
 
         decayed = θ − lr · λ · θ                        (1)
         m′ = β₁ m + (1 − β₁) g                          (2)
@@ -298,7 +298,7 @@ def squared_norm(x) -> float:
 
 
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
-    """Return the learning rate of step t = 0, 1, …, `steps` − 1, and min_lr for later steps.
+    """Return the learning rate of step t = 0, 1, …, `steps` − 1 (here counted from 0), and min_lr for later steps.
 
     The rate first rises linearly for w steps (`warmup`), in which m and v average few gradients and are poor estimates.
     Then it follows half a cosine from lr at step w down to min_lr at step S (`steps`; Loshchilov and Hutter, 2017). At

@@ -35,8 +35,9 @@ class Transformer(Module):
     """A decoder-only transformer.
 
     The weights are initialised as in nanoGPT and in Transformers' GPT-2: weights from N(0, 0.02²), biases 0, gains 1.
-    The two projections of each block that add to the residual stream are drawn with 1/√(2L) times this standard
-    deviation. (OpenAI's own code draws the positions with 0.01 and does not scale, though the paper says that it does.)
+    The two projections of each block that add to the residual stream, W_o and the last one of feed_forward, are drawn
+    with 1/√(2L) times this standard deviation. (OpenAI's own code draws the positions with 0.01 and does not scale,
+    though the paper on GPT-2 says that it does.)
 
     Why 1/√(2L). After L blocks the stream is the embedding plus 2L outputs. Suppose that the outputs are independent at
     the start, each of variance v. Variances of independent terms add, to 2L v. Weights multiplied by c give outputs of
@@ -99,8 +100,9 @@ class Transformer(Module):
             logits = lm_head(ln_final(h))                             (3)
 
         `ln_final` is the last norm. `lm_head`, the head of the language model, is the unembedding, and no head of
-        attention. Rotary models omit the second term of (1) and rotate queries and keys instead. With tied embeddings,
-        (1) and (3) read the same Parameter, which accumulates both gradients.
+        attention. During training, dropout is applied to the sum in (1). Rotary models omit its second term and rotate
+        queries and keys instead. With tied embeddings, (1) and (3) read the same Parameter, which accumulates both
+        gradients.
 
         Raises TypeError if the ids are not integers, and ValueError if an id is out of range or a sequence is empty or
         longer than the context.
@@ -125,13 +127,13 @@ class Transformer(Module):
         recompute: bool = False,
         **options: Any,
     ) -> tuple[Loss, Callable[..., None]]:
-        """Predict `targets` (B, T) from `ids` (B, T). Return the mean cross-entropy in nats, and its backward.
+        """Predict `targets` (B, T) from `ids` (B, T). Return the mean cross-entropy (losses.py) and its backward.
 
-        `options` are those of cross_entropy. backward(dloss=1.0) releases the saved activations of each layer as soon
-        as they are used. This reduces the peak memory by 10 to 40 % for models of the benchmark's sizes, but a second
-        call of backward raises RuntimeError. `recompute` reduces the peak further and takes up to a third more time,
-        because backward runs the forward pass of each block again (see layers/recomputation.py). Raises the exceptions
-        of forward and cross_entropy.
+        `options` are those of cross_entropy. backward(dloss=1.0) releases the saved arrays of each layer as soon as
+        they are used. This reduces the peak memory by 10 to 40 % for models of the benchmark's sizes, but a second call
+        of backward raises RuntimeError. `recompute` reduces the peak further and takes up to a third more time, because
+        backward runs the forward pass of each block again (see layers/recomputation.py). Raises the exceptions of
+        forward and cross_entropy.
         """
         x, backwards = self.up_to_head(ids, rng, recompute)
         loss, head_backwards = head_and_loss(x, self.lm_head, targets, **options)
@@ -232,10 +234,10 @@ class Transformer(Module):
         """Return the floating-point operations of one training step, forward and backward, per token.
 
         `T` is the length of the sequences (default: the context). Only matrix products are counted, except those of
-        adapters. Each weight takes 2 operations in the forward pass, a multiplication and an addition, and 4 in the
-        backward pass, for the gradients of the input and of the weight. In attention, the scores and the averages take
-        2·T·D operations each per head and token in the forward pass, because all T² scores are counted, including
-        masked ones (Kaplan et al., 2020; Chowdhery et al., 2022).
+        adapters (lora.py). Each weight takes 2 operations in the forward pass, a multiplication and an addition, and 4
+        in the backward pass, for the gradients of the input and of the weight. In attention, the scores and the
+        averages take 2·T·D operations each per head and token in the forward pass, because all T² scores are counted,
+        including masked ones (Kaplan et al., 2020; Chowdhery et al., 2022).
         """
         T = self.config.context if T is None else T
         weights = sum(

@@ -41,7 +41,7 @@ def scaled_dot_product(
     let the largest weight take nearly everything. Then hardly a gradient passes: for weights of 1 and 0, (5) is 0.
 
     Saved for backward: q (..., Tq, D), k (..., Tk, D), v (..., Tk, Dv), weights (..., Tq, Tk), and the arrays that
-    `weigh` saves; softmax saves its result, the same weights. They are the largest arrays if Tq and Tk exceed D.
+    `weigh` saves; softmax saves its result, the same weights. They are the largest arrays if Tq and Tk exceed D and Dv.
     """
     require_floating("scaled_dot_product", q=q, k=k, v=v)
     s = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)

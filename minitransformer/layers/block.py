@@ -1,10 +1,10 @@
 """The pre-norm transformer block (Radford et al., 2019; Xiong et al., 2020).
 
-*Pre-norm* means that each layer reads a normalized copy of the stream x, and adds its output to the stream itself. The
-layers are attention, which moves information between positions, and feed_forward, two linear maps with an activation
-between them at each position (feed_forward.py).
-The direct path around the layers of a block carries dy to the bottom of the model unchanged, at any depth. This is why
-residual networks can be trained, and why a model still seems to learn if the backward pass within a block returns zero.
+*Pre-norm* means that each layer reads a normalized copy of the stream x, and adds its output to the stream itself, as
+in other *residual* networks. The layers are attention, which moves information between positions, and feed_forward, two
+linear maps with an activation between them at each position (feed_forward.py). The direct path around the layers of a
+block carries dy to the bottom of the model unchanged, at any depth. This is why residual networks can be trained, and
+why a model still seems to learn if the backward pass within a block returns zero.
 """
 
 from typing import Any

@@ -4,8 +4,8 @@ Queries, keys and values are products of x with matrices W_q, W_k and W_v, and t
 W_k decide which positions a head reads, W_v and W_o which directions it copies from there (Elhage et al., 2021).
 
 The layer is invariant to the bias of W_k, which shifts all scores of a query by the same amount, unless rotary
-positions rotate it by a different angle at each key. The gradient of this bias is zero up to rounding, so a purely
-relative comparison would report an error.
+positions (positions.py) rotate it by a different angle at each key. The gradient of this bias is zero up to rounding,
+so a check that divides its error by the gradient would report a mistake.
 """
 
 from collections.abc import Callable
@@ -85,9 +85,10 @@ class MultiHeadAttention(Module):
         A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q and K
         for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
         Rotary positions, if any, rotate q and k between (1) and (2) according to `positions` (T,). By default these
-        count from 0, or from the end of the cache. `as_heads` splits, rotates and calls the hooks. If `rng` is given,
-        dropout is applied to the weights. `cache` is the key–value cache of one layer, for generation. The cached keys
-        and values of earlier positions precede those of x, and are constants in backward.
+        count from 0, or from the end of the cache. In the code, `as_heads` splits as in (1), then rotates and calls the
+        hooks. If `rng` is given, dropout is applied to the weights. `cache` is the key–value cache of one layer
+        (generation.py). The cached keys and values of earlier positions precede those of x, and are constants in
+        backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length

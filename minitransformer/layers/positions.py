@@ -1,8 +1,8 @@
 """Positions of the tokens: learned, sinusoidal or rotary.
 
 Attention is a sum over keys, and a sum does not depend on the order of its terms. The causal mask hides the later
-tokens from a query, but among the earlier ones nothing tells it which is near and which is far. So the model is given
-the position of each token.
+tokens from a query, but within one layer nothing tells it which of the earlier ones is near and which is far. So the
+model is given the position of each token.
 
 **Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, that is, a learned vector for each position,
 added to the vector of the token: see embedding.py. **Sinusoidal** positions are a fixed table, added in the same place.

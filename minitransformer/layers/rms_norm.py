@@ -46,9 +46,9 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
 
             dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))                (5)
 
-        The subtracted mean removes the component to which the layer is invariant, so that, as ε → 0, dx is orthogonal
-        to x. Unlike layer normalization, it is not invariant to a shift, so dx does not sum to zero. The first mean in
-        the backward pass of layer normalization would be wrong here.
+        The subtracted mean removes the component of dx̂ along x̂. The layer does not change with the length of x as ε →
+        0, and dx is then orthogonal to x. Unlike layer normalization, it is not invariant to a shift, so dx does not
+        sum to zero. The first mean in the backward pass of layer normalization would be wrong here.
         """
         dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))  # (4) ← γ · x̂ (3)
         dx_hat = dy * gamma  # (4) ← γ · x̂ (3)
