@@ -175,12 +175,15 @@ def rows_of(table: str) -> list[Row]:
     """Parse a table of mistakes and return a list of rows.
 
     A line is `kind: sentence | right → wrong; rank=2 B=factors | …`. The options after the semicolon are keyword
-    arguments of `mistake`. A line that ends with | continues in the next one.
+    arguments of `mistake`. A line that ends with | continues in the next one. `for a → b, c → d:` before a line repeats
+    it, with a and b in place of $1 and $2, then with c and d.
     """
     found = []
-    for line in table.replace(" |\n    ", " | ").strip().split("\n"):
-        if not line.startswith("#"):
-            named, *pairs = line.split(" | ")
+    for line in re.sub(r"([|:])\n {4}", r"\1 ", table).strip().split("\n"):
+        values, line = line.removeprefix("for ").split(": ", 1) if line.startswith("for ") else ("", line)
+        for value in [] if line.startswith("#") else values.split(", "):
+            first, _, second = value.partition(" → ")
+            named, *pairs = line.replace("$1", first).replace("$2", second).split(" | ")
             kind, sentence = named.split(": ", 1)
             for code, _, given in (pair.partition("; ") for pair in pairs):
                 right, wrong = code.split(" → ")

@@ -4,7 +4,8 @@ Each line has the form `kind: sentence | right code → wrong code`. Further pai
 sentence may follow. A pair may end with options, such as `; at=value rank=2 B=factors` (see row.py). Capital letters
 are holes (patterns.py). The classes of holes are defined in planting.py and repairing.py. The audit replaces right code
 with wrong code, and a repair does the reverse. If two pairs give the same wrong code, the mistake has the kind of the
-first one.
+first one. A line that begins with
+`for` stands for several, with each pair `a → b` of its list in place of $1 and $2.
 """
 
 from gradcheck.mistakes.row import rows_of
@@ -21,18 +22,12 @@ factor added: the factor {B} is too much | pass → A *= B
 factor added: the division by {B} is too much | pass → A /= B
 accumulation lost: {A:an array} is overwritten where it should be updated | A += B → A = B | A -= B → A = B |
     A *= B → A = B | A /= B → A = B
-sum and difference exchanged: -= stands where += belongs, before {B:a value} | A += B → A -= B
-operator exchanged: *= stands where += belongs, before {B:a value} | A += B → A *= B
-operator exchanged: /= stands where += belongs, before {B:a value} | A += B → A /= B
-sum and difference exchanged: += stands where -= belongs, before {B:a value} | A -= B → A += B
-operator exchanged: *= stands where -= belongs, before {B:a value} | A -= B → A *= B
-operator exchanged: /= stands where -= belongs, before {B:a value} | A -= B → A /= B
-operator exchanged: += stands where *= belongs, before {B:a value} | A *= B → A += B
-operator exchanged: -= stands where *= belongs, before {B:a value} | A *= B → A -= B
-product and quotient exchanged: /= stands where *= belongs, before {B:a value} | A *= B → A /= B
-operator exchanged: += stands where /= belongs, before {B:a value} | A /= B → A += B
-operator exchanged: -= stands where /= belongs, before {B:a value} | A /= B → A -= B
-product and quotient exchanged: *= stands where /= belongs, before {B:a value} | A /= B → A *= B
+for + → -, - → +:
+    sum and difference exchanged: $2= stands where $1= belongs, before {B:a value} | A $1= B → A $2= B
+for + → *, + → /, - → *, - → /, * → +, * → -, / → +, / → -:
+    operator exchanged: $2= stands where $1= belongs, before {B:a value} | A $1= B → A $2= B
+for * → /, / → *:
+    product and quotient exchanged: $2= stands where $1= belongs, before {B:a value} | A $1= B → A $2= B
 statement dropped: an assignment to {A:a name} is missing | A = B → pass; A=rebound
 statement dropped: a statement is missing | A → pass
 term added: {A} is updated where it should be overwritten | A = B → A += B; A=unplanted
@@ -74,14 +69,8 @@ factor added: the division by {B} is too much | A → A / B
 quotient inverted: {B} is divided by {A} where {A} should be divided by {B} | A / B → B / A
 product and quotient exchanged: {B} divides where it should multiply | A * B → A / B
 product and quotient exchanged: {B} multiplies where it should divide | A / B → A * B
-operator exchanged: * stands where + belongs, before {B} | A + B → A * B
-operator exchanged: / stands where + belongs, before {B} | A + B → A / B
-operator exchanged: * stands where - belongs, before {B} | A - B → A * B
-operator exchanged: / stands where - belongs, before {B} | A - B → A / B
-operator exchanged: + stands where * belongs, before {B} | A * B → A + B
-operator exchanged: - stands where * belongs, before {B} | A * B → A - B
-operator exchanged: + stands where / belongs, before {B} | A / B → A + B
-operator exchanged: - stands where / belongs, before {B} | A / B → A - B
+for + → *, + → /, - → *, - → /, * → +, * → -, / → +, / → -:
+    operator exchanged: $2 stands where $1 belongs, before {B} | A $1 B → A $2 B
 power changed: {wrong} stands where {A} belongs | A → A ** M
 power changed: the power in {wrong} should be {N:another number} | A ** N → A ** M; N=powers
 brackets misplaced: brackets are missing or misplaced in {wrong} | C - A ** N → (C - A) ** N; C=unplanted |
@@ -122,20 +111,10 @@ constant changed: False stands where True belongs | True → False
 constant changed: True stands where False belongs | False → True
 # Conditions
 condition changed: {A} stands where `not {A}` belongs | not A → A
-condition changed: <= stands where < belongs, before {B} | A < B → A <= B
-condition changed: > stands where < belongs, before {B} | A < B → A > B
-condition changed: < stands where <= belongs, before {B} | A <= B → A < B
-condition changed: >= stands where <= belongs, before {B} | A <= B → A >= B
-condition changed: >= stands where > belongs, before {B} | A > B → A >= B
-condition changed: < stands where > belongs, before {B} | A > B → A < B
-condition changed: > stands where >= belongs, before {B} | A >= B → A > B
-condition changed: <= stands where >= belongs, before {B} | A >= B → A <= B
-condition changed: != stands where == belongs, before {B} | A == B → A != B
-condition changed: == stands where != belongs, before {B} | A != B → A == B
-condition changed: is not stands where is belongs, before {B} | A is B → A is not B
-condition changed: is stands where is not belongs, before {B} | A is not B → A is B
-condition changed: not in stands where in belongs, before {B} | A in B → A not in B
-condition changed: in stands where not in belongs, before {B} | A not in B → A in B
+for < → <=, < → >, <= → <, <= → >=, > → >=, > → <, >= → >, >= → <=, == → !=, != → ==, is → is not, is not → is:
+    condition changed: $2 stands where $1 belongs, before {B} | A $1 B → A $2 B
+for in → not in, not in → in:
+    condition changed: $2 stands where $1 belongs, before {B} | A $1 B → A $2 B
 condition changed: `or` stands where `and` belongs | A and B → A or B
 condition changed: `and` stands where `or` belongs | A or B → A and B
 condition changed: {A} is used whether or not {C:a condition} holds | A if C else B → A
@@ -146,30 +125,18 @@ sum and mean exchanged: a sum stands where a mean belongs | F.mean(*R) → F.sum
 sum and mean exchanged: a mean stands where a sum belongs | F(A, *R) → F(A, *R) / len(A); F=sum
 sum and mean exchanged: a sum stands where a mean belongs | F(A, *R) → F(A, *R) * len(A); F=mean
 keepdims lost: the axis that is summed over is not kept | F(*R, keepdims=K) → F(*R)
-axis changed: the {M} runs over all axes where it should over {K:axis} |
-    A.M(*R, axis=K) → A.M(*R); K=axes M=reduction R=all_axes
-axis changed: the {M} runs over axis {L} where it should over {K:another} |
-    A.M(*R, axis=K) → A.M(*R, axis=L); K=axes M=named L=axes
-axis changed: the {F} runs over all axes where it should over {K:axis} |
-    F(*R, axis=K) → F(*R); K=axes F=reduction R=all_axes
-axis changed: the {F} runs over axis {L} where it should over {K:another} |
-    F(*R, axis=K) → F(*R, axis=L); K=axes F=named L=axes
-axis changed: the {M} runs over all axes where it should over {K:axis} |
-    A.M(*R, axes=K) → A.M(*R); K=axes M=reduction R=all_axes
-axis changed: the {M} runs over axis {L} where it should over {K:another} |
-    A.M(*R, axes=K) → A.M(*R, axes=L); K=axes M=named L=axes
-axis changed: the {F} runs over all axes where it should over {K:axis} |
-    F(*R, axes=K) → F(*R); K=axes F=reduction R=all_axes
-axis changed: the {F} runs over axis {L} where it should over {K:another} |
-    F(*R, axes=K) → F(*R, axes=L); K=axes F=named L=axes
-axis changed: the {M} runs over all axes where it should over {K:axis} |
-    A.M(*R, dim=K) → A.M(*R); K=axes M=reduction R=all_axes
-axis changed: the {M} runs over axis {L} where it should over {K:another} |
-    A.M(*R, dim=K) → A.M(*R, dim=L); K=axes M=named L=axes
-axis changed: the {F} runs over all axes where it should over {K:axis} |
-    F(*R, dim=K) → F(*R); K=axes F=reduction R=all_axes
-axis changed: the {F} runs over axis {L} where it should over {K:another} |
-    F(*R, dim=K) → F(*R, dim=L); K=axes F=named L=axes
+for axis, axes, dim:
+    axis changed: the {M} runs over all axes where it should over {K:axis} |
+    A.M(*R, $1=K) → A.M(*R); K=axes M=reduction R=all_axes
+for axis, axes, dim:
+    axis changed: the {M} runs over axis {L} where it should over {K:another} |
+    A.M(*R, $1=K) → A.M(*R, $1=L); K=axes M=named L=axes
+for axis, axes, dim:
+    axis changed: the {F} runs over all axes where it should over {K:axis} |
+    F(*R, $1=K) → F(*R); K=axes F=reduction R=all_axes
+for axis, axes, dim:
+    axis changed: the {F} runs over axis {L} where it should over {K:another} |
+    F(*R, $1=K) → F(*R, $1=L); K=axes F=named L=axes
 axis changed: the {M} runs over all axes where it should over {K:axis} |
     A.M(*R, axis=K, keepdims=True) → A.M(*R); K=axes M=reduction R=kept_axes
 axis changed: the {F} runs over all axes where it should over {K:axis} |
