@@ -84,8 +84,9 @@ Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to ce
 TARGET = "MODULE or MODULE:NAME, the module by name or as a .py file"
 
 
-def _with_cases(parser, target, **options):
-    parser.add_argument("target", help=target, **options)
+def _parser(command, about, epilog, target=TARGET, **options):
+    parser = Parser(f"python -m gradcheck{command}", about, epilog)
+    parser.add_argument("target", help=target, **{"metavar": "MODULE", **options})
     parser.add_seed()
     words = "only cases whose name contains SUBSTRING, ignoring case"
     parser.add_argument("-k", metavar="SUBSTRING", default="", help=words)
@@ -94,8 +95,16 @@ def _with_cases(parser, target, **options):
 
 def check_parser():
     about = "Check hand-written gradients: every case that a module lists, against central differences."
-    parser = Parser("python -m gradcheck", about, CHECK_HELP)
-    return _with_cases(parser, f"{TARGET} (default: the configured modules)", metavar="TARGET", nargs="?")
+    return _parser("", about, CHECK_HELP, f"{TARGET} (default: the configured modules)", metavar="TARGET", nargs="?")
+
+
+def steps_parser():
+    return _parser(" steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP)
+
+
+def certify_parser():
+    about = "Decide whether the gradients of a module's cases are right as identities."
+    return _parser(" certify", about, CERTIFY_HELP)
 
 
 def check(arguments):
@@ -143,18 +152,8 @@ def check(arguments):
     return WRONG if failures else OK
 
 
-def steps_parser():
-    about = "Examine each line of a backward pass, and find the first wrong one."
-    parser = Parser("python -m gradcheck steps", about, STEPS_HELP)
-    parser.add_argument("target", metavar="MODULE", help="a module by name or as a .py file")
-    parser.add_argument("--only", metavar="NAME", help="examine only the case of that name")
-    parser.add_seed()
-    return parser
-
-
 def steps(arguments):
-    cases = selected_cases(f"{arguments.target}{'' if arguments.only is None else f':{arguments.only}'}")
-    reports = []
+    cases, reports = _matching_cases([arguments.target], arguments.k), []
     for case in cases:
         try:
             with exits_as_errors():
@@ -170,12 +169,6 @@ def steps(arguments):
     left = f", {counted(refused, 'function')} not examined" if refused else ""
     show(f"{counted(rows, 'gradient')} in {counted(len(reports), 'function')}: {verdict}{left}")
     return USAGE if not reports else WRONG if wrong else OK
-
-
-def certify_parser():
-    about = "Decide whether the gradients of a module's cases are right as identities."
-    parser = Parser("python -m gradcheck certify", about, CERTIFY_HELP)
-    return _with_cases(parser, TARGET, metavar="MODULE")
 
 
 def certify(arguments):

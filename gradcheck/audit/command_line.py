@@ -11,7 +11,7 @@ from pathlib import Path
 from gradcheck.audit.command import TestCommand
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.reporting import describe, summary, with_progress, write_json
-from gradcheck.audit.trials import EQUIVALENT, SURVIVING, AuditError, Trials
+from gradcheck.audit.trials import SURVIVING, AuditError, Trials
 from gradcheck.cases import load_cases
 from gradcheck.front.exits import OK, WRONG, Parser, whole_number
 from gradcheck.front.streams import counted, say, show
@@ -43,11 +43,11 @@ def audit(options):
     cases = _load(options)
     top = _top_level(options.target)
     trials = Trials(cases, range(options.draws), lambda path: _is_project_code(Path(path), top))
-    if cases and not options.all:
+    if cases:
         files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
     else:
         files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
-    mutants = _select(options, files, trials if cases and not options.all else None)
+    mutants = _select(options, files, trials if cases else None)
     if options.list:
         show("\n".join([*(line for mutant in mutants for line in describe(mutant)), counted(len(mutants), "mutant")]))
         return OK
@@ -66,9 +66,6 @@ def audit(options):
         say(f"note: {left} left out, because each needs a variable that its function does not capture")
     if options.json:
         write_json(options.json, options.target, options.command, tried)
-    for mutant, outcome in tried:
-        if options.equivalent and outcome.status == EQUIVALENT:
-            show("equivalent: " + "\n".join(describe(mutant)))
     judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
     show(summary(tried, judge, time.monotonic() - start))
     return WRONG if any(outcome.status == SURVIVING for _, outcome in tried) else OK
@@ -88,10 +85,7 @@ def audit_parser():
     add("--jobs", type=positive, metavar="N", help=words)
     words = "names of the functions to mutate, as in `*_backward` (default: backward)"
     add("--functions", nargs="+", default=["backward"], metavar="PATTERN", help=words)
-    words = "mutate every file of the module's package (default: the functions that the cases run)"
-    add("--all", action="store_true", help=words)
     parser.add_argument("--list", action="store_true", help="list the mutants without trying them")
-    parser.add_argument("--equivalent", action="store_true", help="list the equivalent mutants too")
     parser.add_argument("--json", metavar="FILE", help="JSON file to which all results are written")
     return parser
 

@@ -366,8 +366,8 @@ CASES = [
         "lambda: not examined: ValueError: <lambda>: no function `backward` is defined within its forward pass" in out
     )
     assert out.endswith("2 gradients in 2 functions: 1 function with a wrong gradient, 1 function not examined\n")
-    assert main(["steps", "mine_by_line.py", "--only", "right"]) == 0
-    assert main(["steps", "mine_by_line.py", "--only", "lambda"]) == 2
+    assert main(["steps", "mine_by_line.py:right"]) == 0
+    assert main(["steps", "mine_by_line.py", "-k", "LAMB"]) == 2
     capsys.readouterr()
-    assert main(["steps", "mine_by_line.py", "--only", "wronk"]) == 2
+    assert main(["steps", "mine_by_line.py:wronk"]) == 2
     assert capsys.readouterr().err == "gradcheck steps: mine_by_line.py has no case 'wronk'; the nearest is 'wrong'\n"
