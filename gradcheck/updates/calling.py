@@ -42,19 +42,18 @@ def options_of(values, arguments):
 
 
 class Code:
-    """An optimiser under test, with a common interface.
+    """An optimiser under test, as a generator function `steps` like that of from_steps.
 
-    `take(course, options)` runs the code, and yields a list of all parameters after each step. `before` is the number
-    of leading arguments of `function` that are not settings. `jointly` is True if the code receives the gradients of
-    all parameters at once, and may clip their common norm.
+    The names and defaults of its settings are those of `function`, after the first `before` arguments. `jointly` is
+    True if the code receives the gradients of all parameters at once, and may clip their common norm.
     """
 
     state: tuple[str, ...] = ()  # the names of the arguments that contain the state
 
-    def __init__(self, function, take, before, jointly=True):
+    def __init__(self, function, steps, before, jointly=True):
         if not callable(function):
             raise TypeError(f"check_update: {describe(function)} cannot be called")
-        self.function, self.take, self.jointly, self.name = function, take, jointly, Call(function).name
+        self.function, self.steps, self.jointly, self.name = function, steps, jointly, Call(function).name
         parameters = list(inspect.signature(function).parameters.values())
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         named = [p for p in parameters[before:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -91,12 +90,12 @@ class OfFunction(Code):
         self.state = tuple(required or optional[: len(formula.state)])
         return found
 
-    def _stepper(self, start, options):
+    def _stepper(self, start, settings):
         state = {name: np.zeros(start.shape) for name in self.state}
 
         def step(theta, g, t):
             count = {} if self.counter is None else {self.counter: t}
-            returned = self.function(theta, g, **state, **options, **count)
+            returned = self.function(theta, g, **state, **settings, **count)
             if not isinstance(returned, (tuple, list)):
                 return returned
             if len(returned) != 1 + len(state):
@@ -109,22 +108,21 @@ class OfFunction(Code):
 
 
 def by_parameter(stepper):
-    """Return a function `take` for code that updates one parameter at a time.
+    """Return the generator function of code that updates one parameter at a time.
 
-    `stepper(start, options)` returns a function step(theta, g, t) for one parameter. `step` returns θ′, or None if it
+    `stepper(theta, settings)` returns a function step(theta, g, t) for one parameter. `step` returns θ′, or None if it
     changed θ in place.
     """
 
-    def take(course, options):
-        thetas = [start.copy() for start in course.starts]
-        steps = [stepper(start, options) for start in course.starts]
-        for t, gradients in enumerate(course.gradients, start=1):
-            for i, g in enumerate(gradients):
-                returned = steps[i](thetas[i], g.copy(), t)
+    def steps(thetas, gradients, **settings):
+        each = [stepper(theta, settings) for theta in thetas]
+        for t, present in enumerate(gradients, start=1):
+            for i, g in enumerate(present):
+                returned = each[i](thetas[i], g, t)
                 thetas[i] = thetas[i] if returned is None else returned
-            yield thetas
+            yield
 
-    return take
+    return steps
 
 
 def from_config(function: Callable[..., Any]) -> Code:
@@ -141,8 +139,8 @@ def from_config(function: Callable[..., Any]) -> Code:
             return returned
         raise TypeError(f"{name} returned {describe(returned)}; expected a pair (θ′, config)")
 
-    def stepper(start, options):
-        config = dict(options)
+    def stepper(_, settings):
+        config = dict(settings)
 
         def step(theta, g, t):
             nonlocal config
@@ -178,16 +176,16 @@ def from_optimizer(
     """
     new = parameter or (lambda array: SimpleNamespace(data=array, grad=None))
 
-    def take(course, options):
-        parameters = [new(start.copy()) for start in course.starts]
-        step = method_of(make(parameters, **options), "step", make)
-        for gradients in course.gradients:
-            for held, g in zip(parameters, gradients, strict=True):
-                held.grad = gradient(g.copy())
+    def steps(thetas, gradients, **settings):
+        parameters = [new(theta) for theta in thetas]
+        step = method_of(make(parameters, **settings), "step", make)
+        for present in gradients:
+            for held, g in zip(parameters, present, strict=True):
+                held.grad = gradient(g)
             step()
             yield [held.data for held in parameters]
 
-    return Code(make, take, 1)
+    return Code(make, steps, 1)
 
 
 def from_object(
@@ -205,22 +203,21 @@ def from_object(
     if container not in (None, dict, list):
         raise ValueError(f"from_object: container must be dict, list or None, not {container!r}")
 
-    def stepper(_, options):
-        update = method_of(make(**options), method, make)
+    def stepper(_, settings):
+        update = method_of(make(**settings), method, make)
         return lambda theta, g, t: update(theta, g)
 
     def held(arrays):
-        copies = [array.copy() for array in arrays]
-        return copies if container is list else {str(i): copy for i, copy in enumerate(copies)}
+        return arrays if container is list else {str(i): array for i, array in enumerate(arrays)}
 
-    def take(course, options):
-        update, thetas = method_of(make(**options), method, make), held(course.starts)
-        for gradients in course.gradients:
-            returned = update(thetas, held(gradients))
+    def steps(thetas, gradients, **settings):
+        update, thetas = method_of(make(**settings), method, make), held(thetas)
+        for present in gradients:
+            returned = update(thetas, held(present))
             thetas = thetas if returned is None else returned
-            yield thetas if container is list else [thetas[str(i)] for i in range(len(gradients))]
+            yield thetas if container is list else thetas.values()
 
-    return Code(make, by_parameter(stepper), 0, jointly=False) if container is None else Code(make, take, 0)
+    return Code(make, by_parameter(stepper), 0, jointly=False) if container is None else Code(make, steps, 0)
 
 
 def from_steps(function: Callable[..., Any]) -> Code:
@@ -230,21 +227,7 @@ def from_steps(function: Callable[..., Any]) -> Code:
     `gradients` contains one such list for each step. After each step the generator yields the list of parameters in the
     same order, or None if it changed `parameters` in place.
     """
-
-    def take(course, options):
-        parameters, count = [start.copy() for start in course.starts], 0
-        for yielded in function(parameters, [[g.copy() for g in step] for step in course.gradients], **options):
-            values = parameters if yielded is None else list(yielded)
-            if len(values) != len(parameters):
-                raise TypeError(f"{code.name} yielded {len(values)} parameters; expected {len(parameters)}")
-            count += 1
-            yield values
-        steps = len(course.gradients)
-        if count != steps:
-            raise TypeError(f"{code.name} yielded {count} times; expected once after each of {steps} steps")
-
-    code = Code(function, take, 2)
-    return code
+    return Code(function, function, 2)
 
 
 def method_of(made, name, make):

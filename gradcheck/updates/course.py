@@ -10,6 +10,7 @@ The formula computes each step from the parameters that the code had before the 
 is 0 before the first step. Therefore a wrong step does not make the next step wrong.
 """
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -103,17 +104,24 @@ def draw_course(shapes, settings, jointly, rng):
 def walk(code, course, options):
     """Run the code and append its parameters after each step to `course.thetas`.
 
-    Returns a sentence if the shape or dtype of a parameter changes, and "" otherwise.
+    Returns a sentence if the shape or dtype of a parameter changes, and "" otherwise. Raises TypeError if the number of
+    parameters or of steps is wrong.
     """
     course.thetas.append(course.starts)
+    parameters, gradients = copy.deepcopy((course.starts, course.gradients))
     with np.errstate(all="ignore"):
-        for step, values in enumerate(code.take(course, options), start=1):
-            course.thetas.append([np.asarray(value).copy() for value in values])
+        for step, values in enumerate(code.steps(parameters, gradients, **options), start=1):
+            course.thetas.append([np.asarray(value).copy() for value in (parameters if values is None else values)])
+            if len(course.thetas[-1]) != len(parameters):
+                raise TypeError(f"{code.name} yielded {len(course.thetas[-1])} parameters; expected {len(parameters)}")
             for i, (start, value) in enumerate(zip(course.starts, course.thetas[-1], strict=True)):
                 if value.shape != start.shape:
                     return f"step {step}: parameter {i} changes from shape {start.shape} to {value.shape}"
                 if value.dtype != np.float64:
                     return f"step {step}: parameter {i} changes from float64 to {value.dtype}"
+    if len(course.thetas) != 1 + len(gradients):
+        count = f"{len(course.thetas) - 1} times; expected once after each of {len(gradients)} steps"
+        raise TypeError(f"{code.name} yielded {count}")
     return ""
 
 
