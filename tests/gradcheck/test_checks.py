@@ -43,12 +43,13 @@ def gather(x, ids, mask, nothing, *, scale):
     return scale * mask * x[ids], backward
 
 
-def mean_in_place(x):
+def mean_in_place(x, *, kind=np.float64):
     def backward(dy):
+        assert type(dy) is kind
         dy /= x.size
         return np.full(x.shape, dy)
 
-    return x.mean(), backward
+    return x.mean() if kind is np.float64 or np.iscomplexobj(x) else kind(x.mean()), backward
 
 
 def total(*terms):
@@ -78,6 +79,7 @@ RIGHT = {  # the function, its inputs, the names of its arguments, and options
     "a float": (lambda x: (float((x * x).sum()), lambda dy: 2 * x * dy), (X,), "x", {}),
     "a NumPy number": (lambda x: ((x * x).sum(), lambda dy: 2 * x * dy), (X,), "x", {}),
     "a dy of a number is divided in place": (mean_in_place, (X,), "x", {}),
+    "a dy of a float is a float": (mean_in_place, (X,), "x", {"kind": float}),
     "an array without dimensions": (square, (np.array(1.5),), "x", {}),
     "an empty input": (square, (np.zeros((0, 3)),), "x", {}),
     "an empty input beside another": (lambda x, e: (x.copy(), lambda dy: (dy, e.copy())), (X, X[:0]), "x e", {}),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpus import compiled
 from verdicts import normal
 
 import gradcheck
@@ -286,6 +287,46 @@ def test_what_a_check_cannot_tell_is_no_mistake():
 
     report = gradcheck.steps(wavy, 1 + normal(3) ** 2)
     assert report.first_wrong is None
+
+
+SHAPES = """
+def affine(x, w, b):
+    return x @ w + b, (x, w)
+
+def without_transpose(dout, cache):
+    x, w = cache
+    dx = dout @ w
+    return dx, x.T @ dout, dout.sum(axis=0)
+
+def without_sum(dout, cache):
+    x, w = cache
+    db = np.zeros(w.shape[1])
+    db += dout
+    return dout @ w.T, x.T @ dout, db
+
+def without_either(dout, cache):
+    x, w = cache
+    dx = dout @ w
+    return dx, x.T @ dout, dout.sum(axis=0) * 2
+"""
+
+
+@pytest.mark.parametrize(
+    "name, number, line, shapes",
+    [
+        ("without_transpose", 7, "dx = dout @ w", "dout has shape (4, 2), w has shape (3, 2); w is not transposed"),
+        ("without_sum", 13, "db += dout", "db has shape (2,), dout has shape (4, 2); the sum over axis 0 is missing"),
+        ("without_either", 18, "dx = dout @ w", "dout has shape (4, 2), w has shape (3, 2)"),
+    ],
+)
+def test_an_error_of_shapes_comes_with_its_line_and_with_the_mistake_that_explains_it(name, number, line, shapes):
+    scope = compiled(SHAPES)
+    call = from_pair(scope["affine"], scope[name]), normal(4, 3), normal(3, 2), normal(2)
+    with pytest.raises(gradcheck.GradientError) as raised:
+        gradcheck.check(*call)
+    assert str(raised.value) == f"affine: backward raises ValueError in line {number}, `{line}`: {shapes}"
+    row = gradcheck.steps(*call).first_wrong
+    assert (row.name, row.line, row.sentence) == (line[:2], number, f"it raises ValueError: {shapes}")
 
 
 # No other side effects

@@ -9,8 +9,9 @@
         return dy @ w.T, dw
 
 is the function affine(x, w), which returns (y, backward), and its inputs; if something is wrong, with the patterns of
-the sentences on the wrong lines, and the names that follow from them. A last line `return ...` may stand for `return y,
-backward`. A blank line ends a function.
+the sentences on the wrong lines, and the names that follow from them. A line `says w: pattern` has that of the diagnosis
+of the gradient of w, and `says w: pattern given X, W, axis=1` with these inputs and options. A last line `return ...`
+may stand for `return y, backward`. A blank line ends a function.
 """
 
 import linecache
@@ -25,12 +26,16 @@ HEADER = re.compile(r"(\w+)(\(.*?\)): (.*)")
 
 @dataclass(frozen=True)
 class Entry:
-    """A function of a text, its inputs, {name: pattern of the sentence} of its wrong lines, and what follows."""
+    """A function of a text, its inputs, {name: pattern of the sentence} of its wrong lines, and what follows.
+
+    `says` maps texts of inputs and options to (inputs, options, {argument: pattern of its diagnosis}).
+    """
 
     function: Any
     inputs: tuple
     wrong: dict[str, str]
     follows: list[str]
+    says: dict[str, tuple]
 
 
 def compiled(text, **names):
@@ -50,13 +55,18 @@ def entries(text, normal=None, **names):
         name, parameters, inputs = HEADER.fullmatch(header).groups()
         wrong = {line.split()[1].rstrip(":"): line.partition(":")[2].strip() for line in lines if line[:6] == "wrong "}
         follows = [name for line in lines if line[:8] == "follows:" for name in line[8:].split(", ")]
-        lines = [line for line in lines if not line.startswith(("wrong ", "follows:"))]
+        says = {}
+        for line in (line for line in lines if line[:5] == "says "):
+            argument, pattern, given = re.fullmatch(r"says (\w+): ?(.*?)(?: given (.*))?", line).groups()
+            given = given or inputs
+            says.setdefault(given, (*eval(f"(lambda *a, **o: (a, o))({given})", names), {}))[2][argument] = pattern
+        lines = [line for line in lines if not line.startswith(("wrong ", "follows:", "says "))]
         (at,) = [i for i, line in enumerate(lines) if line.startswith("backward(")]
         last = lines.pop() if lines[-1].startswith("return") else "return y, backward"
         source = [f"def {name}{parameters}:", *lines[:at], f"    def {lines[at]}"]
         source += [*(f"    {line}" for line in lines[at + 1 :]), f"    {last}\n"]
         function = compiled("\n".join(source), **names)[name]
-        yield Entry(function, eval(f"({inputs},)", names), wrong, [name.strip() for name in follows])
+        yield Entry(function, eval(f"({inputs},)", names), wrong, [name.strip() for name in follows], says)
 
 
 def functions_in(text, normal=None, **names):
