@@ -20,15 +20,10 @@ try:
 except ImportError as error:
     raise ImportError("gradcheck.strategies needs hypothesis: pip install hypothesis") from error
 
-__all__ = ["Composition", "compositions", "cotangents", "masks", "rngs", "shapes", "well_conditioned"]
+__all__ = ["Composition", "compositions", "shapes", "well_conditioned"]
 
 Shape = tuple[int, ...] | st.SearchStrategy[tuple[int, ...]]
 LOW, HIGH = 0.25, 2.0  # the range of absolute values
-
-
-def rngs() -> st.SearchStrategy[np.random.Generator]:
-    """Draw NumPy random generators."""
-    return st.builds(np.random.default_rng, st.integers(0, 2**32 - 1))
 
 
 def shapes(
@@ -51,7 +46,8 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
     Any two of n entries are at least 2/(n + 1) apart (1/n if `positive`), which exceeds the step of a finite difference
     up to about n = 500. `shape` is a tuple or a strategy for tuples. Use `positive` for logarithms, roots and scales.
     """
-    sides, rng = _drawn(draw, shape), draw(rngs())
+    sides = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n = int(np.prod(sides, dtype=int))
     if positive:
         return _spread(n, rng).reshape(sides)
@@ -60,44 +56,11 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
     return rng.permutation(entries).reshape(sides)
 
 
-def _drawn(draw: st.DrawFn, shape: Shape) -> tuple[int, ...]:
-    return draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
-
-
 def _spread(n, rng):
     """Return n numbers in random order, one in each of n equal parts of [LOW, HIGH]."""
     part = (HIGH - LOW) / max(n, 1)
     middles = LOW + part * (np.arange(n) + 0.5)
     return rng.permutation(middles + rng.uniform(-0.2, 0.2, n) * part)
-
-
-@st.composite
-def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
-    """Draw values of dy = ∂L/∂y for an output of the given shape: of order 1, never 0 or 1, and not all equal."""
-    dy = draw(well_conditioned(shape))
-    return dy + 0.1 if dy.size == 1 and abs(dy.item() - 1) < 0.05 else dy
-
-
-@st.composite
-def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np.bool_]:
-    """Draw boolean masks, True where an entry counts. Rows run along the last axis.
-
-    Every row has at least one True, unless `empty_rows` is True. If a row has more than one entry, at least one
-    entry of the mask is False, since a mask of ones tests nothing.
-    """
-    sides, rng = _drawn(draw, shape), draw(rngs())
-    mask = rng.random(sides) < draw(st.sampled_from([0.25, 0.5, 0.75]))
-    if not mask.size:
-        return mask
-    rows = mask.reshape(-1, sides[-1])
-    kept = rng.integers(sides[-1], size=len(rows))
-    rows[np.arange(len(rows)), kept] = True
-    if sides[-1] > 1 and rows.all():
-        row = rng.integers(len(rows))
-        rows[row, kept[row] - 1] = False
-    if empty_rows:
-        rows[rng.random(len(rows)) < draw(st.sampled_from([0.0, 0.3, 1.0]))] = False
-    return mask
 
 
 class Composition:

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings, strategies as st
+from hypothesis import find, given
 from verdicts import check, verdict
 
 from gradcheck import strategies
@@ -40,34 +40,6 @@ def test_arrays_without_entries_or_dimensions_can_be_drawn(shape):
     assert found.shape == shape
     for sign in (1, -1):  # a single entry has either sign
         find(strategies.well_conditioned(()), lambda x, sign=sign: x * sign > 0)
-
-
-@given(st.data())
-def test_a_cotangent_is_accepted_by_check_and_shows_a_backward_that_ignores_it(data):
-    x = data.draw(strategies.well_conditioned(strategies.shapes(max_dims=2)))
-    dy = data.draw(strategies.cotangents(x.shape))
-    assert dy.shape == x.shape
-    assert check(softmax, x, dy=dy).is_right
-    assert verdict(lambda x: (x * 1.0, lambda dy: np.ones_like(dy)), x, dy=dy) == "WRONG"
-
-
-@settings(max_examples=100)
-@given(strategies.cotangents(()))
-def test_a_cotangent_of_a_number_is_not_one(dy):
-    assert abs(dy - 1) >= 0.05 and dy != 0
-
-
-@given(strategies.masks(strategies.shapes()), strategies.masks((4, 1)))
-def test_every_row_of_a_mask_has_a_true_and_some_entry_of_a_longer_row_is_false(mask, ones):
-    assert mask.dtype == bool
-    assert mask.any(axis=-1).all() and not mask.all()
-    assert ones.all()
-
-
-def test_empty_rows_are_drawn_when_asked_for():
-    for expected in (False, True):
-        mask = find(strategies.masks((3, 4), empty_rows=True), lambda m, e=expected: m.any(axis=-1).all() == e)
-        assert mask.shape == (3, 4)
 
 
 @given(strategies.well_conditioned(strategies.shapes()))
