@@ -152,7 +152,7 @@ class Faulty:
 
     def __init__(self, fault):
         self.fault = fault
-        self.saved = None
+        self.saved, self.calls, self.buffer = None, 0, np.empty((3, 4))
 
     def forward(self, x, w, *, mask):
         if self.fault == "forward changed x in place":
@@ -162,11 +162,15 @@ class Faulty:
         if self.fault == "forward changed mask in place: 1 entries":
             mask[0] = False
         t = np.tanh(x)
-        self.saved = t
+        self.saved, y, self.calls = t, t * w, self.calls + 1
+        number = self.calls
+        if "overwrites y" in self.fault:
+            self.buffer[...] = y
+            y = self.buffer
         pending, total, calls = [t], np.zeros_like(x), []
 
         def backward(dy):
-            shared = self.saved if "another forward pass" in self.fault else t
+            shared = self.saved if self.fault.endswith("changes it") else t
             if "KeyError" in self.fault:
                 shared = {"t": pending.pop()}["t"] if pending else {}["t"]
             gradients = dy * w * (1 - shared**2), dy * shared
@@ -175,6 +179,10 @@ class Faulty:
             ):
                 dy *= 2
             calls.append(1)
+            if self.fault == "backward changed y in place: 12 entries":
+                np.multiply(dy, w, out=y)
+            if "by up to" in self.fault:
+                return number * gradients[0], gradients[1]
             if self.fault == "backward changed w in place":
                 w[...] = w - 0.1 * gradients[1]
             if "dx: a second" in self.fault:
@@ -184,7 +192,7 @@ class Faulty:
                 t[...] = 0.0
             return gradients
 
-        return t * w, backward
+        return y, backward
 
     __call__ = forward
 
@@ -199,7 +207,10 @@ FAULTS = [
     r"a second backward\(dy\) returns another gradient",
     r"dx: a second backward\(dy\) returns another gradient",
     r"a second backward\(dy\) raises KeyError: 't'; a backward that may be called only once should",
-    r"another forward pass before backward\(dy\) changes it",
+    r"dx: another forward pass before backward\(dy\) changes it",
+    r"another forward pass before backward\(dy\) changes it, by up to",
+    "another forward pass overwrites y: 12 entries",
+    "backward changed y in place: 12 entries",
 ]
 
 
