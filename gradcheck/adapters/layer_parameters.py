@@ -9,7 +9,8 @@ An array is a parameter if it has a gradient by one of these conventions:
     layer.W, layer.grads["W"]
     layer.W.data, layer.W.grad                              a parameter object; also value
 
-An array without a gradient, such as a running mean, raises an error that names the array. The array is ignored only if
+An array that several layers share, such as a tied weight, has the sum of the gradients that they store. An array
+without a gradient, such as a running mean, raises an error that names the array. The array is ignored only if
 the layer lists its parameters and the list does not contain the array. The list is `params` or `parameters`, which is a
 dictionary, a list, or a method that returns one of them.
 
@@ -20,6 +21,7 @@ A place is the path from the layer to an array or object, as a tuple of names of
 """
 
 import copy
+import itertools
 from types import GeneratorType
 
 import numpy as np
@@ -34,7 +36,10 @@ HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': '
 
 
 class Parameter:
-    """A parameter of a layer, and the places where its array and its gradient are stored."""
+    """A parameter of a layer, and the places where its array and its gradients are stored.
+
+    `gradients` has a list of places for each gradient, which is stored at one of them.
+    """
 
     def __init__(self, layer, places, gradients):
         self.layer, self.places, self.gradients = layer, places, gradients
@@ -50,11 +55,12 @@ class Parameter:
             put_at(self.layer, place, array)
 
     def gradient_in(self, layer):
-        return _first(layer, self.gradients)
+        found = {id(gradient): gradient for places in self.gradients for gradient in [_first(layer, places)]}
+        return None if {*found} == {id(None)} else sum(g for g in found.values() if g is not None)
 
     def clear_in(self, layer):
         """Set the gradient in `layer`, a copy of the layer, to zeros, because backward may add to it."""
-        for place in self.gradients:
+        for place in itertools.chain(*self.gradients):
             if isinstance(value_at(layer, place), np.ndarray):
                 put_at(layer, place, np.zeros_like(value_at(layer, self.places[0])))
 
@@ -62,7 +68,7 @@ class Parameter:
 def find(layer):
     """Find the parameters of a layer by the conventions above, and return {name: Parameter}.
 
-    Raises ValueError if an array has no gradient, or more than one.
+    Raises ValueError if an array has no gradient.
     """
     places_of, objects = _searched(layer)
     listed = {place: _listed(value) for place, value in objects.items()}
@@ -72,8 +78,11 @@ def find(layer):
     for i, places in places_of.items():
         paired = sorted((place for place in places if beside[place]), key=len, reverse=True)  # the innermost first
         if paired:
-            _refuse_two_gradients(layer, paired, beside)
-            found[_name(paired[0])] = Parameter(layer, places, beside[paired[0]])
+            owners = [_owner(layer, place) for place in paired]
+            # A list in a layer may repeat the gradients of the layers within it.
+            inner = [all(o[: len(own)] != own or o == own for o in owners) for own in owners]
+            several = [beside[place] for place, is_inner in zip(paired, inner, strict=True) if is_inner]
+            found[_name(paired[0])] = Parameter(layer, places, several)
         elif not all(place in gradients or _is_passed_over(layer, place, i, listed, places_of) for place in places):
             raise _refusal(
                 layer,
@@ -99,7 +108,7 @@ def named(layer, parameters):
             raise _refusal(layer, f"{found} a floating-point array; {_names_beside(layer, place)}")
         there = (*(GRADIENTS.get(key, key) for key in before), gradient)
         there = _resolved(layer, gradient) if "." in gradient else there
-        found[name] = Parameter(layer, places_of.get(id(array), [place]), [there])
+        found[name] = Parameter(layer, places_of.get(id(array), [place]), [[there]])
     return found
 
 
@@ -120,9 +129,9 @@ def look_up(layer, parameters, is_complete, inputs, options, passes):
             except Exception:
                 return
         runs.append(run)
-    for name, parameter in parameters.items():
-        place = parameter.gradients[0]
-        if not any(exists(runs[0], place) for place in parameter.gradients):
+    for name, places in ((name, places) for name, parameter in parameters.items() for places in parameter.gradients):
+        place = places[0]
+        if not any(exists(runs[0], place) for place in places):
             beside = _names_beside(runs[0], place)
             raise _refusal(layer, f"{_shown(place)}, the gradient of {name}, is not there after backward; {beside}")
     for place, *_ in [] if is_complete else _searched(runs[0])[0].values():
@@ -275,21 +284,6 @@ def _may_be_gradient(layer, shape, place):
     there = value_at(layer, place)
     is_zero = np.isscalar(there) and there == 0
     return exists(layer, place) and (there is None or np.shape(there) == shape or is_zero)
-
-
-def _refuse_two_gradients(layer, places, gradients):
-    """Raise ValueError if an array that occurs at several places has a different gradient at one of them.
-
-    A layer may list the parameters of the layers within it. Such a list may therefore repeat a gradient.
-    """
-    first, *others = places
-    own, owner = _first(layer, gradients[first]), _owner(layer, first)
-    for other in others:
-        around = _owner(layer, other)
-        is_around = owner[: len(around)] == around != owner
-        if not is_around and (own is None or own is not _first(layer, gradients[other])):
-            both = f"{_shown(first)} and {_shown(other)}"
-            raise _refusal(layer, f"{both} are the same array, but have two gradients; {HINT}")
 
 
 def _listed(value):

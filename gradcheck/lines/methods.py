@@ -36,8 +36,11 @@ def of_layer(call):
     run_backward(last, np.ones(np.shape(y)))
     gradients = {}
     for parameter in parameters:
-        there = [place for place in parameter.gradients if value_at(last, place) is not None]
-        gradients[(there or parameter.gradients)[0]] = parameter.places[0]
+        places, *others = parameter.gradients
+        if others:
+            raise ValueError(f"{call.name}: layers share an array, of which each stores a part of the gradient")
+        there = [place for place in places if value_at(last, place) is not None]
+        gradients[(there or places)[0]] = parameter.places[0]
     places = Places(root, [last, after, layer], nodes, gradients, [parameter.places for parameter in parameters])
     forward, backward = ([places.visit(statement) for statement in copy.deepcopy(node.body)] for node in nodes)
     results = [_without_copy(backward, places.code(place)) for place in gradients]

@@ -293,8 +293,8 @@ def within(**attributes):
     return Sequence(Map(3, 3), Scale(None, None, **attributes))
 
 
-def sharing():
-    first, second = Map(3, 3), Map(3, 3)
+def sharing(wrong=False):
+    first, second = Map(3, 3, wrong), Map(3, 3)
     second.W = first.W
     return Sequence(first, second)
 
@@ -308,7 +308,6 @@ REFUSED = {  # the layer, and words of the message
         r"stack\.0 looks like a parameter.* If it is left over from an earlier call, .* a layer that has not run",
     ),
     "a table of a layer within": (lambda: Outer(Map(3, 2), Positions()), rf"Outer: layers\.1\.table{UNPAIRED}"),
-    "two gradients": (sharing, r"layers\.0\.W and layers\.1\.W are the same array, but have two gradients"),
     "no backward": (lambda: type("Half", (), {"forward": None})(), r"Half has no method forward\(\)"),
 }
 
@@ -318,6 +317,11 @@ def test_what_may_be_a_parameter_and_has_not_exactly_one_gradient_is_refused_by_
     layer, message = REFUSED[name]
     with pytest.raises((TypeError, ValueError), match=message):
         from_layer(layer())
+
+
+def test_the_gradient_of_an_array_that_layers_share_is_the_sum_of_theirs():
+    assert names(check_module(from_layer(sharing()), X)) == ["x", "layers.0.W", "layers.0.b", "layers.1.b"]
+    assert wrong_ones(sharing(wrong=True)) == ["layers.0.W"]
 
 
 def test_a_layer_that_lists_its_parameters_has_no_others():
