@@ -9,8 +9,8 @@
         return dy @ w.T, dw
 
 is the function affine(x, w), which returns (y, backward), and its inputs; if something is wrong, with the patterns of
-the sentences on the wrong lines, and the names that follow from them. A line `says w: pattern` has that of the diagnosis
-of the gradient of w, and `says w: pattern given X, W, axis=1` with these inputs and options. A last line `return ...`
+the sentences on the wrong lines, and the names that follow from them. A line `says w: pattern` has that of the
+diagnosis of dw, and `says w: pattern given X, W, axis=1` with these inputs and options. A last line `return ...`
 may stand for `return y, backward`. A blank line ends a function.
 """
 
