@@ -40,9 +40,9 @@ a mean over n entries each gets dy_c / n.
 **Why from the last to the first.** The loss of n steps has the derivative J_n ⋯ J_2 J_1, in which J_n is a single row,
 as L is one number. Multiplied from the left, every product is a row times a matrix. On its way, the row is the dy of
 each step, from which the gradient of the step's parameters follows. So one pass gives all gradients, at about twice the
-cost of the forward pass: a linear map needs one product for dx and one for dW. From the right, the derivative with
-respect to one parameter is carried to the end by a pass of its own, as a column: for GPT-2, that is done 124,439,808
-times. The price is memory: backward needs arrays of the forward pass, "Saved for backward" in each docstring.
+cost of the forward pass: a linear map needs one product for dx and one for dW. From the right, a change of one
+parameter changes the result of its step by a column, which every later J multiplies: for GPT-2, that is done
+124,439,808 times. The price is memory: arrays of the forward pass are "Saved for backward", as each docstring says.
 
 **Why `y, backward` is enough.** A differentiable function returns its value and its own backward pass:
 
@@ -81,7 +81,7 @@ gives the same pair, except that backward accumulates the parameters' gradients 
 **Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With the imaginary
 unit i, which is no index here, and h as small as 1e-200, the Taylor series f(x + i h) = f(x) + i h f′(x) + … ends
 there, since h² vanishes. So Im f(x + i h) / h is the derivative to the last digit. A difference of two values loses a
-third to half of the digits, because the values are nearly equal. The forward pass must be a formula that holds for
+third (central) to half (one-sided) of the digits even at the best h. The forward pass must be a formula that holds for
 x + i h as it does for x. abs(x) is no such formula, and is not used. Complex numbers have no order, so a comparison
 uses the real part, the x of the real computation: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
 

@@ -2,16 +2,17 @@
 
     python -m minitransformer.one_page
 
-The model adds a row of a table for the token and one for its position, because attention alone does not see the order.
-A block follows, with attention and feed_forward, then a last norm and the product with the table of the tokens, whose
-results are the logits (transformer.py). The forward pass has the lines 1 to 31. The backward pass mirrors them from 31
-to 2, and AdamW follows. The model is Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The
-derivations, with nearly the same names, are in layers/, losses.py and optim.py. Here E is the table of the embedding, P
-that of the positions, and the rows of X and Y are the one-hot vectors of ids and targets. g and b are γ and β, which
-the norms have also without `bias`, W1 and W2 are W_up and W_down, and h is the x of GELU. A digit numbers the three
-norms: r1 is the r of layer_norm.py, while r alone is the stream in the middle of block.py. The N = B·T positions are
-rows, so that every linear map is a product of two matrices. The comment after each line gives its number and the shape
-of its result. In backward, the numbers after ← are those of the mirrored lines.
+The model adds a row of a table for the token and one for its position, because attention alone does not see the order:
+the sum over the keys is the same if keys are exchanged. A block follows, with attention and feed_forward, then a last
+norm and the product with the table of the tokens, whose results are the logits (transformer.py). The forward pass has
+the lines 1 to 31. The backward pass mirrors them from 31 to 2, and AdamW follows. The model is Transformer with
+`n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations, with nearly the same names, are in layers/,
+losses.py and optim.py. Here E is the table of the embedding, P that of the positions, and the rows of X and Y are the
+one-hot vectors of ids and targets. g and b are γ and β, which the norms have also without `bias`, W1 and W2 are W_up
+and W_down, and h is the x of GELU. A digit numbers the three norms: r1 is the r of layer_norm.py, while r alone is the
+stream in the middle of block.py. The N = B·T positions are rows, so that every linear map is a product of two matrices.
+The comment after each line gives its number and the shape of its result. In backward, the numbers after ← are those of
+the mirrored lines.
 """
 
 import argparse

@@ -36,10 +36,10 @@ def adamw(
     """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW. The decay is multiplied by lr, as in PyTorch.
 
     AdamW is Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019). Weight decay (1)
-    draws the parameter θ towards 0 in each step (why: see decay_groups). The gradient of θ is g. The moving averages m
-    and v are those after the previous step, and begin at 0. The four arrays have the same shape, and all operations are
-    entry by entry. `betas` are β₁ and β₂, `weight_decay` is λ, and `eps` is ε, which keeps the divisor in (6) from
-    zero.
+    draws the parameter θ towards 0 in each step. The factors of a linear map then stay small, and with them the change
+    of an output for a change of its input. The gradient of θ is g. The moving averages m and v are those after the
+    previous step, and begin at 0. The four arrays have the same shape, and all operations are entry by entry. `betas`
+    are β₁ and β₂, `weight_decay` is λ, and `eps` is ε, which keeps the divisor in (6) from zero.
 
         decayed = θ − lr · λ · θ                        (1)
         m′ = β₁ m + (1 − β₁) g                          (2)
@@ -63,15 +63,18 @@ def adamw(
     and v̂ are g and g².
 
     How far an entry moves. The scale of the gradient cancels in m̂ / √v̂, unless it is as small as ε. An entry moves by
-    about lr in each step while g keeps its sign and size, and by less if g changes its sign. The distance is bounded:
+    about lr in each step while g keeps its sign and size, and by less if only the sign changes from step to step. It
+    moves by more if a large g follows many small ones, because m̂ forgets faster than v̂. But the distance is bounded:
     by the inequality of Cauchy and Schwarz
 
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
-    and the first sum of the result is 1 at t = 1. Its terms a_k²/b_k are (β₁²/β₂)^(t−k) times a factor without k, a
-    geometric series. If β₁² < β₂, it tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)), as 1 − β₁ᵗ and 1 − β₂ᵗ tend to 1.
-    With the defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, its values, computed for t = 1, 2, 3, …, grow towards
-    52.86, whose root is 7.27. So m̂ / √v̂, and with it a step in units of lr, never exceeds 7.28 (plus the decay).
+    The terms a_k²/b_k of the first sum are powers of the number β₁²/β₂, which is called q here, times a factor without
+    k. For q below 1, the sum of this geometric series tends to the limit (1 − β₁)² / ((1 − β₂)(1 − q)). At step t it is
+    the limit times (1 − β₂ᵗ)(1 − qᵗ)/(1 − β₁ᵗ)², which is at most 1: multiplied out, the numerator is 1 − β₂ᵗ − qᵗ +
+    β₁²ᵗ, and the arithmetic mean of β₂ᵗ and qᵗ is at least their geometric mean β₁ᵗ. With the defaults of AdamW, 0.9
+    for β₁ and 0.999 for β₂, the limit is 52.86, whose root is 7.27. So m̂ / √v̂, and with it a step in units of lr,
+    never exceeds 7.28 (plus the decay).
 
     The decay (1) is decoupled from the gradient. If λθ were added to g instead, (6) would also divide it by √v̂, and
     entries with large gradients would decay least.

@@ -87,6 +87,8 @@ def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]
 def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:
     """Return x Φ(x), with Φ the normal distribution function, here by the error function erf of SciPy.
 
+    erf is 2/√π times the integral of exp(−t²) from 0 to the argument of erf.
+
         Φ = (1 + erf(x/√2)) / 2                         (6)
         y = x · Φ                                       (7)
 
@@ -124,6 +126,9 @@ def gelu_tanh(x: Array) -> tuple[Array, Backward[Array]]:
         u = √(2/π) x · (1 + 0.044715 x²)                (11)
         Φ = (1 + tanh u) / 2                            (12)
         y = x · Φ                                       (13)
+
+    The slope of (12) at 0 is that of the normal distribution function, and 0.044715 is fitted (Hendrycks and Gimpel,
+    2016).
 
     Saved for backward: x (...), Φ (...).
     """

@@ -33,12 +33,14 @@ def scaled_dot_product(
         y       = weights v                             (3)
 
     The softmax runs over the keys, so the weights of a query sum to 1. `weigh` is the function of (2), the softmax
-    unless the call gives another one. Below, one adds a mask and dropout: *(unmasked)* means without them.
+    unless the call gives another one. `masked_softmax`, further down, adds a mask and dropout; *(unmasked)* means
+    without them. With dropout, the weights of (3) and (4) are those after it.
 
     Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_c k_c
-    has mean 0 and, with E for the mean, variance E q_c² · E k_c² = 1, and variances of independent terms add: q kᵀ =
-    Σ_c q_c k_c has variance D, and s q kᵀ has variance s² D = 1, whatever D. Without the scale, scores of size √D would
-    let the largest weight take nearly everything. Then hardly a gradient passes: for weights of 1 and 0, (5) is 0.
+    has mean 0 and, with E for the mean, variance E q_c² · E k_c² = 1, because the mean of a product of independent
+    numbers is the product of their means. Variances of independent terms add: q kᵀ = Σ_c q_c k_c has variance D, and s
+    q kᵀ has variance s² D = 1, whatever D. Without the scale, scores of size √D would let the largest weight take
+    nearly everything. Then hardly a gradient passes: for weights of 1 and 0, (5) is 0.
 
     Saved for backward: q (..., Tq, D), k (..., Tk, D), v (..., Tk, Dv), weights (..., Tq, Tk), and the arrays that
     `weigh` saves; softmax saves its result, the same weights. They are the largest arrays if Tq and Tk exceed D and Dv.
@@ -59,7 +61,7 @@ def scaled_dot_product(
 
         then back through the softmax, for each query separately (see softmax.py),
 
-            dscores = weights · (dweights − Σ weights · dweights)      (5)
+            dscores = weights · (dweights − Σ weights · dweights)   (unmasked)      (5)
 
         Last, (1) is another product, scores_ij = s Σ_c q_ic k_jc, with ∂scores_ij/∂q_ic = s k_jc and ∂scores_ij/∂k_jc =
         s q_ic. A query reaches its scores with all keys, dq_ic = s Σ_j dscores_ij k_jc, and a key its scores with all

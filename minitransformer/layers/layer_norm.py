@@ -57,11 +57,12 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
-        A shift of x does not change y, so J maps e to 0. The product of e and dx is that of this 0 and dx̂, so dx has
-        no component along e: the first mean, `shift`, removes that of dx̂. A scaling of x does not change y either, as
-        ε → 0, so dx has none along x nor, as it has none along e, along x̂: the second, `scale`, removes it. As
-        mean(x̂) = 0, the sum of y over the features is constant for γ = 1, which is the start of training. With dy = 1,
-        dx is then zero, and a check does not detect a backward pass that returns zeros or omits the second mean.
+        A shift of x does not change x̂, so J maps e to 0. The product of e and dx = Jᵀ dx̂ is that of this 0 and dx̂,
+        so dx has no component along e: the first mean, `shift`, removes that of dx̂. A scaling of x does not change x̂
+        either, as ε → 0, so dx has none along x. As x is x̂/r plus μ times e, it has none along x̂: the second,
+        `scale`, removes it. As mean(x̂) = 0, the sum of y over the features is constant for γ = 1, which is the start
+        of training. With dy = 1, dx is then zero, and a check does not detect a backward pass that returns zeros or
+        omits the second mean.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)

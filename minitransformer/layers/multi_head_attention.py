@@ -88,7 +88,7 @@ class MultiHeadAttention(Module):
         count from 0, or from the end of the cache. In the code, `as_heads` splits as in (1), then rotates and calls the
         hooks. If `rng` is given, dropout is applied to the weights. `cache` is the key–value cache of one layer
         (generation.py). The cached keys and values of earlier positions precede those of x, and are constants in
-        backward.
+        backward. A first reading may take rotation, cache and hooks as functions that return their argument.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length
