@@ -179,7 +179,7 @@ class Scope:
     def product(self, a, b) -> Array:
         """Multiply adjacent factors, as matrices if both have axes without an index, else elementwise.
 
-        Two vectors along the same axis are multiplied elementwise, but `yᵀ dy` is an inner product and `y dyᵀ` an outer
+        Two arrays of the same shape that have no matrix product are multiplied elementwise. Two vectors along the same axis are multiplied elementwise, but `yᵀ dy` is an inner product and `y dyᵀ` an outer
         product.
         """
         left, right = a.axes, b.axes
@@ -189,7 +189,7 @@ class Scope:
             if b.is_row:
                 first, second = placed(left + right)
                 b = replace(b, is_row=False).renamed({right[0]: second})
-                return self.combined(np.multiply, a.renamed({left[0]: first}), b)
+                return replace(self.combined(np.multiply, a.renamed({left[0]: first}), b), is_ordered=True)
             if left != right:
                 axes = f"{left[0]} and {right[0]}"
                 raise NoValue(
@@ -197,6 +197,8 @@ class Scope:
                 )
             return self.combined(np.multiply, a, b)
         over = right[max(len(right) - 2, 0)]
+        if left == right and not left[-1].fits(over):
+            return self.combined(np.multiply, a, b)
         if not left[-1].fits(over):
             raise Unequal(
                 f"a matrix product of ({', '.join(map(str, left))}) and ({', '.join(map(str, right))}) sums over "

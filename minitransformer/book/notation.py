@@ -63,7 +63,7 @@ LETTER = f"(?:(?![Σ½₀₁₂₃₄₅₆₇₈₉{RAISED}])[^\\W\\d_])"
 TOKEN = re.compile(
     rf"""(?P<blank>\ +)
     |(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?|½)
-    |(?P<name>∂?{LETTER}+[\u0302\u0307]?[₀₁₂₃₄₅₆₇₈₉]*\d*′*(?:_(?:{LETTER}|\d)+(?=\W|_|$|[{RAISED}])|_[{{(][^{{}}()]+[}})])*)
+    |(?P<name>∂?{LETTER}+\u0302?\u0307?[₀₁₂₃₄₅₆₇₈₉]*\d*′*(?:_(?:{LETTER}|\d)+(?=\W|_|$|[{RAISED}])|_[{{(][^{{}}()]+[}})])*)
     |(?P<superscript>ᵀ|[{RAISED}]+?(?=ᵀ|[^{RAISED}]|$))
     |(?P<sign>[-+−·/()\[\]{{}},=≤≥<>≠…‖√Σ∂^_∞])""",
     re.VERBOSE,
@@ -272,7 +272,8 @@ class Parser:
             if self.next.kind != "name":
                 self.fail("an index is expected below Σ")
             index = self.take()
-        return Total(index, self.term())
+        sign = -1 if self.next.text == "−" and self.take() else 1
+        return Total(index, self.term() if sign == 1 else Sum(((-1, self.term()),)))
 
     def factor(self):
         node = self.primary()

@@ -105,6 +105,15 @@ def test_an_edit_of_a_right_line_does_not_hold(judgement):
     assert tried > 100 and len(held) <= TRUE_ALL_THE_SAME, held
 
 
+@pytest.mark.parametrize(
+    "line, remark",
+    [("ẏ = ẋ W + x Ẇ", "with b held fixed"), ("ẏ = ẋ W", "with W, b held fixed"), ("ẏ = ẋ W + x Ẇ + 1 ḃᵀ", "")],
+)
+def test_a_velocity_along_some_inputs_names_those_that_do_not_move(judgement, line, remark):
+    (found,), _ = judgement(text_of("linear"), line)
+    assert (found.verdict, found.remark) == ("holds", remark)
+
+
 @pytest.mark.parametrize("name, right, wrong, words", FALSE)
 def test_a_false_step_does_not_hold_and_is_the_only_line_that_does_not(judgement, name, right, wrong, words):
     (lines,) = (lines for its_name, lines in STYLES if its_name == name and lines.count(right) == 1)

@@ -33,7 +33,7 @@ def text_of(name: str) -> str:
 
 def read(path: Path) -> Derivation:
     """Read a derivation from a file. Raises ValueError if the header is invalid."""
-    name, inputs, conditions, definitions, asked = "", {}, [], [], []
+    name, inputs, conditions, definitions, letters, asked = "", {}, [], [], {}, []
     try:
         lines = path.read_text("utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -47,21 +47,22 @@ def read(path: Path) -> Derivation:
                 name = rest.strip()
             elif key == "given":
                 words = (word.partition("_") for word in re.split(r"[\s,]+", translated(rest)) if word)
-                inputs |= {name: tuple(letters) for name, _, letters in words}
+                inputs |= {given: tuple(axes) for given, _, axes in words}
             elif key == "where":
                 conditions.append(next(iter(readings(translated(rest)))))
             elif key == "asked":
                 asked = [word.removeprefix("d") for word in re.split(r"[\s,]+", translated(rest)) if word]
                 break
             elif line.strip() and not line.startswith("#"):
-                definitions.append(definition(translated(line)))
+                left, letters[left], right = definition(translated(line))
+                definitions.append((left, right))
         except (ValueError, notation.NotationError) as error:
             raise ValueError(f"{path}: line {at}: {error}") from None
     else:
         raise ValueError(f"{path}: no line begins with 'asked'")
     if not (inputs and definitions):
         raise ValueError(f"{path}: the header must have a line 'given' and at least one forward equation")
-    forward = Forward(inputs, conditions, definitions)
+    forward = Forward(inputs, conditions, definitions, letters)
     try:
         with decimal.localcontext(prec=DIGITS):
             values = World.drawn(forward, *DRAWS[0]).values
@@ -80,5 +81,5 @@ def definition(text):
     base = left.base if isinstance(left, notation.Power) else left
     if equation.relations != ("=",) or not isinstance(base, notation.Symbol):
         raise ValueError(f"a forward equation has the form y = …, not {text}")
-    name = base.text.partition("_")[0]
-    return name if base is left else f"{name}²", others[0]
+    name, _, letters = base.text.partition("_")
+    return name if base is left else f"{name}²", letters, others[0]

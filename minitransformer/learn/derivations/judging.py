@@ -40,7 +40,7 @@ def judged(derivation) -> tuple[list[Judgement], list[str]]:
     Returns a list of Judgements, and the names of the gradients that still lack a closed form.
     """
     with decimal.localcontext(prec=DIGITS):
-        judge, found, before = Judge(derivation.forward), [], ""
+        judge, found, before = Judge(derivation), [], ""
         for line, text in derivation.lines:
             found_here = equations(text, judge.worlds[0])
             judge.conditions = [condition for condition in map(judge.condition, found_here) if condition]
@@ -65,8 +65,10 @@ class Judge:
     consistent with the earlier lines.
     """
 
-    def __init__(self, forward):
-        self.forward, self.alive, self.forms, self.own, self.conditions = forward, {}, [], [], []
+    def __init__(self, derivation):
+        self.forward = forward = derivation.forward
+        self.asked = [x for x in forward.inputs if x in derivation.asked]
+        self.alive, self.forms, self.own, self.conditions = {}, [], [], []
         self.worlds = [World.drawn(forward, *draw) for draw in DRAWS]
         self.moving = [*forward.inputs]  # the inputs that moved in the last line with ẋ
 
@@ -205,6 +207,9 @@ class Judge:
                         what = f"∂{key[0]}/∂{key[1]} is" if isinstance(key, tuple) else f"{key} is the length of"
                         words.append(f"{what} {self.alive[key][0]}")
                 self.moving = holding[0].get(DOT, self.moving)
+                fixed = [{*self.asked} - {*chosen[DOT]} for chosen in holding if DOT in chosen]
+                if fixed and all(fixed):
+                    words.append(f"with {', '.join(x for x in self.asked if x in fixed[0])} held fixed")
                 self.note(equation)
                 return HOLDS, "; ".join(words)
             failures += found
@@ -229,7 +234,7 @@ class Judge:
                     found[MATRIX] = [False, True]
             elif isinstance(node, n.Symbol) and DOT in node.text:
                 moving += [x for x in self.forward.inputs if node.text.partition("_")[0] == x + DOT]
-                found[DOT] = [moving or self.moving, [*self.forward.inputs]]
+                found[DOT] = [[*self.forward.inputs], self.asked, moving or self.moving]
             elif isinstance(node, n.Symbol) and node.text not in known and node.text in {*LENGTHS, IDENTITY, ONES}:
                 found[node.text] = self.alive.get(node.text, self.forward.axes)
         return dict(itertools.islice(found.items(), MOST))

@@ -60,6 +60,7 @@ class Forward:
     inputs: dict  # {name of an input: letters of the axes}
     conditions: list  # equations that the inputs satisfy
     definitions: list  # (name, expression) of each forward equation
+    letters: dict  # {name: indices on the left of its forward equation}
 
     @property
     def output(self):
@@ -78,9 +79,9 @@ class World:
         self.locals, self.definitions, self.gradients, self.derivatives = {}, {}, {}, {}
         self.values, self.read = dict(values), {}  # read: {name: names in its definition}
         for name, expression in forward.definitions:
-            scope = scope_of(self.values)
-            self.read[name] = {found[0] for node in n.every_node(expression) if (found := scope.name_of(node))}
-            self.values[name] = scope.evaluate(expression)
+            found = map(scope_of(self.values).name_of, n.every_node(expression))
+            self.read[name] = {each[0] for each in found if each}
+            self.values[name] = self.evaluated(name, expression, self.values)
         self.moving = [*forward.inputs]
         y = self.values[forward.output]
         dy = upstream(y.values.shape)
@@ -120,9 +121,14 @@ class World:
         values, changed = self.values | given, set(given)
         for name, expression in self.forward.definitions:
             if name not in given and changed & self.read[name]:
-                values[name] = scope_of(values).evaluate(expression)
+                values[name] = self.evaluated(name, expression, values)
                 changed.add(name)
         return values
+
+    def evaluated(self, name, expression, values):
+        scope = scope_of(values)
+        scope.infer(expression)
+        return on_axes(scope.evaluate(expression), self.forward.letters.get(name, ""), scope, self.sizes)
 
     def __contains__(self, name):
         name = name.removesuffix(DOT)
@@ -153,16 +159,7 @@ class World:
     def defined(self, name, values):
         """Evaluate the student's definition of a name, where `values` maps the names in it to their values."""
         expression, letters, scope = self.definitions[name]
-        value = replace(scope, values=values).evaluate(expression)
-        labels = tuple(letters) or value.labels
-        value = scope.with_indices(value, Array(value.values, labels))
-        if missing := [str(label) for label in value.labels if label not in labels]:
-            raise NoValue(f"the left side has no index {', '.join(missing)}, but the right side has")
-        if unknown := [label for label in labels if not isinstance(label, Axis) and label not in scope.spans]:
-            raise NoValue(f"the index {unknown[0]} has no range")
-        axes = [label if isinstance(label, Axis) else scope.spans[label][0] for label in labels]
-        shape = [self.sizes[axis.name] for axis in axes]
-        return Array(np.broadcast_to(value.along(labels), shape), copies_numbered(axes), value.is_row)
+        return on_axes(replace(scope, values=values).evaluate(expression), letters, scope, self.sizes)
 
     def moved(self, of, given, reading):
         """Evaluate `of`, a name or an expression, after some values have been replaced.
@@ -173,7 +170,7 @@ class World:
         if isinstance(of, str) and of not in self.definitions:
             if reading == TOTAL or of not in expressions:
                 return self.computed(given)[of]
-            return scope_of(self.values | given).evaluate(expressions[of])
+            return self.evaluated(of, expressions[of], self.values | given)
         own = self.definitions.get(of)
         expression, scope = (own[0], own[2]) if own else (of, scope_of(self))
         names = {found[0] for node in n.every_node(expression) if (found := scope.name_of(node))}
@@ -188,14 +185,17 @@ class World:
 
     def velocity(self, name):
         """Return the derivative of a value along the random directions of the inputs listed in `moving`."""
-        if name in self.inputs and name in self.moving:
+        if name in self.moving:
             return self.directions[name]
         moved = []
         for step in (STEP, -STEP):
             given = {x: self.values[x].values + step * self.directions[x].values for x in self.moving}
             given = {x: replace(self.values[x], values=values) for x, values in given.items()}
             moved.append(self.moved(name, given, TOTAL))
-        return replace(moved[0], values=(moved[0].values - moved[1].values) / (2 * STEP))
+        values = (moved[0].values - moved[1].values) / (2 * STEP)
+        if not np.any(values):
+            raise NoValue(f"{name} does not move with {', '.join(self.moving)}")
+        return replace(moved[0], values=values)
 
     def gradient(self, name):
         if name == self.forward.output:
@@ -231,6 +231,21 @@ class World:
                 values[at] += step
                 moved.append(function({name: replace(value, values=values)}).values)
             yield np.asarray((moved[0] - moved[1]) / (2 * STEP), dtype=object)
+
+
+def on_axes(value, letters, scope, sizes):
+    """Replace the indices of a value with the axes over which they run, in the order of `letters`, if there are any."""
+    labels = tuple(letters) or value.labels
+    if all(isinstance(label, Axis) for label in labels):
+        return value
+    value = scope.with_indices(value, Array(value.values, labels))
+    if missing := [str(label) for label in value.labels if label not in labels]:
+        raise NoValue(f"the left side has no index {', '.join(missing)}, but the right side has")
+    if unknown := [label for label in labels if not isinstance(label, Axis) and label not in scope.spans]:
+        raise NoValue(f"the index {unknown[0]} has no range")
+    axes = [label if isinstance(label, Axis) else scope.spans[label][0] for label in labels]
+    shape = [sizes[axis.name] for axis in axes]
+    return Array(np.broadcast_to(value.along(labels), shape), copies_numbered(axes), value.is_row)
 
 
 def drawing(seed, lowest):
