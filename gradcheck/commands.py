@@ -104,7 +104,10 @@ def steps_parser():
 
 def certify_parser():
     about = "Decide whether the gradients of a module's cases are right as identities."
-    return _parser(" certify", about, CERTIFY_HELP)
+    parser = _parser(" certify", about, CERTIFY_HELP)
+    words = "directory to which the computation of each certificate is written, for gradcheck/certify/recheck.py"
+    parser.add_argument("--traces", metavar="DIR", type=Path, help=words)
+    return parser
 
 
 def check(arguments):
@@ -174,6 +177,9 @@ def steps(arguments):
 def certify(arguments):
     from gradcheck.certify import certify_call
 
+    if arguments.traces is not None:
+        arguments.traces.mkdir(parents=True, exist_ok=True)
+
     cases = _matching_cases([arguments.target], arguments.k)
     width, certified = _width(cases), 0
     show(f"{'component':<{width}}  verdict      wrong with probability  decisions  seconds")
@@ -181,7 +187,8 @@ def certify(arguments):
         start = time.perf_counter()
         try:
             with exits_as_errors():
-                found = certify_call(case.call(np.random.default_rng(arguments.seed)))
+                trace = arguments.traces and arguments.traces / f"{case.name.replace('/', '-')}.json"
+                found = certify_call(case.call(np.random.default_rng(arguments.seed)), trace=trace)
         except Exception as error:
             show(f"{case.name:<{width}}  cannot tell  {error_in_words(error)}")
             continue

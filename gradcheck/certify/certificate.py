@@ -21,6 +21,7 @@ from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, numpy_replaced
 from gradcheck.certify.relations import Run
 from gradcheck.certify.scalar import EQUAL, CannotTell, Number, add, lift, multiply
+from gradcheck.certify.trace import write_trace
 from gradcheck.contract import run_and_test, run_backward, with_zeros
 from gradcheck.front.streams import error_in_words
 from gradcheck.report import GradientError
@@ -59,22 +60,31 @@ class Certificate:
 
 
 def certify(
-    target: Differentiable, /, *inputs: Any, seed: int | None = None, randomize: bool = True, **options: Any
+    target: Differentiable,
+    /,
+    *inputs: Any,
+    seed: int | None = None,
+    randomize: bool = True,
+    trace: str | os.PathLike[str] | None = None,
+    **options: Any,
 ) -> Certificate:
     """Decide whether a backward pass is right for all inputs.
 
     It is right if it is the adjoint of the derivative of the forward pass. The arguments `target`, `inputs`,
     `randomize` and `options` are those of `check` or of `check_module`. A certificate applies to all inputs of the same
     shapes for which every comparison of values has the same result. Random numbers come from the operating system,
-    unless a `seed` makes them repeatable.
+    unless a `seed` makes them repeatable. `trace` is a file to which the computation of a certificate is written, so
+    that recheck.py can verify it.
 
     While certify runs, the name `np` in other Python modules refers to a replacement of NumPy, so other threads must
     not use these modules. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.
     """
-    return certify_call(Call(target, *inputs, **options), seed, randomize)
+    return certify_call(Call(target, *inputs, **options), seed, randomize, trace)
 
 
-def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -> Certificate:
+def certify_call(
+    call: Call, seed: int | None = None, randomize: bool = False, trace: str | os.PathLike[str] | None = None
+) -> Certificate:
     """Decide, as `certify` does, whether the backward pass of a Call is right for all inputs."""
     call, name, rng = call.copy(), call.name, np.random.default_rng(seed)
     with prepared(call, int(rng.integers(2**32)) if randomize else None):
@@ -89,41 +99,56 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
                 raise
             problem = f"backward raises {error_in_words(error)}"
         if not problem:
-            return decide(name, seed, sides(call, floats, rng), floats.arguments)
+            return decide(name, seed, sides(call, floats, rng), floats.arguments, trace)
     return Certificate(name, "refused", problem)
 
 
-def decide(name, seed, pairs, arguments=()):
+def decide(name, seed, pairs, arguments=(), trace=None):
     """Return the Certificate for an identity.
 
     `pairs(run)` computes both sides of the identity in a Run (relations.py). If `arguments` are given, a refusal names
     the first one whose gradient is wrong. If the digits of both sides agree but the field values do not, a second
-    attempt uses the relations that take longer.
+    attempt uses the relations that take longer. The computation of a certificate is written to the file `trace`.
     """
-    first = _attempt(name, seed, pairs, arguments, expands=False)
+    first = _attempt(name, seed, pairs, arguments, trace, expands=False)
     if not first.is_undecided:
         return first
-    return _attempt(name, seed, pairs, arguments, expands=True) or first
+    return _attempt(name, seed, pairs, arguments, trace, expands=True) or first
 
 
-def _attempt(name, seed, pairs, arguments, expands):
+def _attempt(name, seed, pairs, arguments, trace, expands):
     run = Run(random.Random(seed), constants.random_prime(seed), expands)
     try:
         with run.computing(), numpy_replaced():
-            return _judge(name, run, pairs, arguments)
+            compared = _compare(run, pairs, is_traced=trace is not None)
+            found = _judge(name, run, pairs, arguments, compared)
     except CannotTell as error:
         return Certificate(name, "cannot tell", str(error))
     except Exception as error:
         return Certificate(name, "cannot tell", f"the function does not run on exact numbers: {error_in_words(error)}")
+    if trace is not None and found:
+        write_trace(trace, name, run, compared)
+    return found
 
 
-def _judge(name, run, pairs, arguments):
+def _compare(run, pairs, is_traced):
+    """Compute both sides until they are equal, or until a pass finds no new value of a function.
+
+    The last pass of a computation that is traced finds none, so that no number precedes the root that changes it.
+    """
+    known = 0
     for _ in range(PASSES):
-        known, compared = run.known, pairs(run)
-        is_identity = all(a.v == b.v for a, b, _ in compared)
+        run.parts, run.sums = {}, {}  # a root that was found later changes the values of arguments
+        compared = pairs(run)
+        is_identity = not is_traced and all(a.v == b.v for a, b, _ in compared)
         if is_identity or run.known == known:
             break
-    gap = gap_of(compared)
+        known = run.known
+    return compared
+
+
+def _judge(name, run, pairs, arguments, compared):
+    gap, is_identity = gap_of(compared), all(a.v == b.v for a, b, _ in compared)
     if gap <= EQUAL and is_identity:
         words = {x: constants.in_words(x) for x in run.constants if isinstance(x, float) and math.isfinite(x)}
         readings = tuple((x, words[x]) for x in sorted(words) if words[x])
@@ -198,7 +223,7 @@ def sides(call, floats, rng):
             if values.size != array.size or not np.all(np.abs(values - array.ravel()) <= slack):
                 raise CannotTell(f"{label} computed with exact numbers differs from {label} computed in float64")
         moving, _ = on_numbers(run, {i: vs[i] for i in chosen})
-        tangents = [Number(*(a.tangent or (Decimal(0), 0, 0)), "tangent") for a in entries(moving)]
+        tangents = [Number(*(a.tangent or (Decimal(0), 0, 0)), "tangent", (a,)) for a in entries(moving)]
         left = list(map(multiply, entries(dy), tangents))
         right = [term for i in chosen for term in map(multiply, entries(gradients[i]), vs[i])]
         size = sum(abs(term.d) for term in left + right)

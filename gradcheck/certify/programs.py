@@ -1,5 +1,6 @@
 """Decide whether two programs compute the same function, or the same function with the same gradients."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,28 +18,42 @@ SMALL = 12  # entries: the inputs of an example are printed if they have no more
 DIFFERENT = 1e-6  # relative
 
 
-def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: int | None = None) -> Certificate:
+def same(
+    f: Callable[..., Any],
+    g: Callable[..., Any],
+    /,
+    *inputs: Any,
+    seed: int | None = None,
+    trace: str | os.PathLike[str] | None = None,
+) -> Certificate:
     """Decide whether f(*inputs) = g(*inputs) for all inputs of these shapes.
 
     Each function may return an array, a tuple of arrays, or (y, backward), of which only y is compared. A refusal names
-    the first entry of the results that differs, if possible for inputs that are small whole numbers. For the inputs and
-    `seed`, see `certify`.
+    the first entry of the results that differs, if possible for inputs that are small whole numbers. For the inputs,
+    `seed` and `trace`, see `certify`.
     """
-    return _compared([Call(f, *inputs).copy(), Call(g, *inputs).copy()], None, seed)
+    return _compared([Call(f, *inputs).copy(), Call(g, *inputs).copy()], None, seed, trace)
 
 
-def same_gradient(f: Differentiable, g: Differentiable, /, *inputs: Any, seed: int | None = None) -> Certificate:
+def same_gradient(
+    f: Differentiable,
+    g: Differentiable,
+    /,
+    *inputs: Any,
+    seed: int | None = None,
+    trace: str | os.PathLike[str] | None = None,
+) -> Certificate:
     """Decide whether two functions and their backward passes agree for all inputs and upstream gradients.
 
     f(*inputs) and g(*inputs) return (y, backward). The certificate does not state that the gradients are right: see
-    `certify`. For the inputs and `seed`, see `certify`.
+    `certify`. For the inputs, `seed` and `trace`, see `certify`.
     """
     calls = [Call(f, *inputs).copy(), Call(g, *inputs).copy()]
     dy, _ = (run_and_test(call, None, np.random.default_rng(seed)).dy for call in calls)
-    return _compared(calls, dy, seed)
+    return _compared(calls, dy, seed, trace)
 
 
-def _compared(calls, dy, seed):
+def _compared(calls, dy, seed, trace):
     name = f"{calls[0].name} = {calls[1].name}"
     left, right = (results(call, call.inputs, dy) for call in calls)
     if len(left) != len(right):
@@ -58,7 +73,7 @@ def _compared(calls, dy, seed):
         found = [pair for a, b in both for pair in zip(entries(a), entries(b), strict=True)]
         return [(a, b, max(abs(a.d), abs(b.d))) for a, b in found]
 
-    found = decide(name, seed, pairs)
+    found = decide(name, seed, pairs, trace=trace)
     return replace(found, reason=example(calls, dy) or found.reason) if found.verdict == "refused" else found
 
 

@@ -76,6 +76,7 @@ class Run:
         """Return the Number that belongs to `key`. Its field value is random."""
         if key not in self.elements:
             self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, key[0], (), on)
+            self.elements[key].proof = key
         return self.elements[key]
 
     def odd(self, name, a):
@@ -86,7 +87,9 @@ class Run:
         v, size = 1, 0
         for b, k in powers:
             v, size = v * self.raised(b.v, k) % self.p, size + abs(k) * b.size
-        return Number(d, v, size, op, args, args[0].on)
+        number = Number(d, v, size, op, args, args[0].on)
+        number.proof = tuple(powers)
+        return number
 
     def exponential(self, u, scale, name="exp"):
         """Return exp(scale · u) as a list of (Number, exponent).
@@ -135,18 +138,21 @@ class Run:
         """Return log a as the sum of log |b| over the factors b of a."""
         if not a.d > 0 or not a.d.is_finite():
             return lift(float(a.d.ln()))
-        terms = []
+        terms = []  # (term, its factor, the number of which it is the logarithm)
         for b, c in factors(a):
             first = b
             while first.op == "add":
                 first = first.args[0]
             if first.op == "exp":  # log(exp u + …) = u + log(1 + …)
-                terms.append((first.args[0], c))
+                terms.append((first.args[0], c, first))
                 b = multiply(b, self.power(first, -1))
             if b.v not in (1, self.p - 1):
-                terms.append((self.element("log", min(b.v, self.p - b.v), d=abs(b.d).ln(), on=b.on), c))
-        v = sum(b.v * self.residue(c) for b, c in terms) % self.p
-        return Number(a.d.ln(), v, sum(b.size + bits(c) + 1 for b, c in terms), "log", (a,), a.on)
+                element = self.element("log", min(b.v, self.p - b.v), d=abs(b.d).ln(), on=b.on)
+                terms.append((element, c, b))
+        v = sum(term.v * self.residue(c) for term, c, _ in terms) % self.p
+        number = Number(a.d.ln(), v, sum(term.size + bits(c) + 1 for term, c, _ in terms), "log", (a,), a.on)
+        number.proof = tuple(terms)
+        return number
 
     def power(self, a, c):
         if not c:
@@ -189,7 +195,9 @@ class Run:
         value of a (see scalar.Number).
         """
         if n == 2 and a.op == "constant" and a.args and has_root(a.args[0]):
-            return Number(a.d.sqrt(), pow(a.v, (self.p + 1) // 4, self.p), a.size, "constant")
+            number = Number(a.d.sqrt(), pow(a.v, (self.p + 1) // 4, self.p), a.size, "constant")
+            number.proof = (None, Fraction(1), *a.args, 0)
+            return number
         d = a.d.sqrt() if n == 2 else a.d ** digits(Fraction(1, n))
         r = self.element("root", n, a.v, d=d, on=a.on)
         power = pow(r.v, n, self.p)
@@ -209,15 +217,18 @@ class Run:
 
     def turn(self, a):
         """Return (cos a, sin a), by rotating (1, 0) through each part of the angle a."""
-        c, s, size = 1, 0, 0
-        for e, k in self.exponential(a, 1, "turn"):
+        c, s, size, parts = 1, 0, 0, self.exponential(a, 1, "turn")
+        for e, k in parts:
             t = e.v if k > 0 else -e.v
             below = pow(1 + t * t, -1, self.p)
             x, y = (1 - t * t) * below % self.p, 2 * t * below % self.p
             for _ in range(abs(k)):
                 c, s = (c * x - s * y) % self.p, (s * x + c * y) % self.p
             size += 3 * abs(k)
-        return [Number(d, v, size, "turn", (a,), a.on) for d, v in zip(cosine_and_sine(a.d), (c, s), strict=True)]
+        pair = [Number(d, v, size, "turn", (a,), a.on) for d, v in zip(cosine_and_sine(a.d), (c, s), strict=True)]
+        for number, function in zip(pair, ("cos", "sin"), strict=True):
+            number.proof = (function, parts)
+        return pair
 
 
 def factors(a):

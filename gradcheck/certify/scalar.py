@@ -42,11 +42,11 @@ def differentiable(slopes):
             y = function(*inputs)
             if y.on & MOVING:
                 d, v, size = decimal.Decimal(0), 0, 0
-                for slope, x in zip(slopes(y, *inputs), inputs, strict=False):
-                    if x.tangent:
-                        d += slope.d * x.tangent[0]
-                        v += slope.v * x.tangent[1]
-                        size += slope.size + x.tangent[2] + 1
+                y.slopes = [(slope, x) for slope, x in zip(slopes(y, *inputs), inputs, strict=False) if x.tangent]
+                for slope, x in y.slopes:
+                    d += slope.d * x.tangent[0]
+                    v += slope.v * x.tangent[1]
+                    size += slope.size + x.tangent[2] + 1
                 y.tangent = d, v % run.p, size
             return y
 
@@ -109,9 +109,11 @@ class Number:
     args       the operands of this operation
     on         a bit for each kind of variable on which it depends: INPUTS, DY, and MOVING (inputs with a tangent)
     tangent    the derivative along a direction as (d, v, size), or None
+    slopes     the terms of the tangent, as [(the derivative with respect to x, x)]
+    proof      the numbers from which a function of relations.py has composed the value (see trace.py)
     """
 
-    __slots__ = ("args", "d", "on", "op", "size", "tangent", "v")
+    __slots__ = ("args", "d", "on", "op", "proof", "size", "slopes", "tangent", "v")
 
     def __init__(self, d, v, size, op, args=(), on=0):
         run.created += 1
@@ -119,7 +121,8 @@ class Number:
             v, size = run.squares[v]
         if size > run.largest:
             run.largest = size
-        self.d, self.v, self.size, self.op, self.args, self.on, self.tangent = d, v, size, op, args, on, None
+        self.d, self.v, self.size, self.op, self.args, self.on = d, v, size, op, args, on
+        self.tangent, self.slopes, self.proof = None, (), ()
 
     __add__, __radd__ = operator(add)
     __sub__, __rsub__ = operator(lambda a, b: add(a, -b))
@@ -171,7 +174,9 @@ def constant(value):
     q, s, k = meaning or (Fraction(value), Fraction(1), 0)
     d = digits(q) if (s, k) == (1, 0) else digits(q) * digits(s).sqrt() * PI.sqrt() ** k
     v = run.residue(q) * pow(run.residue(s), (run.p + 1) // 4, run.p) * pow(run.root_of_pi, k, run.p) % run.p
-    return Number(d, v, bits(q) + bits(s) + abs(k), "constant", (q,) if (s, k) == (1, 0) else ())
+    number = Number(d, v, bits(q) + bits(s) + abs(k), "constant", (q,) if (s, k) == (1, 0) else ())
+    number.proof = (value if isinstance(value, float) else None, q, s, k)
+    return number
 
 
 def bits(q):
