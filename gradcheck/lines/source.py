@@ -173,9 +173,8 @@ def holders_of(source):
     """Return the functions in memory whose code contains a backward pass."""
     if source.forward is not None:
         return [source.forward, source.function]
-    functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
     code = source.function.__code__
-    of_file = [f for f in functions if f.__code__.co_filename == code.co_filename]
+    of_file = [f for f in gc.get_referrers(source.function.__globals__) if type(f) is types.FunctionType]
     return [f for f in of_file if any(constant is code for constant in f.__code__.co_consts)]
 
 
