@@ -111,9 +111,10 @@ def test_tune_process_sets_the_number_of_threads_unless_the_environment_does(fir
 def test_a_command_uses_one_thread_for_a_small_model_and_all_cores_for_a_large_one(width, threads, tmp_path):
     pytest.importorskip("threadpoolctl")
     options = ["--text", "text", "--out", "run", "--width", str(width), "--layers", "1", "--steps", "1", "--no-plot"]
+    options += ["--context", "8", "--batch-size", "1", "--sample-every", "0"]
     code = f"""
 os.chdir({str(tmp_path)!r})
-open("text", "w").write("a text to learn from. " * 100)
+open("text", "w").write("a text to learn from. " * 10)
 import minitransformer.system.cores
 minitransformer.system.cores.available_cores = lambda: 2
 from minitransformer.__main__ import main

@@ -210,8 +210,8 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize("name, text", RIGHT_FILES.values(), ids=RIGHT_FILES)
-def test_whatever_stands_beside_a_right_function_it_is_right(name, text, graded):
-    verdict = graded(name, text)
+def test_whatever_stands_beside_a_right_function_it_is_right(name, text, graded_apart):
+    verdict = graded_apart(name, text)
     assert verdict.is_solved and not verdict.remarks, verdict
 
 
@@ -229,18 +229,18 @@ NAMED_ELSEWHERE = (
         for words in texts
     ],
 )
-def test_a_file_that_is_not_right_gets_a_line_that_says_why(status, words, graded):
+def test_a_file_that_is_not_right_gets_a_line_that_says_why(status, words, graded_apart):
     file = WRONG_FILES[status][words]
-    verdict = graded(*(file if isinstance(file, tuple) else ("softmax", file)))
+    verdict = graded_apart(*(file if isinstance(file, tuple) else ("softmax", file)))
     assert verdict.status == status
     assert re.search(words, verdict.mistake) and "\n" not in verdict.mistake, verdict.mistake
 
 
 @pytest.mark.parametrize("body", ["import os; os._exit(3)", f"np.abs = None\n{RIGHT}", LEFT + RIGHT])
-def test_a_check_leaves_nothing_to_the_next(body, graded):
-    graded("softmax", filled(body))
+def test_a_check_leaves_nothing_to_the_next(body, graded_apart):
+    graded_apart("softmax", filled(body))
     settings = "import os, warnings; print(np.geterr()['under'], warnings.filters[0][0], os.getcwd(), sep='|')\n"
-    verdict = graded("softmax", filled(settings + RIGHT))
+    verdict = graded_apart("softmax", filled(settings + RIGHT))
     assert verdict.is_solved and verdict.printed.strip().split("|")[::2] == ["ignore", str(Path.cwd())]
 
 
@@ -362,10 +362,10 @@ def test_blanks_that_are_left_are_listed_and_the_rest_is_looked_at(graded, tmp_p
     assert re.match(r"hint 1 of 1: dmerged, line \d+: which lines of the forward pass read merged\?", hint), hint
 
 
-def test_a_file_may_import_what_lies_beside_it_as_it_is_now(graded, tmp_path):
+def test_a_file_may_import_what_lies_beside_it_as_it_is_now(graded_apart, tmp_path):
     for factor, solved in ((2, False), (1, True)):
         (tmp_path / "helper.py").write_text(f"factor = {factor}\n")
-        verdict = graded("softmax", filled(f"from helper import factor\n{RIGHT} * factor"))
+        verdict = graded_apart("softmax", filled(f"from helper import factor\n{RIGHT} * factor"))
         assert verdict.is_solved is solved
     assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "softmax.py"]
 

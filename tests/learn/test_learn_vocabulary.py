@@ -26,7 +26,7 @@ from minitransformer.learn.vocabulary import (
 def drawn(name, k=0, seed=0):
     """Return the Run of the textbook's function on a case of an exercise."""
     exercise = named_exercise(name)
-    call = Attempt(exercise, None, exercise.reference, 1, (), None).call(exercise.cases()[k], seed)
+    call = Attempt(exercise, None, exercise.reference, 1, ()).call(exercise.cases()[k], seed)
     if not isinstance(exercise.reference, type):
         call.target = with_result_of(exercise, call.target)
     return run_and_test(call, None, np.random.default_rng([seed, 9]))
