@@ -179,8 +179,8 @@ class Scope:
     def product(self, a, b) -> Array:
         """Multiply adjacent factors, as matrices if both have axes without an index, else elementwise.
 
-        Two arrays of the same shape that have no matrix product are multiplied elementwise. Two vectors along the same axis are multiplied elementwise, but `yᵀ dy` is an inner product and `y dyᵀ` an outer
-        product.
+        Two arrays along the same axes that have no matrix product are multiplied elementwise. So are two vectors along
+        the same axis, but `yᵀ dy` is an inner product and `y dyᵀ` an outer product.
         """
         left, right = a.axes, b.axes
         if not left or not right:
