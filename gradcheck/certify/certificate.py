@@ -172,8 +172,10 @@ def decided(run):
     sentences = []
     for (file, number), results in run.decisions.items():
         line = linecache.getline(file, number).strip() or f"line {number}"
-        found = f"of {len(results)} compared pairs, the first value is greater in {sum(results.values())}"
-        sentences.append(f"`{line}` ({os.path.basename(file)}): {found}")
+        greater, n = sum(results.values()), len(results)
+        found = "in the compared pair" if n == 1 else f"in all {n} compared pairs"
+        found = found if greater == n else f"in {greater or 'none'} of {n} compared pairs"
+        sentences.append(f"`{line}` ({os.path.basename(file)}): the first value is greater {found}")
     return tuple(sentences)
 
 

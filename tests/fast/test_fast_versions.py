@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import array_shapes
 from strategies import rngs
 
+import gradcheck
 from minitransformer import cross_entropy, fast, layers
 from minitransformer.cases import FUNCTIONS
+from minitransformer.example_calls import EXAMPLES
 from minitransformer.fast import elementwise as elementwise_module
 from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.elementwise import elementwise
@@ -246,3 +248,18 @@ def test_top_p_without_a_sort_of_the_vocabulary_keeps_the_same_to_the_bit(kind, 
         patch.setattr(sys.modules[keep_top_p.__module__], "LARGE", 0)
         found = keep_top_p(p, top_p)
     np.testing.assert_array_equal(found, plain_keep_top_p(p, top_p))
+
+
+CASES_OF_TWINS = [(function, case) for function, twin in TWINS.items() for case in twin.cases if isinstance(case, str)]
+
+
+@pytest.mark.parametrize(("function", "case"), CASES_OF_TWINS, ids=lambda value: str(value)[:40])
+def test_a_twin_is_the_same_function_as_its_textbook_function(function, case):
+    _, inputs, options = EXAMPLES[case](np.random.default_rng(0))
+    inputs = [np.asarray(x, np.float64) if is_differentiable(x) else x for x in inputs]
+    twin = TWINS[function].__wrapped__
+    found = gradcheck.same_gradient(lambda *x: function(*x, **options), lambda *x: twin(*x, **options), *inputs, seed=1)
+    if function.__name__ == "gelu":  # its constants are rounded once more
+        assert found.verdict == "cannot tell" and "a constant is rounded" in found.reason
+    else:
+        assert found
