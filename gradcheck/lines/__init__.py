@@ -23,7 +23,7 @@ from gradcheck.lines.rows import report_on
 from gradcheck.lines.scene import Scene, other_scenes
 from gradcheck.lines.shapes import exception_in_backward, exception_report
 from gradcheck.lines.source import source_of
-from gradcheck.report import GradientError
+from gradcheck.report import GradientError, Report
 
 __all__ = ["Component", "StepRow", "StepsReport", "steps", "steps_of_call", "typical"]
 
@@ -65,25 +65,26 @@ def steps_of_call(
     others: Iterable[Call] = (),
     file: str = "",
     component: Component | None = None,
+    report: Report | None = None,
 ) -> StepsReport:
     """Find the first wrong line of the backward pass of a Call, as `steps` does.
 
     A correction is tested on other inputs, derived from `call`, and on `others`, which are further Calls of the same
     function. With `randomize`, the parameters of a module are random during the call. If a `file` is given, only a
-    backward pass in that file is examined.
+    backward pass in that file is examined. `report` is the Report of an earlier check of this call, if there is one.
     """
     if hasattr(call.target, "calls_within"):
         return _within_a_module(call, seed)
     try:
-        with _opened(call, seed, dy, randomize, None, others, file) as (scene, again):
+        with _opened(call, seed, dy, randomize, report, others, file) as (scene, again):
             return report_on(scene, again, component)
     except Exception as error:
-        report, problem = exception_report(call, error), exception_in_backward(call, error)
-        if report is None and problem:
+        found, problem = exception_report(call, error), exception_in_backward(call, error)
+        if found is None and problem:
             raise ValueError(f"{call.name}: {problem}") from error
-        if report is None:
+        if found is None:
             raise
-        return report
+        return found
 
 
 def _within_a_module(call, seed):

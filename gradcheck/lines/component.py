@@ -196,20 +196,22 @@ class Trial:
 def _called(right, function, call):
     """Within a `with` block, make a Call use `function`, a version of the component.
 
-    `right` is the component. If it is a class, the class of the module that is called is replaced.
+    `right` is the component. If it is a class, the class of the module that is called, or of an attribute of this
+    module, is replaced.
     """
     if not isinstance(right, type):
         call.target = function
         yield
         return
-    own = type(call.target)
-    if not issubclass(own, right):
-        raise TypeError(f"{own.__name__} is not a {right.__name__}")
-    call.target.__class__ = type(right.__name__, (right,), {"forward": function})
+    module = next((m for m in (call.target, *vars(call.target).values()) if isinstance(m, right)), None)
+    if module is None:
+        raise TypeError(f"{type(call.target).__name__} is not a {right.__name__}, and has no attribute that is one")
+    own = type(module)
+    module.__class__ = type(right.__name__, (right,), {"forward": function})
     try:
         yield
     finally:
-        call.target.__class__ = own
+        module.__class__ = own
 
 
 def typical_mistakes(component, scenes):

@@ -22,10 +22,11 @@ class Explanation(NamedTuple):
 
 QUESTIONS = {  # of several kinds
     "PATH": "which line reads the value, but has no term in your sum?",
-    "TWICE": "which contribution is counted twice? Follow the gradient from the last line",
+    "TWICE": "which term is no path from the value to the output, or is counted twice?",
+    "FACTOR": "does forward multiply or divide by this number or array, and how often?",
     "NUMBER": "try one number: how far does the output move for a step of 0.001?",
     "SIGN": "does the output grow or fall when this value grows by a little?",
-    "ENTRIES": "which entries of the output read an entry of this value? Compare shapes",
+    "ENTRIES": "which entries of the output read an entry of this value, and with which weight?",
     "AXES": "write the axes below each factor: do they come in the order that you need?",
     "CALLS": "in which order did forward call its functions, and what does each get?",
     "SLOPE": "of which value is this the slope, and at which value is it taken?",
@@ -45,7 +46,7 @@ sum and difference exchanged | + stands in the place of −, or − in the place
 difference reversed | a difference is taken in the wrong order | SIGN
 # Products and powers
 factor dropped | a factor is missing | NUMBER
-factor added | a factor is too much | TWICE
+factor added | a factor is too much | FACTOR
 factor changed | a factor is wrong | NUMBER
 division dropped | a division is missing | NUMBER
 matrix dropped | a matrix product is missing | by which matrix does forward multiply this value?
@@ -67,7 +68,8 @@ transpose lost | a transpose is missing | AXES
 transpose added | there is a transpose too many | AXES
 operands exchanged | two operands are exchanged | AXES
 # Names and values
-name replaced | one array stands in the place of another | SLOPE
+name replaced | one array stands in the place of another |
+    which value belongs at this place, by the line of forward that this line mirrors?
 gradient replaced | the gradient of another value is used |
     which value does this step return in forward, and what is the name of that value's gradient?
 names exchanged | two names are exchanged | which of the two names does the equation have at this place?

@@ -9,6 +9,7 @@ and lines behind it that become right earn their points.
 
 import ast
 import inspect
+import re
 import sys
 import time
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ class Credit:
 
     verdict: str = RIGHT  # RIGHT, WRONG_LINE, or FOLLOWS if only other lines make it wrong
     origins: tuple = ()  # names of these lines
+    needs: frozenset = frozenset()  # names of all lines that lead to it in the textbook
 
 
 def credits(exercise, module, source, call_of, numbers) -> dict[str, Credit]:
@@ -57,13 +59,21 @@ def credits(exercise, module, source, call_of, numbers) -> dict[str, Credit]:
     for name, credit in merged.items():
         if copied[name] and not proved.intersection(credit.origins):
             merged[name] = Credit(WRONG_LINE)
+    own = {*re.findall(r"\w+", source)}  # a name that the learner's code lacks is not mentioned
+    for name, credit in merged.items():
+        shown = (one if one in own else plan.owners.get(one, one) for one in credit.origins)
+        credit.origins = tuple(dict.fromkeys(one for one in shown if one != name))
+        credit.needs = frozenset(plan.behind[name])
     return merged
 
 
 def merged_of(results, numbers) -> Credit:
     reached = {origin for result in results if result for origin in result.origins}
-    origins = tuple(name for name in numbers if name in reached)
-    return Credit(WRONG_LINE) if None in results else Credit(FOLLOWS, origins) if origins else Credit()
+    origins = tuple(sorted(reached, key=lambda name: [*numbers, name].index(name)))
+    if None in results:
+        return Credit(WRONG_LINE)
+    is_lost = any(result.is_lost for result in results)
+    return Credit(WRONG_LINE if is_lost else FOLLOWS if origins else RIGHT, origins)
 
 
 def is_copied(results) -> bool:
@@ -82,6 +92,7 @@ class Reached:
 
     origins: tuple = ()  # the lines whose true values were put in place
     ratio: float | None = None  # value of the line divided by the value put in place, if this is a number
+    is_lost: bool = False  # True if the value put in place has no number, so that its mistake costs this point
 
 
 class Plan:
@@ -95,20 +106,27 @@ class Plan:
         nodes = [node for name, node in file.nodes.items() if name in self.heads and hasattr(node, "body")]
         functions = [f for node in nodes for f in functions_within(node) if f.name == self.name]
         self.reads = {}  # {name: names in its statement}
+        self.owners = {}  # {name without a number: the name of the next numbered line, which has its point}
+        waiting = []
         for statement in (s for function in functions for s in statements_of(function)):
-            for name in target_of(statement).split(", "):
+            names = target_of(statement).split(", ")
+            for name in names:
                 self.reads.setdefault(name, set()).update(names_in(getattr(statement, "value", statement)))
+            waiting += names
+            if numbers.keys() & {*names}:
+                self.owners |= {name: names[0] for name in waiting if name not in numbers}
+                waiting = []
         self.behind = {name: self.needed(name) for name in numbers}  # which others lead to it
 
     def needed(self, name, without=()) -> set:
-        """Return the numbered values that `name` is computed from. Paths through the names `without` do not count."""
+        """Return the values that `name` is computed from. Paths through the names `without` do not count."""
         found, todo = set(), [*self.reads.get(name, ())]
         while todo:
             one = todo.pop()
             if one not in found and one not in without:
                 found.add(one)
                 todo += self.reads.get(one, ())
-        return found & self.numbers.keys() - {name}
+        return found - {name}
 
 
 class Trial:
@@ -117,13 +135,14 @@ class Trial:
     def __init__(self, plan, probe, call_of, case, seed):
         self.plan, self.probe, self.draw = plan, probe, lambda target=None: call_of(case, seed, target)
         self.seed = seed
-        self.truth, self.at, self.gradients, self.writers = self.reference()
+        self.truth, self.beside, self.at, self.gradients, self.writers = self.reference()
 
     def reference(self):
-        """Run the textbook's function, and return the true values as a tuple of four dictionaries.
+        """Run the textbook's function, and return the true values as a tuple of five dictionaries.
 
-        They are {name: list of arrays} for the numbered values, {position: name} for the values that are returned,
-        {parameter: gradient}, and {parameter: name}. The last one names the numbered line that computes the gradient.
+        They are {name: list of arrays} for the numbered values and for the others, {position: name} for the values that
+        are returned, {parameter: gradient}, and {parameter: name}. The last one names the numbered line that computes
+        the gradient.
         """
         exercise, plan = self.plan.exercise, self.plan
         call = self.draw(adapted(exercise))
@@ -143,11 +162,13 @@ class Trial:
             head, _, last = name.partition(".")[0], *name.rpartition(".")[1:]
             if last == plan.name and head in plan.heads:
                 values |= some[-1].names
-        values = {name: value for name, value in values.items() if name in plan.numbers}
-        truth = {name: [array_of(part) for part in flat(value)] for name, value in values.items()}
+        arrays = {name: [array_of(part) for part in flat(value)] for name, value in values.items()}
+        truth = {name: arrays[name] for name in values if name in plan.numbers}
+        beside = {name: arrays[name] for name in values if name in plan.owners and is_array(*arrays[name])}
+        values = {name: values[name] for name in truth}
         names = {id(value): name for name, value in values.items()}
         at = {k: names[id(value)] for k, value in enumerate(results) if id(value) in names}
-        return truth, at, gradients_of(call.target), writers
+        return truth, beside, at, gradients_of(call.target), writers
 
     def run(self, changes):
         """Run the learner's code and return the Outcome, the record of the run.
@@ -219,12 +240,20 @@ class Trial:
         that are already corrected, and `changes` their replacements. Returns (name, new changes, Outcome, {name:
         Reached} for the lines that become right), or None.
         """
-        for cause in self.truth:
+        for cause, parts in (self.truth | self.beside).items():
             ahead = {name for name in self.truth if cause in self.plan.behind[name]} - found.keys()
-            if cause in found or cause in put or not ahead or len(self.truth[cause]) > 1:
+            owner = self.plan.owners.get(cause)
+            ahead -= {owner}
+            if (
+                cause in found
+                or cause in put
+                or not ahead
+                or len(parts) > 1
+                or (owner in found and outcome.equal(*parts))
+            ):
                 continue
             best = None
-            for group in groups(outcome, *self.truth[cause]):
+            for group in groups(outcome, *parts):
                 if time.monotonic() > deadline:
                     break
                 tried = changes | group
@@ -232,6 +261,8 @@ class Trial:
                 right = self.right(result, ahead, (*put, cause)) & ahead
                 if right and (best is None or len(right) > len(best[3])):
                     best = cause, tried, result, {name: self.reached(name, (*put, cause)) for name in right}
+                    if owner and owner in self.right(result, {owner}):
+                        best[3][owner] = Reached((cause,), is_lost=True)
                     if right == ahead:
                         break
             if best is not None:
@@ -243,7 +274,8 @@ class Trial:
 
     def ratio(self, name, cause):
         """Return r if the true value of `name` is r times the true value of `cause`. Return None if there is no r."""
-        value, put = (np.concatenate([part.ravel() for part in self.truth[of]]) for of in (name, cause))
+        true = self.truth | self.beside
+        value, put = (np.concatenate([part.ravel() for part in true[of]]) for of in (name, cause))
         if value.size != put.size or not np.any(put):
             return None
         ratio = float(value @ put / (put @ put))
@@ -348,6 +380,10 @@ def numbered_lines(exercise, plan) -> dict[int, str]:
                     found |= dict.fromkeys(waiting, target_of(statement))
                     waiting = []
     return found
+
+
+def is_array(value=None, *others) -> bool:
+    return value is not None and value.size > 1 and not others
 
 
 def flat(value) -> list:

@@ -96,7 +96,10 @@ LISTED, IN_SETS, HINTED = (re.findall("^- (.*?): (.*)$", text, flags=re.MULTILIN
 EXERCISES = tuple(read(name, entry) for name, entry in LISTED)
 SETS = {"all": tuple(exercise.name for exercise in EXERCISES)}
 SETS |= {name: tuple(members.split()) for name, members in IN_SETS}
-HINTS = {name: [hint for other, hint in HINTED if other == name] for name, _ in HINTED}  # without a backward pass
+# {exercise without a backward pass: [(pattern of the names of the cases that a hint is about, hint)]}
+HINTS: dict[str, list] = {}
+for about, hint in HINTED:
+    HINTS.setdefault(about.partition(" | ")[0], []).append((about.partition(" | ")[2], hint))
 
 
 def named_exercise(name: str) -> Exercise:

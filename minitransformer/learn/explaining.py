@@ -1,10 +1,15 @@
 """Judge the lines of a wrong backward pass or, if impossible, the gradients."""
 
 import ast
+import inspect
 from dataclasses import replace
+
+import numpy as np
 
 from gradcheck.front.streams import joined
 from gradcheck.mistakes import KINDS, Student
+from minitransformer.book.observation import watched
+from minitransformer.learn.credit import adapted
 from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
 
@@ -51,18 +56,51 @@ def rows_by_steps(attempt, failure):
     exercise, path = attempt.exercise, attempt.path
     options = {"others": attempt.others(failure.case), "file": str(path), "component": component_of(exercise)}
     try:
-        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, **options)
+        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, report=failure.report, **options)
     except (TypeError, ValueError):
         return [], ()
     rows, student = [], Student(path.read_text("utf-8"), glossary_of(exercise.name))
     for row in report.rows if report.first_wrong is not None else ():
         edit = row.edit  # the student does not see the repaired code
         words = row.sentence if edit is None else (edit.sentence(student) or KINDS[row.kind].sentence) + row.also
+        if row.verdict == WRONG_LINE and not row.kind:
+            words = by_numbers(attempt, failure, row.name) or words
         if row.is_compared:
             equation = row.equation or attempt.numbers.get(row.name, "")
             rows.append(Row(equation, row.name, row.verdict, words, row.kind, row.origins))
     of_names = [row for row in rows if not row.name.endswith(".grad")]
-    return of_names if any(row.verdict == WRONG_LINE for row in of_names) else rows, report.remarks
+    remarks = report.remarks if report.has_second_mistake else ()
+    return of_names if any(row.verdict == WRONG_LINE for row in of_names) else rows, remarks
+
+
+def by_numbers(attempt, failure, name) -> str:
+    """Compare a value of a learner's backward pass with the textbook's value of the same name.
+
+    Returns a sentence on the shapes or, if they agree, on 2 × 2 entries among which is the largest difference. It is ""
+    if there is no such value.
+    """
+    exercise, found = attempt.exercise, []
+    (case,) = (case for case in exercise.cases() if case.name == failure.case)
+    source = inspect.getfile(inspect.unwrap(exercise.reference))
+    for target, file in ((None, attempt.path), (adapted(exercise), source)):
+        _, backward = attempt.call(case, failure.seed, target).evaluate()
+        with watched(file) as frames:
+            backward(failure.dy.copy())
+        passes = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
+        found += [np.asarray(names[name]) for names in passes if isinstance(names.get(name), (np.ndarray, float))][-1:]
+    if len(found) < 2:
+        return ""
+    own, true = found
+    if own.shape != true.shape:
+        return f"{name} has shape {own.shape}, and should have {true.shape}"
+    if own.ndim == 0:
+        return f"{name} is {own:.4g}, and should be {true:.4g}"
+    at = np.unravel_index(np.argmax(np.abs(own - true)), own.shape)
+    most = len(at) - 2  # axes of which a single entry is shown
+    part = tuple(int(i) if axis < most else slice(max(i - 1, 0), max(i - 1, 0) + 2) for axis, i in enumerate(at))
+    where = ", ".join(str(one) if isinstance(one, int) else f"{one.start}:{one.stop}" for one in part)
+    shown = [" ".join(np.array2string(value[part], precision=3).split()) for value in found]
+    return f"{name}[{where}] is {shown[0]}, and should be {shown[1]}"
 
 
 def explained(attempt, failure):
@@ -125,9 +163,14 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
             lost = misplaced + [name for name in lost if name not in before or before[name].verdict != FOLLOWS]
     shown = [name for name in credits if has_equations or name in before]
     kept = [name for name, row in before.items() if name in shown or row.verdict in (WRONG_LINE, BLANK)]
+    kept = [name for name in kept if not (lost and name.endswith(".grad"))]  # a line that is shown computes it
     for k, name in enumerate(shown):  # a value without a row stands behind the one before it
         if name not in kept:
             kept.insert(kept.index(shown[k - 1]) + 1 if k else 0, name)
+    wrong = [name for name, row in before.items() if row.verdict == WRONG_LINE and row.sentence]
+    for name in set(lost) & credits.keys():
+        origins = tuple(one for one in wrong if one in (*credits[name].needs, *credits[name].origins))
+        credits = credits | {name: replace(credits[name], origins=origins)}
     rows = [row_of(name, numbers, credits[name], before.get(name)) if name in shown else before[name] for name in kept]
     earned = [name for name in credits if name not in lost]
     return replace(verdict, rows=tuple(rows), earned=tuple(earned[: len(numbers) - 1]))
@@ -152,4 +195,4 @@ def row_of(name, numbers, credit, before) -> Row:
         return before
     number = numbers[name] if before is None else before.equation
     words = f"from {joined(credit.origins)}" if credit.origins else ""
-    return Row(number, name, credit.verdict, words, origins=credit.origins)
+    return Row(number, name, FOLLOWS if words else credit.verdict, words, origins=credit.origins)

@@ -7,13 +7,15 @@ from functools import cache
 from pathlib import Path
 
 from gradcheck.mistakes import KINDS
-from minitransformer.learn.cutting import File, functions_within, only_the_question
+from minitransformer.learn.cutting import File, cut, functions_within, only_the_question
 from minitransformer.learn.exercises import HINTS, SLOPES
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import BEGUN, BLANK, FAILED, WRONG_LINE, Row, Verdict
 from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
+AFTER_AN_EXCEPTION = "print the shape of each part of the failing line: which one is not as you expect?"
+AFTER_A_VIOLATION = "which statement of backward is it? Backward computes new arrays and changes no other"
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
 
 
@@ -24,11 +26,13 @@ class Line:
     mirrors: str = ""  # forward lines through which the gradient is propagated
     slopes: tuple = ()  # entries of the Jacobian that the derivation states
 
-    def rungs(self, level) -> list[str]:
+    def rungs(self, level, known) -> list[str]:
+        """Return the hints on this line. `known` contains the names in the learner's file; no other is mentioned."""
         letters = [name[1:] for name in self.name.split(", ") if name.startswith("d")]
-        found = ["which values does it depend on?"]
-        if letters:
-            found = [f"which lines of the forward pass read {' or '.join(letters)}? Each is one path of the gradient"]
+        read = [letter for letter in letters if letter in known]
+        found = ["which values of forward does it depend on?"]
+        if read:
+            found = [f"which lines of the forward pass read {' or '.join(read)}? Each is one path of the gradient"]
         if level == SLOPES:
             return [*found, "multiply by the slope of each path, and sum over each index that the result does not have"]
         if self.mirrors:
@@ -67,30 +71,25 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     row = next(found, None) if verdict.status == BEGUN else verdict.first_wrong
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != BLANK)
     lines = lines_of(exercise)
-    known = {name for line in lines for name in line.name.split(", ")}
+    numbered = {name for line in lines for name in line.name.split(", ")}
     own = {name for name in verdict.about[:1] if name.startswith("d") and name != "dy"}
-    names = own | known.intersection(verdict.about)
-    if is_failure and len(names) == 1:
-        row = Row("", *names, "")
-    line = chosen(lines, row)
-    is_hidden = verdict.level is not None and verdict.level >= SLOPES
-    where = line.name if is_hidden else f"{line.number} {line.name}".strip()
-    if row is not None and row.verdict == WRONG_LINE:
-        where = f"the first mistake is at {row.equation} {row.name}".replace("  ", " ")
-        if row.name not in line.name.split(", "):
-            where += f", on the way to {line.number} {line.name}".rstrip()
-    elif row is not None and row.sentence:
-        where += f", {row.sentence}"
-    mistake = row.sentence if row is not None and row.verdict == WRONG_LINE else ""
-    asked = [KINDS[row.kind].question] if mistake and row.kind else []
-    rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
-    rungs = [*rungs[: len(asked)], *HINTS.get(exercise.name, rungs[len(asked) :])]
-    if verdict.status == FAILED and len(names) != 1 and len(lines) > 1:
-        rungs = ["print the shape of each part of the failing line: which one is not as you expect?"]
-    if is_failure and verdict.question:
-        rungs = [verdict.question, *rungs]
-    climbed = remembered(folder)
-    key = f"{exercise.name} {rungs[0] if is_failure else f'{line.number} {line.name} {mistake}'}"
+    names = own | numbered.intersection(verdict.about)
+    if is_failure:
+        row = Row("", *names, "") if len(names) == 1 else None
+    line = line_of(lines, row)
+    asked = [verdict.question] * bool(verdict.question and (is_failure or exercise.is_value))
+    if row is not None and row.verdict == WRONG_LINE and row.kind:
+        kind = "update changed" if exercise.is_value else row.kind
+        asked.insert(0, f"{place(verdict, line, row)}: {KINDS[kind].question}")
+    if exercise.is_value:
+        rungs = [hint for pattern, hint in HINTS[exercise.name] if not asked or not pattern]
+    elif is_failure and row is None:
+        rungs = [AFTER_AN_EXCEPTION if verdict.status == FAILED else AFTER_A_VIOLATION]
+    else:
+        known = names_in_file(folder, exercise)
+        rungs = [f"{place(verdict, line, row)}: {rung}" for rung in line.rungs(verdict.level, known)]
+    rungs, climbed = [*asked, *rungs], remembered(folder)
+    key = f"{exercise.name} {rungs[0] if is_failure else f'{line.number} {line.name} {row and row.sentence}'}"
     at = min(climbed.get(key, 0), len(rungs) - 1)
     state = json.dumps(climbed | {key: at + 1}, indent=0).encode()
     write_atomically(Path(folder) / STATE, lambda file: file.write(state))
@@ -98,7 +97,16 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     return f"hint {at + 1} of {len(rungs)}: {rungs[at]}{last}"
 
 
-def chosen(lines, row) -> Line:
+def place(verdict, line, row) -> str:
+    if row is not None and row.verdict == WRONG_LINE:
+        at = f"{row.equation} {row.name}".strip()
+        is_other = row.name not in line.name.split(", ")
+        return f"the first mistake is at {at}" + f", on the way to {line.number} {line.name}".rstrip() * is_other
+    where = line.name if verdict.level is not None and verdict.level >= SLOPES else f"{line.number} {line.name}".strip()
+    return f"{where}, {row.sentence}" if row is not None and row.sentence else where
+
+
+def line_of(lines, row) -> Line:
     if row is None or row.name == "backward" or not lines:
         return lines[0] if lines else Line("", "")
     for line in lines:
@@ -107,6 +115,14 @@ def chosen(lines, row) -> Line:
     if row.verdict == BLANK and not row.equation:
         return Line("", row.name)
     return next((line for line in lines if line.number == row.equation), Line("", row.name))
+
+
+def names_in_file(folder, exercise) -> set[str]:
+    try:
+        text = read_regular(Path(folder) / f"{exercise.name}.py", MOST_BYTES)[0].decode("utf-8", "replace")
+    except ValueError:  # the exercise has not been begun
+        text = cut(exercise, 1)
+    return {*re.findall(r"\w+", text)}
 
 
 def remembered(folder) -> dict:

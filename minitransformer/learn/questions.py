@@ -48,7 +48,7 @@ def question_on(error, source: str, frame, line: int) -> Question:
     if unpacked := unpacked_in(source, frame):
         text = f"{ast.unparse(unpacked)}: a module has one gradient to return, so these are the parts of one array"
         return Question(text, names=names_of(unpacked))
-    from gradcheck.lines.shapes import operands_at_fault
+    from gradcheck.lines.shapes import operands_at_fault, value_of
 
     simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, simple) and n.value]
@@ -57,8 +57,9 @@ def question_on(error, source: str, frame, line: int) -> Question:
         return Question()
     target = ast.unparse(at[-1].targets[0]) if isinstance(at[-1], ast.Assign) else ""
     operands = operands_at_fault(at[-1], frame) if isinstance(error, ValueError) else []
-    if len(operands) == 2:
-        text, names = question_on_shapes(error, operands, frame), names_of(*operands)
+    values = [value_of(operand, frame) for operand in operands]
+    if len(operands) == 2 and all(isinstance(value, (np.ndarray, np.generic, float, int, list)) for value in values):
+        text, names = question_on_shapes(error, operands, list(map(np.shape, values))), names_of(*operands)
     else:
         known = {name: frame.f_locals[name] for name in names_of(at[-1].value) if name in frame.f_locals}
         listed = ", ".join(f"{name} is {described(value)}" for name, value in known.items())
@@ -89,10 +90,7 @@ def unpacked_in(source: str, frame):
     return None
 
 
-def question_on_shapes(error, operands, frame) -> str:
-    from gradcheck.lines.shapes import value_of
-
-    shapes = [np.shape(value_of(operand, frame)) for operand in operands]
+def question_on_shapes(error, operands, shapes) -> str:
     one, other = map(ast.unparse, operands)
     for code, shape in zip((one, other), shapes, strict=True):
         if code.endswith(".T") and len(shape) > 2:

@@ -1,12 +1,13 @@
 """Grade a function without a backward pass against the textbook's result."""
 
 import copy
+import re
 
 import numpy as np
 
 from gradcheck import GradientError, check_update
 from minitransformer.learn.authorship import unwatched
-from minitransformer.learn.exercises import NOTHING
+from minitransformer.learn.exercises import HINTS, NOTHING
 from minitransformer.learn.explaining import blank_rows, equation_numbers
 from minitransformer.learn.loading import Fault
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, WRONG_LINE, Row, Verdict
@@ -21,23 +22,25 @@ def graded_value(exercise, function, level, left) -> Verdict:
     if left:
         return Verdict(name, BEGUN, level, rows=blank_rows(exercise, left))
     try:
-        case, sentence = first_difference(exercise, function)
+        where, sentence = first_difference(exercise, function)
     except Fault as fault:
         return Verdict(name, WRONG, level, str(fault))
     known = hints(function) if name == "adamw" else {}
-    if case is None and not known:
+    if not where and not known:
         return Verdict(name, SOLVED, level)
+    where = next(iter(known), where)
     if "" in known or level >= NOTHING:
         sentence, known = "; ".join(words for words, _ in known.values()) or sentence, {}
     numbers = equation_numbers(exercise)
     rows = tuple(Row(numbers.get(other, ""), other, WRONG_LINE, *told) for other, told in known.items())
-    return Verdict(name, WRONG, level, sentence * (not rows), rows)
+    questions = [hint for pattern, hint in HINTS[name] if pattern and re.search(pattern, where)]
+    return Verdict(name, WRONG, level, sentence * (not rows), rows, question=next(iter(questions), ""))
 
 
 def first_difference(exercise, function):
-    """Return the first Case whose result differs from the textbook's, and a sentence on the difference.
+    """Return the name of the first case whose result differs from the textbook's, and a sentence on the difference.
 
-    If there is none, return None and "".
+    Both are "" if there is none.
     """
     accepted, n_planted = [], 0
     for case in exercise.cases():
@@ -46,9 +49,7 @@ def first_difference(exercise, function):
         try:
             found = result = evaluated(function, case)
         except Exception as error:
-            if not (
-                np.ndim(expected) == 0 and np.isinf(expected)
-            ):  # a checker may also raise an exception if a gradient has a wrong shape
+            if exercise.target != "check" or expected != np.inf:  # the error of a gradient of a wrong shape
                 error.add_note(case.name)
                 raise
             found = np.inf
@@ -62,20 +63,20 @@ def first_difference(exercise, function):
             accepted.append(label.partition(",")[0])
         elif expected is True:
             name = label.partition(",")[0]
-            return case, f"a false alarm: it returns {float(result):.2g} for the right gradient of {name}"
+            return case.name, f"a false alarm: it returns {float(result):.2g} for the right gradient of {name}"
         elif isinstance(expected, (list, tuple)):
             n = len(expected)
             if not isinstance(found, (list, tuple)) or len(found) != n:
-                return case, f"{label}: it is not a tuple of {n} values"
+                return case.name, f"{label}: it is not a tuple of {n} values"
             wrong = [str(k) for k, pair in enumerate(zip(found, expected, strict=True), 1) if not same(*pair)]
-            return case, f"{label}: wrong are the values {', '.join(wrong)} of {n}"
+            return case.name, f"{label}: wrong are the values {', '.join(wrong)} of {n}"
         elif np.ndim(expected):
-            return case, f"{label}: its entries differ from those of the equations"
+            return case.name, f"{label}: its entries differ from those of the equations"
         else:
-            return case, f"{label}: it returns {found}, and the right value is {expected}"
+            return case.name, f"{label}: it returns {found}, and the right value is {expected}"
     if accepted:
-        return case, f"it accepts {len(accepted)} of {n_planted} planted mistakes: {', '.join(accepted)}"
-    return None, ""
+        return accepted[0], f"it accepts {len(accepted)} of {n_planted} planted mistakes: {', '.join(accepted)}"
+    return "", ""
 
 
 def evaluated(function, case):
