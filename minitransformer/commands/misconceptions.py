@@ -23,7 +23,6 @@ EXAMPLES = """\
   minitransformer misconceptions weight-decay
   minitransformer misconceptions weight-decay --predict 2 --seeds 10
   minitransformer misconceptions --all --out misconceptions          ten minutes on two cores
-  minitransformer misconceptions leaps --from runs/scale             results of a finished run, in a second
 """
 
 NOTES = """\
@@ -49,8 +48,6 @@ def add_arguments(parser) -> None:
     words = "number of the predicted outcome (default: read from the terminal)"
     option(parser, "--predict", words, metavar="N", limits={"minimum": 1})
     out_option(parser, "misconceptions", "folder for the page, the pictures and the numbers")
-    words = "folder of a finished run of scale or train (default: train new models)"
-    option(parser, "--from", words, metavar="FOLDER", dest="folder", type=Path)
     seed_option(parser, "the first run")
     option(parser, "--seeds", "number of seeds (default: that of each experiment)", metavar="N", limits=SEEDS)
     option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
@@ -62,7 +59,7 @@ def run(arguments) -> int:
 
     if arguments.all and arguments.name is not None:
         raise ValueError(f"--all and {arguments.name} cannot be used together")
-    refuse_without(arguments.name is not None, "NAME", **{"predict": arguments.predict, "from": arguments.folder})
+    refuse_without(arguments.name is not None, "NAME", predict=arguments.predict)
     if arguments.name is None and not arguments.all:
         rows = [("name", "the belief", "about")]
         rows += [(one.name, one.belief, f"{one.seconds} s") for one in experiments()]
@@ -72,18 +69,17 @@ def run(arguments) -> int:
     chosen = experiments() if arguments.all else [experiment(one_of("experiment", arguments.name, known=NAMES))]
     if arguments.predict is not None:
         check_int("--predict", arguments.predict, maximum=len(chosen[0].outcomes))
-    if arguments.folder is not None and arguments.seeds is not None:
-        raise ValueError("--seeds cannot be used together with --from, which reads models that are already trained")
-    if arguments.folder is not None and chosen[0].read is None:
-        raise ValueError(f"--from cannot be used together with {arguments.name}, which always trains new models")
     drawn = can_draw()
     narrator = Narrator(arguments.quiet)
     with at_work_in(arguments.out):
         results = kept_results(arguments.out, experiments())
         predicted = {one.name: prediction(one, arguments, narrator) for one in chosen}
-        measured, seeds = measure(arguments, chosen, narrator)
+        seeds = {one.name: range(arguments.seed, arguments.seed + (arguments.seeds or one.seeds)) for one in chosen}
+        measured = measure(arguments, chosen, seeds, narrator)
         for one in chosen:
-            results[one.name] = Result(one, one.intervals(measured[one.name]), seeds[one.name], predicted[one.name])
+            of = seeds[one.name]
+            words = f"seeds {of[0]} to {of[-1]}"
+            results[one.name] = Result(one, one.intervals(measured[one.name]), words, predicted[one.name])
             picture = arguments.out / f"{one.name}.png"
             picture.unlink(missing_ok=True)  # from an earlier run
             if drawn:
@@ -116,21 +112,16 @@ def prediction(experiment, arguments, narrator) -> int | None:
     return int(answer) - 1 if answer else None
 
 
-def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
-    if arguments.folder is not None:
-        (one,) = chosen
-        return {one.name: one.read(arguments.folder)}, {one.name: f"the models in {arguments.folder}"}
+def measure(arguments, chosen, seeds: dict, narrator) -> dict:
     from minitransformer.experiments.misconceptions.measuring import measure_all
 
-    seeds = {one.name: range(arguments.seed, arguments.seed + (arguments.seeds or one.seeds)) for one in chosen}
     total = sum(map(len, seeds.values()))
     kept = f": the measurements so far are in {arguments.out}; the same command resumes"
     with (
         narrator.progress("measuring", "measurements", total=total, even=False) as progress,
         when_interrupted(lambda: kept),
     ):
-        measured = measure_all(chosen, seeds, arguments.out, workers=arguments.workers, progress=progress)
-    return measured, {name: f"seeds {of[0]} to {of[-1]}" for name, of in seeds.items()}
+        return measure_all(chosen, seeds, arguments.out, workers=arguments.workers, progress=progress)
 
 
 def kept_results(folder: Path, every) -> dict:

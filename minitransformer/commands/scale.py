@@ -7,7 +7,6 @@ from pathlib import Path
 from gradcheck.front.streams import show
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
 from minitransformer.commands.resuming import when_interrupted
-from minitransformer.system.extras import require
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw
@@ -18,11 +17,6 @@ EXAMPLES = """\
   minitransformer scale --out runs/scale                       9 sizes, 3 seeds: 10 to 20 minutes on two cores
   minitransformer scale --out runs/quick --quick               half a minute; the models learn almost nothing
   minitransformer scale --out runs/small --sizes 1000,10000,100000 --seeds 5 --steps 400
-
-on several machines, with pip install -e '.[cluster]' in a clone on each:
-  dask scheduler                                               on one machine
-  dask worker HOST:8786 --nworkers 2 --nthreads 1              on each machine, one worker per core
-  minitransformer scale --out runs/scale --dask tcp://HOST:8786
 """
 
 NOTES = """\
@@ -39,7 +33,6 @@ SIZES = (1_000, 2_500, 6_000, 15_000, 40_000, 100_000, 250_000, 600_000, 2_000_0
 SHAPES, SHAPE_PARAMETERS = (1, 2, 4, 8), 100_000
 QUICK_SIZES, QUICK_SHAPES, QUICK_SHAPE_PARAMETERS = (1_000, 2_500, 6_000, 15_000), (1, 2), 6_000
 QUICK_SEEDS, QUICK_STEPS = 2, 24
-DASK_PATIENCE = 10  # seconds
 RUNS = {"minimum": 1, "maximum": 10_000}
 
 
@@ -50,8 +43,6 @@ def add_arguments(parser) -> None:
     option(parser, "--seeds", "runs of each model (default: 3; --quick: 2)", metavar="N", limits=RUNS)
     option(parser, "--steps", "steps of each run (default: 600; --quick: 24)", metavar="N", type=int)
     option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
-    words = "address of a Dask scheduler for the runs (default: processes on this machine)"
-    option(parser, "--dask", words, metavar="ADDRESS")
     switch(parser, "--quick", "use few small sizes, seeds and steps")
     seed_option(parser, "the first run")
 
@@ -66,26 +57,23 @@ def sizes_of(text: str) -> list[int]:
 def run(arguments) -> int:
     from minitransformer.experiments.emergence import analyze_emergent_capabilities, draw_emergence
     from minitransformer.experiments.emergence.analysis import SEEDS, STEPS
-    from minitransformer.experiments.emergence.family import configuration, of_size
+    from minitransformer.experiments.emergence.family import of_size
 
-    if arguments.dask and arguments.workers:
-        raise ValueError("--workers cannot be used together with --dask, because the cluster determines the workers")
     drawn = can_draw()
     quick = arguments.quick
     layers, parameters = (QUICK_SHAPES, QUICK_SHAPE_PARAMETERS) if quick else (SHAPES, SHAPE_PARAMETERS)
-    sizes = [configuration(size) for size in arguments.sizes or (QUICK_SIZES if quick else SIZES)]
+    sizes = arguments.sizes or (QUICK_SIZES if quick else SIZES)
     shapes = [] if arguments.sizes else [of_size(parameters, n_layers) for n_layers in layers]
     seeds = arguments.seeds or (QUICK_SEEDS if quick else len(SEEDS))
     steps = (QUICK_STEPS if quick else STEPS) if arguments.steps is None else arguments.steps
-    runs = len({*sizes, *shapes}) * seeds  # a shape may be one of the sizes
+    runs = len({*map(of_size, sizes), *shapes}) * seeds  # a shape may be one of the sizes
     with at_work_in(arguments.out):
-        with executor_of(arguments.dask) as executor, reporting(runs, arguments.out) as progress:
+        with reporting(runs, arguments.out) as progress:
             report = analyze_emergent_capabilities(
                 sizes,
                 shapes=shapes,
                 seeds=range(arguments.seed, arguments.seed + seeds),
                 steps=steps,
-                executor=executor,
                 workers=arguments.workers,
                 out=arguments.out,
                 progress=progress,
@@ -95,23 +83,6 @@ def run(arguments) -> int:
     if pictures:
         show(f"\nPictures: {', '.join(map(str, pictures))}")
     return 1 if report.failures else 0
-
-
-@contextmanager
-def executor_of(address: str | None):
-    """Return a context manager for the executor of a Dask cluster, or None for processes on this machine."""
-    if address is None:
-        yield None
-        return
-    require("distributed", otherwise="omit --dask", extra="cluster")
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=DASK_PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise OSError(f"--dask {address}: no scheduler answers ({error})") from None
-    with client:
-        yield client.get_executor()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def parsers(parser, name="minitransformer"):
                 yield from parsers(below, f"{name} {word}")
 
 
-COMMAND = re.compile(r" +(minitransformer|dask|python|mpirun|echo|printf|docker|\{) ?")
+COMMAND = re.compile(r" +(minitransformer|python|mpirun|echo|printf|docker|\{) ?")
 PARSERS = dict(parsers(build_parser()))
 
 

@@ -128,17 +128,14 @@ def test_what_was_expected_is_set_beside_what_came_out(predicted, low, high, wor
     assert Result.from_dict(one, json.loads(json.dumps(result.to_dict()))) == result
 
 
-def test_a_number_that_a_finished_run_does_not_have_is_left_out():
-    measured = [{"number": value} for value in (0.4, 0.5, 0.6)]
+def test_a_result_without_a_number_or_with_another_outcome_is_refused():
     one = example()
-    result = Result(one, one.intervals(measured), "scale in runs")
-    assert list(result.intervals) == ["number"]
-    assert Result.from_dict(one, json.loads(json.dumps(result.to_dict()))) == result
-    assert "the deciding number" in str(result)
-    assert "the other" not in str(result)
+    numbers = {name: [0.4, 0.3, 0.5] for name in ("number", "other")}
+    kept = {"seeds": "seeds 0 to 4", "predicted": None, "numbers": numbers}
+    assert list(Result.from_dict(one, kept).intervals) == ["number", "other"]
     for change in ({"numbers": {"other": [0, 0, 0]}}, {"predicted": 3}):
         with pytest.raises(ValueError, match="must be the result of an experiment"):
-            Result.from_dict(one, result.to_dict() | change)
+            Result.from_dict(one, kept | change)
 
 
 # The form of each.
@@ -236,10 +233,7 @@ def test_without_a_name_the_beliefs_are_listed(capsys):
         ("weight", "unknown experiment"),
         ("weight-decay --all", "--all and weight-decay"),
         ("--all --predict 1", "--predict can only be used together with NAME"),
-        ("--from runs", "--from can only be used together with NAME"),
         ("weight-decay --predict 4", "--predict must be at most 3"),
-        ("weight-decay --from runs", "--from cannot be used together with weight-decay"),
-        ("weight-decay --from runs --seeds 3", "--seeds cannot be used together with --from"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused_in_a_line(command, words, capsys, tmp_path):

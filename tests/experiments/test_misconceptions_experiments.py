@@ -1,12 +1,10 @@
 """The measurements of the misconceptions: their exercises and scores, against models with known answers."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from small_runs import small_corpus, small_lm
 from strategies import random_model
 
 from minitransformer import ByteTokenizer, Config, LanguageModel
@@ -21,7 +19,6 @@ from minitransformer.experiments.misconceptions import (
     leaps,
     long_context,
     memorising,
-    models,
     passing_tests,
     training_determines,
     weight_decay,
@@ -33,7 +30,6 @@ from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear
 from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.module import faster, plain
-from minitransformer.system.pictures import new_figure
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 
@@ -157,7 +153,7 @@ def test_a_person_reverses_whose_own_turns_together_move_against_the_aim():
         assert intentions.share_reversed(texts, speakers, np.array(who)) == share
 
 
-# leaps and memorising, also of a finished family
+# leaps and memorising
 
 
 @pytest.mark.parametrize(
@@ -183,98 +179,10 @@ def test_independent_letters_make_a_gap_of_at_most_58_hundredths():
     assert gap == pytest.approx(6 ** (-1 / 5) - 6 ** (-6 / 5), abs=1e-5) and round(gap, 2) == 0.58
 
 
-def put_runs(folder, scores, *, steps=600, n_layers=2):
-    """Write the runs of a sweep, {(parameters, seed): {capability: its scores}}."""
-    (folder / "runs").mkdir(exist_ok=True)
-    for (parameters, seed), last in scores.items():
-        plan = {"steps": steps, "seed": seed, "config": {"n_layers": n_layers}}
-        run = {"parameters": parameters, "plan": plan, "lengths": [{"scores": last}]}
-        (folder / "runs" / f"{parameters}-seed{seed}-{steps}-{n_layers}.json").write_text(json.dumps(run))
-
-
-def test_the_longest_runs_of_the_family_are_read_by_size_and_seed(tmp_path):
-    both = {"copy": scores_of(0.5), "addition": scores_of(0.5)}
-    put_runs(tmp_path, dict.fromkeys([(40_000, 0), (900, 7), (40_000, 11), (900, 0)], both))
-    put_runs(tmp_path, {(90_000, 0): both}, n_layers=8)
-    put_runs(tmp_path, {(900, 0): both}, steps=24)
-    put_runs(tmp_path, {(900, 3): {"reverse": scores_of(0.5)}})
-    found = models.runs_by_size(tmp_path, ("copy",))
-    assert [sorted(runs) for runs in found] == [[0, 7], [0, 11]]
-    assert [runs[0]["parameters"] for runs in found] == [900, 40_000] and found[0][7]["plan"]["steps"] == 600
-
-
-@pytest.mark.parametrize("run", ["", "[]", 100_000 * "[", {"lengths": [{"scores": 1}]}])
-def test_a_file_that_is_not_a_run_is_refused_by_name(tmp_path, run):
-    put_runs(tmp_path, {(900, 0): {"copy": scores_of(0.5)}})
-    (path,) = (tmp_path / "runs").iterdir()
-    path.write_text(run if isinstance(run, str) else json.dumps(json.loads(path.read_text()) | run))
-    with pytest.raises(ValueError, match=r"\.json: expected a run of `minitransformer scale`"):
-        models.runs_by_size(tmp_path, ("copy",))
-
-
-def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no runs of .* copy and reverse"):
-        models.runs_by_size(tmp_path, ("copy", "reverse"))
-    put_runs(tmp_path, {(900, 0): {"copy": scores_of(0.5)}})
-    with pytest.raises(ValueError, match="seeds of each size must be at least 2, not 1"):
-        models.runs_by_size(tmp_path, ("copy",))
-
-
-def put_copying(folder, probabilities, missing=()):
-    runs = {(10 ** (3 + i), seed): p for i, p in enumerate(probabilities) for seed in (3, 4, 11)}
-    put_runs(folder, {run: {"copy": scores_of(p)} for run, p in runs.items() if run not in missing})
-
-
-def test_the_seeds_with_a_run_of_every_size_are_read(tmp_path):
-    put_copying(tmp_path, [0.2, 0.4, 0.6, 0.8, 1.0], missing=[(1000, 4)])
-    measured = leaps.read(tmp_path)
-    assert [one["smooth"] for one in measured] == pytest.approx([0.25, 0.25])
-    assert measured[0]["gap"] == pytest.approx(0.75 - (0.8**6 - 0.2**6) / (1 - 0.2**6))
-    assert measured[0]["both"]["parameters"] == [10**3, 10**4, 10**5, 10**6, 10**7]
-    assert list(leaps.EXPERIMENT.intervals(measured)) == ["gap", "strict", "smooth"]
-    pytest.importorskip("matplotlib")
-    figure = new_figure(*leaps.EXPERIMENT.size)
-    leaps.EXPERIMENT.draw(figure, measured)
-    assert len(figure.axes) == 1
-
-
-@pytest.mark.parametrize(
-    "probabilities, missing, words",
-    [
-        ([0.2, 0.85], (), "rise of .* must be at least 0.5, not 0.37"),
-        ([0.2, 1.0], [(1000, 3), (10_000, 4)], "seeds with a run of every size must be at least 2, not 1"),
-    ],
-)
-def test_a_family_without_a_leap_or_without_seeds_is_refused(tmp_path, probabilities, missing, words):
-    put_copying(tmp_path, probabilities, missing)
-    with pytest.raises(ValueError, match=words):
-        leaps.read(tmp_path)
-
-
 def test_new_letters_occur_in_no_sequence_of_the_training():
     for task, letters in ((memorising.REPEATING, LETTERS[:18]), (memorising.NEW_LETTERS, LETTERS[18:])):
         batches = *task.training_batch(np.random.default_rng(5), 500), *task.test()
         assert set(np.concatenate(batches).ravel()) & set(LETTERS) == set(letters)
-
-
-def put_remembering(folder, scores):
-    """Write runs, {(parameters, seed): (exact, seen) of induction and of addition}."""
-    names = "induction", "addition"
-    named = {run: {name: {"exact": e, "seen": s, "loglik": -1.0} for name, (e, s) in zip(names, both, strict=True)}
-             for run, both in scores.items()}  # fmt: skip
-    put_runs(folder, named)
-
-
-def test_the_largest_models_of_a_family_are_read(tmp_path):
-    small, large = [(0, 0), (0, 0)], [[(0.6, 0.8), (0, 1)], [(1, 1), (0.5, 1)]]
-    put_remembering(tmp_path, {(900, 0): small, (900, 1): small, (50_000, 0): large[0], (50_000, 1): large[1]})
-    measured = memorising.read(tmp_path)
-    assert [one["repeating"] for one in measured] == pytest.approx([0.75, 1])
-    assert [one["addition"] for one in measured] == [0, 0.5]
-    assert list(measured[0]["repeating_right"].values()) == [0.8, 0.6]
-    put_remembering(tmp_path, {(60_000, 0): [(0.1, 0.5), (0, 1)], (60_000, 1): [(0.1, 0.3), (0, 1)]})
-    with pytest.raises(ValueError, match=r"must be at least 0.5, not 0.4"):
-        memorising.read(tmp_path)
 
 
 # long-context
@@ -297,31 +205,19 @@ def knowing(place, least=1):
 
 def test_a_model_that_uses_near_tokens_alone_gets_everything_from_them():
     ids = np.arange(300) // 2 % V  # the next token is one more than the second nearest
-    found = long_context.by_context(knowing(-2, least=2), ids, 1000, np.random.default_rng(0))
+    found = long_context.by_context(knowing(-2, least=2), ids, np.random.default_rng(0))
     assert found["loss"] == pytest.approx([WRONG, *4 * [RIGHT]]) and found["share"] == 1
     assert found["left_out"] == found["shuffled"] == found["replaced"] == found["copied"] == 0
 
 
 def test_a_model_that_uses_the_farthest_token_gets_nothing_from_near_ones():
     ids = np.arange(3000) // CONTEXT % V  # the next token is one more than the token a context before
-    found = long_context.by_context(knowing(0, least=CONTEXT), ids, 1000, np.random.default_rng(0))
+    found = long_context.by_context(knowing(0, least=CONTEXT), ids, np.random.default_rng(0))
     assert found["loss"] == pytest.approx([*4 * [WRONG], RIGHT]) and found["share"] == 0
     assert found["left_out"] == pytest.approx(WRONG - RIGHT)
     in_its_place = np.mean([min(CONTEXT - start, 14) / 14 for start in range(CONTEXT)])  # of 14, those like the first
     assert found["shuffled"] == pytest.approx(9 * (1 - in_its_place), abs=0.5)
     assert found["replaced"] == pytest.approx(9, abs=0.5)  # one of fifty is right by chance
-
-
-def test_a_finished_run_is_measured_on_each_part_of_its_text(monkeypatch):
-    monkeypatch.setattr(long_context, "PASSAGES_OF_A_PART", 20)
-    lm, parts = small_lm(context=CONTEXT), np.array_split(small_corpus().val_ids, 3)
-    monkeypatch.setattr(long_context, "finished_run", lambda folder, least: (lm, parts))
-    found = long_context.read("runs/words")
-    expected = long_context.by_context(lm.model, parts[2], 20, np.random.default_rng(2))
-    assert len(found) == 3 and found[2] == expected != found[1]
-    parts[2] = parts[2][:CONTEXT]
-    with pytest.raises(ValueError, match="at least 17, not 16"):
-        long_context.read("runs/words")
 
 
 # passing-tests

@@ -1,4 +1,4 @@
-"""Sweeps: on any executor, killed and resumed, with workers lost and models that fail, the numbers are the same."""
+"""Sweeps: killed and resumed, with workers lost and models that fail, the numbers are the same."""
 
 import json
 import multiprocessing
@@ -7,17 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 import pytest
 
 from gradcheck.front.processes import THREAD_VARIABLES
 from minitransformer import analyze_emergent_capabilities
-from minitransformer.cli import main
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
 from minitransformer.experiments.emergence.plan import Plan
-from minitransformer.experiments.sweep import RETRIES, attempt, sweep
+from minitransformer.experiments.sweep import sweep
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 
@@ -26,14 +24,14 @@ FLAG = "MINITRANSFORMER_TEST_FLAG"
 SIZES = [900, 1_500]
 ONE_THREAD = os.environ | dict.fromkeys(THREAD_VARIABLES, "1")
 
-# A sweep in this one process, one model after another: the reference for all others.
+# One model after another in one process: the reference for all others.
 SERIAL = """
 import json, sys
-from concurrent.futures import ThreadPoolExecutor
-from minitransformer import analyze_emergent_capabilities
-report = analyze_emergent_capabilities([900, 1_500], ["copy", "brackets"], seeds=[0, 1], steps=8,
-                                       executor=ThreadPoolExecutor(1))
-json.dump(report.runs, sys.stdout)
+from minitransformer.experiments.emergence import CAPABILITIES
+from minitransformer.experiments.emergence.family import of_size
+from minitransformer.experiments.emergence.plan import Plan
+tests = CAPABILITIES["copy"], CAPABILITIES["brackets"]
+json.dump([Plan(of_size(size), seed, 8, tests).run() for size in (900, 1_500) for seed in (0, 1)], sys.stdout)
 """
 
 
@@ -74,23 +72,6 @@ def test_processes_give_the_numbers_of_one_process_and_so_does_what_is_on_disk(s
     assert small_sweep(workers=1, out=tmp_path, progress=lambda plan, outcome: outcomes.append(outcome)) == serial
     assert sorted(outcomes) == ["found"] * 3 + ["trained"]
     assert {file: file.stat().st_mtime_ns for file in before} == before
-
-
-@pytest.mark.filterwarnings("ignore")  # those of distributed are not ours
-def test_a_dask_cluster_gives_the_same_numbers_also_when_a_worker_is_lost(serial, tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setenv(FLAG, str(tmp_path / "flag"))
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster, set_as_default=False) as client:
-        assert small_sweep(executor=client.get_executor(), out=tmp_path) == serial
-        (tmp_path / "flag").touch()
-        runs, failures = sweep([plan(0, KILLED_ONCE), plan(1)], executor=client.get_executor())
-        assert len(runs) == 2 and failures == {}
-        assert not (tmp_path / "flag").exists()  # so it did happen
-        pytest.importorskip("matplotlib")
-        address = ["--dask", cluster.scheduler_address, "--out", str(tmp_path / "command")]
-        assert main(["scale", "--sizes", "900", "--seeds", "1", "--steps", "8", *address]) == 0
-        assert len(list((tmp_path / "command" / "runs").iterdir())) == 1
 
 
 # Killed.
@@ -211,60 +192,17 @@ def test_a_lost_workers_model_is_tried_again(tmp_path, monkeypatch):
 def test_a_model_that_kills_every_worker_is_given_up_and_no_other_is_blamed():
     outcomes = []
     plans = [plan(0, KILLED, size=3_000), plan(0, FAILING), *(plan(seed, steps=200) for seed in (1, 2))]
-    runs, failures = sweep(plans, workers=2, progress=lambda plan, outcome: outcomes.append((plan.seed, outcome)))
+    runs, failures = sweep(plans, workers=2, progress=lambda *told: outcomes.append(told))
     assert set(runs) == {plans[2].key(), plans[3].key()}
     assert set(failures) == {plans[0].key(), plans[1].key()}
-    assert failures[plans[0].key()].startswith(f"its worker was lost {RETRIES + 1} times")
+    assert failures[plans[0].key()] == "its worker was lost"
     assert failures[plans[1].key()] == "ArithmeticError: out of numbers"
-    assert [outcome for seed, outcome in outcomes if seed == 0].count("retried") == RETRIES
-    assert {(1, "trained"), (2, "trained")} < set(outcomes)
-
-
-class Broken:
-    """An executor whose futures, or whose submit, say that it is broken."""
-
-    def __init__(self, at_once):
-        self.at_once = at_once
-
-    def submit(self, *call):
-        if self.at_once:
-            raise BrokenExecutor("no workers")
-        future = Future()
-        future.set_exception(BrokenExecutor("gone"))
-        return future
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_an_executor_of_the_callers_that_breaks_fails_what_is_left(at_once):
-    plans = [plan(0), plan(1)]
-    runs, failures = sweep(plans, executor=Broken(at_once))
-    assert runs == {}
-    assert set(failures) == {plan.key() for plan in plans}
-    assert all(why.startswith("the executor broke: ") for why in failures.values())
-
-
-def test_a_worker_with_another_version_says_so_instead_of_training():
-    why = "the worker must have the same version of the program and of the text, but its key differs"
-    assert attempt(plan(), "another key", False) == ("failed", why)
+    assert outcomes.count((plans[0], "retried")) == outcomes.count((plans[0], "failed")) == 1
+    assert {(plans[2], "trained"), (plans[3], "trained")} < set(outcomes)
 
 
 def test_the_largest_models_begin_first():
     begun = []
-
-    class Watching:
-        def submit(self, function, plan, *arguments):
-            begun.append(plan.config.d_model)
-            future = Future()
-            future.set_result(("failed", "not tried"))
-            return future
-
-    sweep([plan(size=size) for size in (900, 20_000, 3_000)], executor=Watching())
+    plans = [plan(size=size) for size in (900, 20_000, 3_000)]
+    sweep(plans, workers=1, progress=lambda plan, outcome: begun.append(plan.config.d_model))
     assert begun == sorted(begun, reverse=True) and len(set(begun)) == 3
-
-
-# The command.
-
-
-def test_a_cluster_determines_its_workers(capsys, tmp_path):
-    assert main(["scale", "--out", str(tmp_path), "--dask", "tcp://127.0.0.1:1", "--workers", "2"]) == 1
-    assert "--workers cannot be used together with --dask" in capsys.readouterr().err

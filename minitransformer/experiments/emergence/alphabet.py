@@ -6,7 +6,7 @@ alone would have four thousand parameters. This vocabulary has 64 ids:
     0          PAD, fills a row on the right; never a target
     1          ANSWER, "=": the answer follows
     2 … 6      the task, which is the first token of a row: COPY, REVERSE, INDUCTION, ADD, BRACKETS
-    7 … 10     free, for user-defined tasks
+    7 … 10     free
     11 … 37    the space and the letters a … z, the characters of the text and the symbols of the tasks
     38 … 57    NUMBERS: 38 + n stands for the number n
     58 … 63    brackets of three kinds: ( [ { and then ) ] }

@@ -8,15 +8,13 @@ Every model trains on the same text and on the exercises of all capabilities, fo
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
-from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability
-from minitransformer.experiments.emergence.family import configuration, n_parameters
+from minitransformer.config import Config
+from minitransformer.experiments.emergence.capabilities import CAPABILITIES
+from minitransformer.experiments.emergence.family import n_parameters, of_size
 from minitransformer.experiments.emergence.forecast import forecast
 from minitransformer.experiments.emergence.jumps import find_jumps, interval, resampled_means
 from minitransformer.experiments.emergence.plan import RUNS_FOLDER, Plan
@@ -25,7 +23,6 @@ from minitransformer.experiments.sweep import sweep
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.validation import check_int, number, one_of
-from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.settings import ENDLESS_STEPS
 
 STEPS = 600
@@ -35,36 +32,36 @@ EQUAL = 1.15  # largest ratio of the numbers of parameters of two shapes that ar
 
 
 def analyze_emergent_capabilities(
-    model_sizes: Iterable[Any],
-    capability_tests: Iterable[str | Capability] = tuple(CAPABILITIES),
+    model_sizes: Iterable[int],
+    capability_tests: Iterable[str] = tuple(CAPABILITIES),
     *,
-    shapes: Iterable[Any] = (),
+    shapes: Iterable[Config] = (),
     seeds: Iterable[int] = SEEDS,
     steps: int = STEPS,
-    executor: Executor | None = None,
     workers: int | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Callable[..., object] | None = None,
 ) -> EmergenceReport:
     """Train models of several sizes, and report at which sizes abilities appear.
 
-    model_sizes        integers (approximate numbers of parameters), dictionaries of Config's fields, or Configs: see
-                       family.py
-    capability_tests   names in CAPABILITIES, or Capability objects
-    shapes             sizes in the same forms, with nearly equal numbers of parameters, to compare deeper with wider
-                       models
-    seeds              one run of each model per seed; intervals require at least 2
-    steps              number of steps of each run, at least 8
-    executor, workers, progress   as in `sweep` of ../sweep.py
-    out                folder for the finished runs and the report, emergence.json; an interrupted sweep continues
-                       from it. Without a folder, no files are written
+    model_sizes         approximate numbers of parameters
+    capability_tests    names in CAPABILITIES
+    shapes              Configs of family.of_size with nearly equal numbers of parameters, to compare deeper with wider
+                        models
+    seeds               one run of each model per seed; intervals require at least 2
+    steps               number of steps of each run, at least 8
+    workers, progress   as in `sweep` of ../sweep.py
+    out                 folder for the finished runs and the report, emergence.json; an interrupted sweep continues
+                        from it. Without a folder, no files are written
 
-    The same arguments give the same numbers, up to rounding, with any executor, and also after an interruption. Raises
-    TypeError or ValueError before the training if an argument is invalid, ValueError if no model could be trained, and
-    the exceptions of `sweep`.
+    The same arguments give the same numbers, up to rounding, with any number of workers, and also after an
+    interruption. Raises TypeError or ValueError before the training if an argument is invalid, ValueError if no model
+    could be trained, and the exceptions of `sweep`.
     """
-    sizes, shapes = (list(dict.fromkeys(map(configuration, given))) for given in (model_sizes, shapes))
-    capabilities = checked_capabilities(capability_tests)
+    sizes, shapes = list(dict.fromkeys(map(of_size, model_sizes))), list(dict.fromkeys(shapes))
+    names = [one_of("capability_tests: test", name, known=CAPABILITIES) for name in capability_tests]
+    check_different("capability_tests", "test", names)
+    capabilities = tuple(CAPABILITIES[name] for name in names)
     seeds = [check_int("seeds: each", seed, minimum=0) for seed in seeds]
     check_different("seeds", "seed", seeds)
     if not sizes:
@@ -78,38 +75,15 @@ def analyze_emergent_capabilities(
         for configs in (sizes, shapes)
     )
     plans = [plan for several in by_size + by_shape for plan in several]
-    names = {plan.key(): plan.name for plan in plans}
     folder = None if out is None else Path(out) / RUNS_FOLDER
     with at_work_in(out):
-        runs, failures = sweep(plans, executor=executor, workers=workers, folder=folder, progress=progress)
+        runs, failures = sweep(plans, workers=workers, folder=folder, progress=progress)
         groups = ([[runs[p.key()] for p in ps if p.key() in runs] for ps in group] for group in (by_size, by_shape))
-        failed = {f"{names[key]} ({key})": why for key, why in failures.items()}
+        failed = {f"{plan.name} ({plan.key()})": failures[plan.key()] for plan in plans if plan.key() in failures}
         report = make_report(*groups, capabilities, failed)
         if out is not None:
             write_json(Path(out) / REPORT_FILE, report.to_dict())
     return report
-
-
-def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
-    if isinstance(capability_tests, (str, Capability)):
-        raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}], not {capability_tests!r}")
-    chosen = []
-    for test in capability_tests:
-        if isinstance(test, str):
-            test = CAPABILITIES[one_of("capability_tests: test", test, known=CAPABILITIES)]
-        if not isinstance(test, Capability):
-            raise TypeError(f"capability_tests: each test must be a name or a Capability, not {test!r}")
-        chosen.append(test)
-    check_different("capability_tests", "test", [capability.name for capability in chosen])
-    for capability in chosen:
-        tokens, _ = capability.rows(np.asarray(capability.questions(np.random.default_rng(0), 100)))
-        name = f"capability {capability.name}"
-        check_int(f"{name}: the number of tokens of a row", tokens.shape[1], maximum=CONTEXT + 1)
-        for token in (tokens.min(), tokens.max()):
-            check_int(f"{name}: each token", token, minimum=0, maximum=VOCAB_SIZE - 1)
-        if not (capability.test()[1] != IGNORE_INDEX).any(axis=1).all():
-            raise ValueError(f"{name}: every row must have a token to predict")
-    return tuple(chosen)
 
 
 def check_different(name: str, kind: str, values: list) -> None:

@@ -1,10 +1,8 @@
 """A family: models that differ only in size, from a thousand parameters to a few million.
 
-A size has one of three forms. An integer is the approximate number of parameters and selects the model of 2 layers with
-the nearest number. A dictionary contains fields of Config, such as {"d_model": 64, "n_layers": 8}. A Config must have
-at least the vocab_size and the context of alphabet.py. All parameters are counted, including the embedding, because
-without it the loss of small models does not follow a power law (Pearce and Song, 2024). With tied embeddings, learned
-positions, biases and F = 4 C, a model of width C has
+A size is an approximate number of parameters, which selects the model with the nearest number. All parameters are
+counted, including the embedding, because without it the loss of small models does not follow a power law (Pearce and
+Song, 2024). With tied embeddings, learned positions, biases and F = 4 C, a model of width C has
 
     N(C) = L (12 C² + 13 C) + (V + T + 2) C         (1)
 
@@ -13,7 +11,6 @@ others are in the table of V tokens, the table of T positions, and the last norm
 """
 
 import math
-import numbers
 from bisect import bisect_left
 
 from minitransformer.config import Config
@@ -25,18 +22,6 @@ LAYERS = 2
 MOST_PARAMETERS = 10**12
 NARROW = 16  # narrower models have 2 heads and any even width, all others 4 heads and a multiple of 4
 WIDTHS = [*range(2, NARROW, 2), *range(NARROW, 400_000, 4)]
-
-
-def configuration(size) -> Config:
-    if isinstance(size, Config):
-        for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):
-            check_int(f"model_sizes: {name}", getattr(size, name), minimum=least)
-        return size
-    if isinstance(size, dict):
-        return configuration(Config(**({"vocab_size": VOCAB_SIZE, "context": CONTEXT} | size)))
-    if isinstance(size, numbers.Integral) and not isinstance(size, bool):
-        return of_size(int(size))
-    raise TypeError(f"model_sizes: each must be an integer, a dictionary or a Config, not {size!r}")
 
 
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:

@@ -6,7 +6,7 @@ from minitransformer.analysis import attention_weights
 from minitransformer.analysis.contributions import ablated_log_probabilities, correlations, position_contributions
 from minitransformer.analysis.flow import likeliest_next
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
-from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
+from minitransformer.experiments.misconceptions.models import manual, reader
 
 PASSAGES, TOKENS = 60, 32
 GROUPS = 10  # the picture divides a passage's tokens, sorted by attention, into groups
@@ -14,11 +14,6 @@ GROUPS = 10  # the picture divides a passage's tokens, sorted by attention, into
 
 def measure(seed: int) -> dict:
     return agreement(reader(seed), manual()[1].val_ids, np.random.default_rng((seed, 1)))
-
-
-def read(folder) -> list[dict]:
-    lm, parts = finished_run(folder, TOKENS)
-    return [agreement(lm, ids, np.random.default_rng(part)) for part, ids in enumerate(parts)]
 
 
 def agreement(lm, ids, rng) -> dict:
@@ -62,4 +57,4 @@ PANELS = [
         level=0,
     ),
 ]
-EXPERIMENT = Experiment(measure, PANELS, seconds=40, read=read)
+EXPERIMENT = Experiment(measure, PANELS, seconds=40)

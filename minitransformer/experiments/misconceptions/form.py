@@ -116,8 +116,6 @@ class Experiment:
 
     measure   measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture
     seconds   approximate time for all seeds on two cores
-    read      read(folder) returns a list of such dictionaries for the folder of a finished run of train or scale. Only
-              the deciding number must be present
     seeds     number of seeds
     page      the text, in Markdown (default: the page with the name of measure's module)
     """
@@ -130,11 +128,10 @@ class Experiment:
         panels: Sequence[Panel],
         *,
         seconds: int,
-        read: Callable | None = None,
         seeds: int = 5,
         page: str | None = None,
     ):
-        self.measure, self.panels, self.seconds, self.read, self.seeds = measure, panels, seconds, read, seeds
+        self.measure, self.panels, self.seconds, self.seeds = measure, panels, seconds, seeds
         self.module = measure.__module__
         stem = self.module.rpartition(".")[2]
         self.name = stem.replace("_", "-")
@@ -157,7 +154,7 @@ class Experiment:
         return next(iter(self.numbers))
 
     def intervals(self, measured: list[dict]) -> dict[str, Interval]:
-        return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
+        return {name: interval([one[name] for one in measured]) for name in self.numbers}
 
     def outcome(self, found: Interval) -> Outcome | None:
         """Return the outcome whose range contains the interval, or None if none does."""
@@ -165,10 +162,10 @@ class Experiment:
         return self.outcomes[low - 1] if low == high else None
 
     def draw(self, figure, measured: list[dict]) -> None:
-        """Draw the results of all seeds into an empty figure. Panels without results are left out."""
-        panels = [panel for panel in self.panels if not panel.within or panel.within in measured[0]]
-        row = figure.subplots(1, len(panels), squeeze=False, width_ratios=[panel.width for panel in panels])[0]
-        for axes, panel in zip(row, panels, strict=True):
+        """Draw the results of all seeds into an empty figure."""
+        widths = [panel.width for panel in self.panels]
+        row = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+        for axes, panel in zip(row, self.panels, strict=True):
             panel.draw(axes, measured)
 
 

@@ -3,32 +3,23 @@
 import numpy as np
 
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
-from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
+from minitransformer.experiments.misconceptions.models import manual, reader
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.validation import check_int
 
-CONTEXT, LEAST_CONTEXT = 128, 16
-PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # fewer for a finished run, whose model may be much larger
+CONTEXT, PASSAGES = 128, 1000
 AT_ONCE = 100  # passages per forward pass
 
 
 def measure(seed: int) -> dict:
     model, ids = reader(seed, CONTEXT).model, manual()[1].val_ids
-    return by_context(model, ids, PASSAGES, np.random.default_rng((seed, 1)))
+    return by_context(model, ids, np.random.default_rng((seed, 1)))
 
 
-def read(folder) -> list[dict]:
-    lm, parts = finished_run(folder, LEAST_CONTEXT)
-    context, n = lm.model.config.context, PASSAGES_OF_A_PART
-    check_int(f"{folder}: the tokens of each part of the held-out text", len(parts[-1]), minimum=context + 1)
-    return [by_context(lm.model, ids, n, np.random.default_rng(part)) for part, ids in enumerate(parts)]
-
-
-def by_context(model, ids, passages: int, rng) -> dict:
+def by_context(model, ids, rng) -> dict:
     """Measure the loss at the next token after random passages of `ids` (N,), as a function of context length."""
     C = model.config.context
-    starts = rng.integers(0, len(ids) - C, (passages, 1))
+    starts = rng.integers(0, len(ids) - C, (PASSAGES, 1))
     drawn = ids[starts + np.arange(C + 1)].astype(np.int64)
     seen, target = drawn[:, :-1], drawn[:, -1]
     lengths = sorted({2**k for k in range(C.bit_length())} | {C // 8, C // 2, C})
@@ -74,4 +65,4 @@ PANELS = [
     ),
     Panel("The farther seven eighths", FAR, y=INCREASE, level=0),
 ]
-EXPERIMENT = Experiment(measure, PANELS, seconds=60, read=read)
+EXPERIMENT = Experiment(measure, PANELS, seconds=60)

@@ -2,19 +2,14 @@
 
 from functools import partial
 
-import numpy as np
-
 from minitransformer.experiments.emergence.alphabet import LETTERS
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability, induction_rows, units
 from minitransformer.experiments.emergence.family import of_size
 from minitransformer.experiments.emergence.plan import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
-from minitransformer.experiments.misconceptions.models import runs_by_size
-from minitransformer.system.validation import number
 
 PARAMETERS, STEPS = 40_000, 1000
 KNOWN, NEW = LETTERS[:18], LETTERS[18:]
-LEAST_SEEN = 0.5  # a finished run with a lower score on its training questions has not learned the task
 
 REPEATING = Capability("induction", "a repeating sequence", partial(units, symbols=KNOWN), induction_rows)
 ADDITION = CAPABILITIES["addition"]
@@ -41,19 +36,10 @@ def share(unseen: float, seen: float) -> float:
     return unseen / seen if seen else 0.0
 
 
-def read(folder) -> list[dict]:
-    """Return the results of the largest models in a folder written by `scale`. They lack the test with new letters."""
-    runs = runs_by_size(folder, ("induction", "addition"))[-1]
-    scores = [run["lengths"][-1]["scores"] for run in runs.values()]
-    seen = np.mean([one["induction"]["seen"] for one in scores])
-    number(f"{folder}: the share of trained sequences that the largest models continue", seen, minimum=LEAST_SEEN)
-    return [compared(one["induction"], one["addition"]) for one in scores]
-
-
 TITLES = {"repeating_right": "Continuing a repeating sequence", "addition_right": "Adding modulo 17"}
 TESTS = ("trained on", "never seen", "new letters")
 PANELS = [
     Panel(title, TESTS, y="whole answers right (fraction)", within=name, ylim=(0, 1.05))
     for name, title in TITLES.items()
 ]
-EXPERIMENT = Experiment(measure, PANELS, seconds=40, read=read)
+EXPERIMENT = Experiment(measure, PANELS, seconds=40)

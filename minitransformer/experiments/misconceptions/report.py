@@ -59,8 +59,7 @@ class Result:
         """Restore a Result from to_dict's output. Raises ValueError if it is invalid."""
         try:
             numbers, predicted = kept["numbers"], kept["predicted"]
-            known = [name for name in experiment.numbers if name in numbers or name == experiment.decides]
-            intervals = {name: Interval(*(finite(name, end) for end in numbers[name])) for name in known}
+            intervals = {name: Interval(*(finite(name, end) for end in numbers[name])) for name in experiment.numbers}
             if predicted is not None:
                 check_int("predicted", predicted, minimum=0, maximum=len(experiment.outcomes) - 1)
             return cls(experiment, intervals, text("seeds", kept["seeds"]), predicted)
