@@ -8,7 +8,6 @@ predicted token's log-probability if this token is ablated (see contributions.py
 """
 
 import os
-import sys
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -17,7 +16,6 @@ import numpy as np
 from gradcheck.front.tables import table
 from minitransformer.analysis.contributions import position_contributions
 from minitransformer.analysis.flow import ABLATED, index_from_0, prediction_at
-from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.data import Data
@@ -46,10 +44,6 @@ class ContextInfluence(Data):
     def __str__(self):
         return "\n".join([headline(self), *bars(self), *footnotes(self)])
 
-    def shaded(self, colours: int = 2**24) -> str:
-        """Return the report with shaded tokens for a terminal. `colours` is 2²⁴ or 256."""
-        return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
-
     def draw(self, path) -> None:
         """Draw the text as a PNG, shaded by attention and by ablation. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.pictures import draw_context
@@ -71,8 +65,7 @@ def visualize_context_influence(
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None
     ablation   how a token is ablated, "hide" or "blank": see contributions.py
-    stream     file to which the report is printed (default: standard output). On a terminal the text is shaded, unless
-               NO_COLOR or TERM=dumb is set. Otherwise a table with bars is printed
+    stream     file to which the report is printed (default: standard output)
 
     Returns the ContextInfluence. The cost is about n forward passes over the n tokens up to the position. Raises
     TypeError, IndexError or ValueError if the model makes no prediction at the position, and MissingExtra or OSError if
@@ -81,9 +74,7 @@ def visualize_context_influence(
     influence = context_influence(lm, text, position, ablation=ablation)
     if out is not None:
         influence.draw(out)
-    stream = sys.stdout if stream is None else stream
-    colours = terminal_colours(stream, os.environ)
-    print(influence.shaded(colours) if colours else influence, file=stream)
+    print(influence, file=stream)
     return influence
 
 
@@ -121,20 +112,9 @@ def bars(influence: ContextInfluence):
     return table([("", "token", "attention", "", "nats lost", ""), *zip(*columns, strict=True)], "><><><")
 
 
-def shaded_lines(influence: ContextInfluence, colours: int):
-    yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {influence.attention.max():.3f}"
-    yield shaded_text(influence.tokens, influence.attention, ("attention", "attention"), colours)
-    lost, gained = (painted(name, SHADES[name], 1, colours) for name in ("lost", "gained"))
-    yield f"ablation, {lost} or {gained}, at most {np.abs(influence.ablation).max():.3f} nats"
-    yield shaded_text(influence.tokens, influence.ablation, ("lost", "gained"), colours)
-
-
-def shaded_text(tokens, values, shades, colours: int) -> str:
-    """Shade each token by its value. A token that ends with a line break also ends a line of the result."""
-    text = ""
-    for token, s in zip(tokens, strengths(values), strict=True):
-        text += painted(shown(token), SHADES[shades[int(s < 0)]], abs(s), colours) + "\n" * token.endswith("\n")
-    return text.removesuffix("\n")
+def strengths(values):
+    largest = np.abs(values).max()
+    return values / largest if largest > 0 else values
 
 
 def footnotes(influence: ContextInfluence):

@@ -2,14 +2,15 @@
 
 import numpy as np
 
+from minitransformer.analysis.context import strengths
 from minitransformer.analysis.contributions import MEASURES, TITLES
-from minitransformer.analysis.shading import SHADES, mixed, readable_on, strengths
 from minitransformer.analysis.tokens import shown
 from minitransformer.system import pictures as p
 
 FUTURE, STRIPE = "#f0f0f0", "#e45756"
 PANEL = 3.1  # inches of a head's panel
 ESTIMATE, TRUTH, NEGATIVE = "#4c78a8", "#e66101", "#5e3c99"
+SHADES = {"attention": "#2166ac", "lost": TRUTH, "gained": NEGATIVE}  # safe for colour-blind readers
 COMPONENTS, MOST_TOKENS = 14, 60  # limits of a picture
 FEWEST_COLUMNS, WIDEST = 9, 28  # smallest number of columns of a patching map; largest width of all maps, in inches
 COLUMNS = 90  # characters in a line of shaded text
@@ -197,11 +198,10 @@ def draw_shaded(axes, lines, values, title, shades) -> None:
     strength = strengths(values)
     for row, line in enumerate(lines):
         for i, column, token in line:
-            background = mixed(SHADES[shades[int(strength[i] < 0)]], abs(strength[i]))
-            colour, letters = (np.array(c) / 255 for c in (background, readable_on(background)))
-            axes.add_patch(
-                Rectangle((column, row), len(token), 0.85, facecolor=colour, edgecolor=p.GRID, linewidth=0.4)
-            )
+            shade, alpha = SHADES[shades[int(strength[i] < 0)]], float(abs(strength[i]))
+            frame = {"facecolor": (shade, alpha), "edgecolor": p.GRID, "linewidth": 0.4}
+            axes.add_patch(Rectangle((column, row), len(token), 0.85, **frame))
+            letters = "white" if alpha > 0.6 else p.INK
             centre = column + len(token) / 2, row + 0.45
             axes.text(*centre, token, color=letters, fontsize=9, family="monospace", **CENTRED)
     axes.set_xlim(0, COLUMNS)

@@ -1,34 +1,22 @@
-"""Context influence: attention and ablation, in a terminal, in a file, as a picture and as data."""
+"""Context influence: attention and ablation, as a table and as data."""
 
-import io
 import json
 import re
 
 import numpy as np
 import pytest
 from strategies import random_model
-from terminals import Terminal
 
 from minitransformer import CharTokenizer, Config, LanguageModel, visualize_context_influence
 from minitransformer.analysis import attention_weights, context_influence, position_contributions
-from minitransformer.analysis.context import shaded_text
-from minitransformer.analysis.shading import painted, terminal_colours
 
 TEXT = "qwertyqwer"
-PAINTED = re.compile(r"\x1b\[48;(2;\d+;\d+;\d+|5;\d+);38;(2;\d+;\d+;\d+|5;\d+)m(.*?)\x1b\[0m")
 
 
 @pytest.fixture(scope="module")
 def lm():
     config = Config(vocab_size=27, context=12, d_model=8, n_heads=2, dtype="float64")
     return LanguageModel(random_model(config, np.random.default_rng(5)), CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"))
-
-
-@pytest.fixture
-def colourful(monkeypatch):
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLORTERM", "truecolor")
 
 
 def test_the_data_are_the_mean_attention_of_the_position_and_the_loss_by_ablation(lm):
@@ -53,7 +41,7 @@ def test_after_the_last_token_comes_what_the_model_would_say(repeating_model):
     assert np.argsort(found.ablation)[-3:].tolist() in ([8, 2, 3], [8, 3, 2])  # e r, and the e at the end
 
 
-def test_outside_a_terminal_it_is_a_table_with_bars(lm, capsys):
+def test_it_is_printed_as_a_table_with_bars(lm, capsys):
     found = visualize_context_influence(lm, TEXT, 5)
     printed = capsys.readouterr().out
     assert printed == f"{found}\n" and "\x1b" not in printed
@@ -68,47 +56,7 @@ def test_outside_a_terminal_it_is_a_table_with_bars(lm, capsys):
     assert f"Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}" in printed
 
 
-@pytest.mark.usefixtures("colourful")
-def test_in_a_terminal_each_token_has_a_background_of_its_strength(lm):
-    stream = Terminal()
-    found = visualize_context_influence(lm, TEXT, 5, stream=stream)
-    lines = stream.getvalue().splitlines()
-    shades = [PAINTED.findall(line) for line in (lines[2], lines[4])]
-    for values, line in zip((found.attention, found.ablation), shades, strict=True):
-        assert "".join(text for *_, text in line) == "qwerty"
-        strength = [sum(255 - int(c) for c in background.split(";")[1:]) for background, *_ in line]
-        for sign in (values >= 0, values < 0):  # one colour each
-            order = np.argsort(np.abs(values[sign]), kind="stable")
-            assert (np.diff(np.array(strength)[sign][order]) >= 0).all()
-        assert strength[np.abs(values).argmax()] == max(strength)
-    assert f"at most {np.abs(found.ablation).max():.3f} nats" in lines[3]
-    assert "Attention shows the positions that are read" in stream.getvalue()
-
-
-def test_colours_are_for_terminals_that_have_them_and_people_who_want_them():
-    environment = {"TERM": "xterm", "COLORTERM": "truecolor"}
-    for more, colours in (
-        ({"NO_COLOR": ""}, 2**24),
-        ({"COLORTERM": ""}, 256),
-        ({"NO_COLOR": "1"}, 0),
-        ({"TERM": "dumb"}, 0),
-    ):
-        assert terminal_colours(Terminal(), environment | more) == colours
-    assert terminal_colours(io.StringIO(), environment) == 0
-
-
-def test_a_terminal_of_256_colours_gets_the_nearest_of_them():
-    assert painted("x", (255, 0, 0), 1, 256) == "\x1b[48;5;196;38;5;16mx\x1b[0m"
-    assert painted("x", (255, 0, 0), 0, 256) == "\x1b[48;5;231;38;5;16mx\x1b[0m"
-    assert painted("x", (33, 102, 172), 1, 256) == "\x1b[48;5;25;38;5;231mx\x1b[0m"
-
-
-def test_lines_of_the_text_are_lines_in_the_terminal_and_nothing_in_it_reaches_the_terminal_raw(lm):
-    text = shaded_text(["a", "\n", "b\x1b[2J", "\n"], np.array([1.0, 0, 0.5, 0]), ("lost", "gained"), 256)
-    assert [[cell[2] for cell in PAINTED.findall(line)] for line in text.split("\n")] == [
-        ["a", r"\n"],
-        [r"b\x1b[2J", r"\n"],
-    ]
+def test_nothing_in_the_text_reaches_the_terminal_raw(lm):
     plain = str(context_influence(lm, "a\nb", -1))
     assert re.search(r"^ +1 +\\n +0\.", plain, re.MULTILINE)
 

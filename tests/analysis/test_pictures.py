@@ -8,7 +8,7 @@ from strategies import random_model
 
 from minitransformer import ByteTokenizer, Config, LanguageModel, trace_information_flow, visualize_context_influence
 from minitransformer.analysis import patch_prompts
-from minitransformer.analysis.shading import SHADES
+from minitransformer.analysis.pictures import SHADES
 from minitransformer.system.extras import MissingExtra
 
 TEXT = "To be\nor $x$ é"
@@ -56,14 +56,15 @@ def test_patching_is_drawn_above_its_estimate(lm, tmp_path):
     assert count(whole, one) > 1000
 
 
-def test_context_is_drawn_in_the_shades_of_the_terminal(lm, tmp_path):
+def test_context_is_drawn_in_shades_of_attention_and_ablation(lm, tmp_path):
     pytest.importorskip("matplotlib")
     found = visualize_context_influence(lm, TEXT, 10, out=tmp_path / "context.png")
     picture = pixels(tmp_path / "context.png")
-    assert count(picture, SHADES["attention"]) > 100
+    shades = {name: [int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5)] for name, hexadecimal in SHADES.items()}
+    assert count(picture, shades["attention"]) > 100
     largest = found.ablation[np.abs(found.ablation).argmax()]
-    assert count(picture, SHADES["lost" if largest > 0 else "gained"]) > 100
-    assert count(picture, SHADES["gained" if largest > 0 else "lost"]) == 0
+    assert count(picture, shades["lost" if largest > 0 else "gained"]) > 100
+    assert count(picture, shades["gained" if largest > 0 else "lost"]) == 0
 
 
 def test_without_matplotlib_it_is_said_how_to_get_it(lm, tmp_path, monkeypatch):
