@@ -235,4 +235,4 @@ def library_for(tokenizer):
     special = {i: text for text, i in tokenizer.special_tokens.items()}
     spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
     merges = [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges]
-    return byte_level_bpe(spelled, merges, special.values(), tokenizer.splitting, tokenizer.ignore_merges)
+    return byte_level_bpe(spelled, merges, special.values(), "gpt2")

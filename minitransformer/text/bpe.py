@@ -21,7 +21,6 @@ from itertools import chain
 from typing import Any, Self, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.system import validation
 from minitransformer.text.bpe_training import count_words, learn_merges
@@ -29,39 +28,34 @@ from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.chunks import chunks_of
 from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, read_merges, spell, token_bytes, unspell
 from minitransformer.text.merging import WordCache
-from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
+from minitransformer.text.splitting import split_words, whole_words
 from minitransformer.text.tokenizer import ROLES, Roles, read_json, stored
 
 
 class BPETokenizer(ByteLevelTokenizer):
-    """Byte-level BPE that splits and merges exactly as GPT-2, Llama 3 or SmolLM2 does.
+    """Byte-level BPE that splits and merges exactly as GPT-2 does.
 
     tokens           list of bytes; token i has id i
     merges           pairs of bytes, in the order in which they were learned
-    splitting        rule that splits a text into words: "gpt2", "llama3" or "smollm2" (see splitting.py)
     special_tokens   {text: id} of special tokens, such as GPT-2's "<|endoftext|>" between two texts (default: all
                      tokens that are neither a byte nor the result of a merge). `decode` writes their text. `encode`
-                     produces them only with allow_special
-    ignore_merges    if True, a word that is itself a token is encoded as this token without merging, as in Llama 3
+                     never produces them, so that the author of a text cannot end a message and begin another one
     bos_id, end_ids, chat_template, token_names   see Tokenizer
 
-    A vocabulary need not contain all bytes. For example, SmolLM2's lacks the bytes that did not occur in its training
-    text. `encode` raises ValueError for a text with such a byte. The constructor raises ValueError if its arguments are
-    inconsistent, and TypeError if a text is not a str.
+    A vocabulary need not contain all bytes. `encode` raises ValueError for a text with a byte that is missing. The
+    constructor raises ValueError if its arguments are inconsistent, and TypeError if a text is not a str.
     """
 
     kind = "bpe"
     # Optional entries of a tokenizer's file; files of older versions have none of them.
-    _fields = ROLES | {"splitting": str, "special_tokens": dict, "ignore_merges": bool}
+    _fields = ROLES | {"special_tokens": dict}
 
     def __init__(
         self,
         tokens: Iterable[bytes],
         merges: Iterable[tuple[bytes, bytes]],
         *,
-        splitting: str = "gpt2",
         special_tokens: Mapping[str, int] | None = None,
-        ignore_merges: bool = False,
         **roles: Unpack[Roles],
     ):
         tokens, self.merges = list(tokens), list(merges)
@@ -76,14 +70,12 @@ class BPETokenizer(ByteLevelTokenizer):
             )
         named = [validation.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
         "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
-        self.splitting = validation.one_of("splitting", splitting, known=EXPRESSIONS)
-        self.ignore_merges = ignore_merges
         ids = ids_of_text(self.tokens, self.special_tokens)
         for token in chain.from_iterable((left, right, left + right) for left, right in self.merges):
             if token not in ids:
                 raise ValueError(f"tokens must contain {spell(token)!r}, which a merge uses")
         ranks = {(ids[a], ids[b]): (rank, ids[a + b]) for rank, (a, b) in enumerate(self.merges)}
-        self._word_ids = WordCache(ids, ranks, ignore_merges)
+        self._word_ids = WordCache(ids, ranks)
 
     @classmethod
     def train(
@@ -91,8 +83,6 @@ class BPETokenizer(ByteLevelTokenizer):
         text: str | Iterable[str],
         vocab_size: int,
         progress: Callable[[int, int], object] | None = None,
-        *,
-        splitting: str = "gpt2",
     ) -> Self:
         """Learn a vocabulary of `vocab_size` tokens, or fewer for a short text, from a str or an iterable of str.
 
@@ -102,9 +92,9 @@ class BPETokenizer(ByteLevelTokenizer):
         """
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, the number of bytes, not {vocab_size}")
-        counts = count_words(whole_words(without_surrogates(chunks_of(text)), splitting), splitting)
+        counts = count_words(whole_words(without_surrogates(chunks_of(text))))
         words = ((word.encode("utf-8"), count) for word, count in counts.items())
-        return cls(*learn_merges(words, vocab_size, progress), splitting=splitting)
+        return cls(*learn_merges(words, vocab_size, progress))
 
     @classmethod
     def from_gpt2(cls, encoder_json: str | os.PathLike[str], vocab_bpe: str | os.PathLike[str]) -> Self:
@@ -120,34 +110,12 @@ class BPETokenizer(ByteLevelTokenizer):
         except ValueError as error:
             raise ValueError(f"{encoder_json}: {error}") from None
 
-    def encode(self, text: str | bytes | bytearray, allow_special: bool = False) -> NDArray[np.int64]:
-        """Return the ids of `text` as a 1-D int64 array.
-
-        text            a str or, without allow_special, bytes of any kind
-        allow_special   if True, the text of a special token in a str is encoded as this token. Use it only for trusted
-                        text, because an author could end a message with "<|im_end|>" and begin another one under a
-                        different role
-
-        Raises ValueError if a str contains a lone surrogate, with the position, or if a byte has no token.
-        """
-        if not allow_special:
-            return super().encode(text)
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, not {type(text).__name__}")
-        pieces = self.split_at_special_tokens("".join(without_surrogates([text])))
-        return self.joined_ids(pieces, self.encode)
-
     def _encode_escaped(self, chunks):
-        return super()._encode_escaped(whole_words(chunks, self.splitting))
+        return super()._encode_escaped(whole_words(chunks))
 
     def _encode(self, text, start):
-        ids = chain.from_iterable(map(self._word_ids.__getitem__, split_words(text, self.splitting)))
+        ids = chain.from_iterable(map(self._word_ids.__getitem__, split_words(text)))
         return np.fromiter(ids, np.int64)
-
-    def decode(self, ids: ArrayLike, skip_special: bool = False) -> str:
-        """Return the text of `ids`, without special tokens if `skip_special`. Invalid UTF-8 becomes U+FFFD."""
-        ids = self.check_ids(ids)
-        return super().decode(ids[~np.isin(ids, [*self.special_tokens.values()])] if skip_special else ids)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable dictionary, with tokens and merges as in GPT-2's files."""
@@ -161,6 +129,8 @@ class BPETokenizer(ByteLevelTokenizer):
         tokens, merges = stored(content, "tokens", list), stored(content, "merges", list)
         if not all(isinstance(spelled, str) for spelled in (*tokens, *merges)):
             raise ValueError("not a tokenizer of kind 'bpe': its tokens and merges must be strings")
+        if content.get("splitting", "gpt2") != "gpt2" or content.get("ignore_merges"):  # written by an older version
+            raise ValueError("a tokenizer of kind 'bpe' must split a text as GPT-2 does; load the model's own files")
         options = {name: stored(content, name, expected) for name, expected in cls._fields.items() if name in content}
         return cls(map(unspell, tokens), map(parse_merge, merges), **options)
 

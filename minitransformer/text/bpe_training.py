@@ -41,14 +41,14 @@ GAP = -1
 ENOUGH = 2**23  # bytes in all different words; each byte needs about 50 bytes of memory
 
 
-def count_words(pieces, splitting):
+def count_words(pieces):
     """Count the words in `pieces`, which are texts that consist of whole words (see splitting.py).
 
     Counting stops when the different words have ENOUGH bytes in total, which bounds the memory. Ordinary text of 100 MB
     stays below the limit.
     """
     counts, size = Counter(), 0
-    for word in chain.from_iterable(split_words(piece, splitting) for piece in pieces):
+    for word in chain.from_iterable(map(split_words, pieces)):
         counts[word] += 1
         if counts[word] == 1:
             size += len(word.encode("utf-8"))

@@ -7,9 +7,8 @@ from itertools import pairwise
 class WordCache(dict):
     """A mapping from words to ids. The ids of a word are computed at the first access.
 
-    ids             ids of the tokens, which are bytes
-    merges          as in apply_merges
-    ignore_merges   if True, a word that is itself a token is encoded as this token without merging
+    ids      ids of the tokens, which are bytes
+    merges   as in apply_merges
 
     Texts repeat their words, so the cache makes encoding 14 times as fast as merging every word. Words longer than
     LONGEST are not stored, and the cache is cleared when it has MOST words, which bounds the memory.
@@ -18,23 +17,19 @@ class WordCache(dict):
     MOST = 2**17
     LONGEST = 64
 
-    def __init__(self, ids, merges, ignore_merges):
+    def __init__(self, ids, merges):
         super().__init__()
         self.byte_ids = {token[0]: i for token, i in ids.items() if len(token) == 1}
         self.merges = merges
-        self.whole = ids if ignore_merges else {}
 
     def __missing__(self, word):
         data = word.encode("utf-8", "surrogateescape")
-        if data in self.whole:
-            ids = (self.whole[data],)
-        else:
-            try:
-                symbols = [self.byte_ids[byte] for byte in data]
-            except KeyError as error:
-                missing = f"0x{error.args[0]:02x}"
-                raise ValueError(f"the vocabulary has no token for the byte {missing} of {word!r}") from None
-            ids = tuple(apply_merges(symbols, self.merges))
+        try:
+            symbols = [self.byte_ids[byte] for byte in data]
+        except KeyError as error:
+            missing = f"0x{error.args[0]:02x}"
+            raise ValueError(f"the vocabulary has no token for the byte {missing} of {word!r}") from None
+        ids = tuple(apply_merges(symbols, self.merges))
         if len(word) <= self.LONGEST:
             if len(self) >= self.MOST:
                 self.clear()

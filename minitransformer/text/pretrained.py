@@ -6,7 +6,6 @@ did. bpe.py shows the algorithm in a readable form. Decoding needs only the byte
 """
 
 import json
-import re
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,10 +13,14 @@ import numpy as np
 from minitransformer.system.extras import require
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.gpt2_files import in_order_of_id, token_bytes
-from minitransformer.text.splitting import EXPRESSIONS
 from minitransformer.text.tokenizer import ROLES, Roles
 
-CLASSES = {"L": r"\p{L}", "N": r"\p{N}", "S": r"\s"}  # the classes in splitting.EXPRESSIONS
+# Llama 3's expression for words. It makes words of up to three digits, recognises contractions in capitals, allows any
+# sign before the letters of a word, and appends line breaks to the signs before them.
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 class PretrainedTokenizer(ByteLevelTokenizer):
@@ -82,7 +85,8 @@ def byte_level_bpe(spelled, merges, special, splitting: str, ignore_merges: bool
     """Return a `tokenizers.Tokenizer` for byte-pair encoding. Raises ValueError if its parts are inconsistent.
 
     `spelled` are the tokens in order of id, `merges` are pairs of them joined by a space, and `special` are the texts
-    of the special ones. The rest is as in BPETokenizer.
+    of the special ones. `splitting` names the model whose words are merged: "gpt2"; "smollm2", which makes every digit
+    a word; or "llama3". With `ignore_merges`, a word that is itself a token is encoded as this token without merging.
     """
     require("tokenizers", extra="interop")
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers as steps
@@ -97,7 +101,7 @@ def byte_level_bpe(spelled, merges, special, splitting: str, ignore_merges: bool
     before: dict[str, list] = {
         "gpt2": [],
         "smollm2": [steps.Digits(True)],
-        "llama3": [steps.Split(Regex(re.sub("[LNS]", lambda m: CLASSES[m[0]], EXPRESSIONS["llama3"])), "isolated")],
+        "llama3": [steps.Split(Regex(LLAMA3), "isolated")],
     }
     to_bytes = steps.ByteLevel(add_prefix_space=False, use_regex=splitting != "llama3")
     library.pre_tokenizer = steps.Sequence([*before[splitting], to_bytes])

@@ -28,12 +28,11 @@ TRAINING_TEXT = "you are a helpful assistant named SmolLM, trained by Hugging Fa
 
 
 def chat_tokenizer(kind="smollm2", **options):
-    """Return a small tokenizer of SmolLM2's kind or of Llama 3's; `options` of BPETokenizer go before its own."""
-    trained = BPETokenizer.train(TRAINING_TEXT, 330, splitting=kind)
+    """Return a small tokenizer with SmolLM2's chat template or Llama 3's. `options` of BPETokenizer replace its own."""
+    trained = BPETokenizer.train(TRAINING_TEXT, 330)
     special = {text: trained.vocab_size + i for i, text in enumerate(SPECIAL[kind])}
     first, *_, last = SPECIAL[kind]
     defaults = {
-        "splitting": kind,
         "special_tokens": special,
         "bos_id": special[first] if kind == "llama3" else None,
         "end_ids": [special[last]],

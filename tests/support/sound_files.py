@@ -91,7 +91,7 @@ def save_gguf_files(folder):
     def add_tokenizer(writer):
         special = {i: text for text, i in tokenizer.special_tokens.items()}
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("smollm")
+        writer.add_tokenizer_pre("gpt-2")
         writer.add_token_list([special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)])
         writer.add_token_types([3 if i in special else 1 for i in range(tokenizer.vocab_size)])
         writer.add_token_merges([f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges])

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hard_texts import DIGITS, HARD_TEXTS, ORIGINALS, tricky_text, write_gpt2_files
+from hard_texts import HARD_TEXTS, ORIGINALS, tricky_text, write_gpt2_files
 from hypothesis import example, given, strategies as st
 
 from minitransformer.text import BPETokenizer, bpe, bpe_training, default_corpus
 from minitransformer.text.gpt2_files import BYTE_TO_CHARACTER, spell
 from minitransformer.text.merging import WordCache, apply_merges
-from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
+from minitransformer.text.splitting import split_words, whole_words
 
 
 def replaced(word, pair):
@@ -96,48 +96,33 @@ def test_known_texts_split_as_in_gpt2(text, words):
     assert split_words(text) == words
 
 
-each_splitting = pytest.mark.parametrize("splitting", EXPRESSIONS)
-
-
-def original_splitter(splitting):
-    """Return the function that splits a text by a model's own expression and the `regex` module."""
-    regex = pytest.importorskip("regex")
-    if splitting == "smollm2":
-        gpt2, digits = regex.compile(ORIGINALS["gpt2"]), regex.compile(f"({DIGITS})")
-        return lambda text: [word for piece in digits.split(text) for word in gpt2.findall(piece)]
-    return regex.compile(ORIGINALS[splitting]).findall
-
-
-@each_splitting
-def test_splitting_agrees_with_the_models_own_expression(splitting):
-    original = original_splitter(splitting)
+def test_splitting_agrees_with_the_models_own_expression():
+    original = pytest.importorskip("regex").compile(ORIGINALS["gpt2"]).findall
 
     @given(text=tricky_text)
     def agrees(text):
-        assert split_words(text, splitting) == original(text)
+        assert split_words(text) == original(text)
 
     agrees()
     for text in [*HARD_TEXTS, default_corpus()]:
-        assert split_words(text, splitting) == original(text)
+        assert split_words(text) == original(text)
 
 
 @pytest.mark.slow
-@each_splitting
-def test_every_assigned_character_has_the_class_it_has_for_the_model(splitting):
-    original = original_splitter(splitting)
+def test_every_assigned_character_has_the_class_it_has_for_the_model():
+    original = pytest.importorskip("regex").compile(ORIGINALS["gpt2"]).findall
     assigned = [chr(i) for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)) not in ("Cn", "Cs")]
     text = "".join(f"a{character}1{character}!{character}" for character in assigned)
-    assert split_words(text, splitting) == original(text)
+    assert split_words(text) == original(text)
 
 
-@each_splitting
 @given(text=tricky_text, data=st.data())
-def test_a_text_splits_the_same_however_it_is_cut_into_chunks(splitting, text, data):
+def test_a_text_splits_the_same_however_it_is_cut_into_chunks(text, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     chunks = [text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    pieces = list(whole_words(chunks, splitting))
+    pieces = list(whole_words(chunks))
     assert "".join(pieces) == text
-    assert [word for piece in pieces for word in split_words(piece, splitting)] == split_words(text, splitting)
+    assert [word for piece in pieces for word in split_words(piece)] == split_words(text)
 
 
 @given(text=st.text(alphabet="aab '1\n", max_size=60), extra=st.integers(0, 40))
@@ -332,39 +317,24 @@ def special(tokenizer):
     return BPETokenizer(tokens, tokenizer.merges, special_tokens=ids)
 
 
-def test_special_tokens_never_arise_from_text_unless_asked(special, tokenizer):
-    first = tokenizer.vocab_size
+def test_special_tokens_never_arise_from_text(special, tokenizer):
     text = "a<|end|>s the <|end|>日本<|end|"
     assert special.encode(text).tolist() == tokenizer.encode(text).tolist()
     assert special.encode(text.encode()).tolist() == tokenizer.encode(text).tolist()
-    expected = [tokenizer.encode("a"), [first + 1, first + 2], tokenizer.encode(" "), [first, first + 3]]
-    expected.append(tokenizer.encode("<|end|"))
-    assert special.encode(text, allow_special=True).tolist() == [int(i) for ids in expected for i in ids]
+    assert special.split_at_special_tokens(text) == ["a", "<|end|>s", "", " the", " ", "<|end|>", "", "日本", "<|end|"]
 
 
 @given(pieces=st.lists(st.sampled_from(["<|end|>", "<|end|>s", " the", "日本", "<|", "s", " ", "thé", "1"])))
-def test_special_tokens_decode_to_their_text_or_to_nothing(special, pieces):
+def test_special_tokens_decode_to_their_text(special, pieces):
     text = "".join(pieces)
-    for allow_special in (False, True):
-        ids = special.encode(text, allow_special=allow_special)
+    for ids in (special.encode(text), special.joined_ids(special.split_at_special_tokens(text), special.encode)):
         assert special.decode(ids) == text and "".join(special.decode_stream(ids)) == text
-    without = "".join(special.split_at_special_tokens(text)[::2])
-    assert special.decode(special.encode(text, allow_special=True), skip_special=True) == without
-
-
-def test_only_a_text_may_have_special_tokens(special):
-    with pytest.raises(TypeError, match="text must be a str, not bytes"):
-        special.encode(b"a", allow_special=True)
-    with pytest.raises(ValueError, match=r"lone surrogates, .* at position 9"):
-        special.encode("ab<|end|>\ud800", allow_special=True)
 
 
 def test_all_that_a_tokenizer_knows_survives_a_save(tokenizer, tmp_path):
     tokens = [*tokenizer.tokens, b"<s>", b"</s>"]
     options = {
-        "splitting": "llama3",
         "special_tokens": {"<s>": tokenizer.vocab_size, "</s>": tokenizer.vocab_size + 1},
-        "ignore_merges": True,
         "bos_id": tokenizer.vocab_size,
         "end_ids": (tokenizer.vocab_size + 1, 5),
         "chat_template": "{{ messages }}",
@@ -381,7 +351,6 @@ BYTES = [bytes([b]) for b in range(256)]
 @pytest.mark.parametrize(
     "parts, words",
     [
-        ({"splitting": "gpt3"}, "unknown splitting 'gpt3'; choose from gpt2, smollm2, llama3"),
         ({"bos_id": 256}, "a special token must have an integer id from 0 to 255, not 256"),
         ({"end_ids": [-1]}, "a special token must have an integer id from 0 to 255, not -1"),
         ({"special_tokens": {"a": "b"}}, "a special token must have an integer id from 0 to 255, not 'b'"),
@@ -397,12 +366,3 @@ def test_parts_that_do_not_fit_are_refused(parts, words):
         BPETokenizer(**{"tokens": BYTES, "merges": []} | parts)
     with pytest.raises(ValueError, match="vocab_size must be at least 256, the number of bytes, not 255"):
         BPETokenizer.train("abc", 255)
-
-
-def test_a_word_that_is_a_token_is_that_token_where_merges_are_ignored():
-    """ "abc" is a token, but no merge leads to it, since (b, c) is merged first."""
-    tokens = [b"a", b"b", b"c", b" ", b"ab", b"bc", b"abc"]
-    merges = [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
-    parts = {"tokens": tokens, "merges": merges, "special_tokens": {}}
-    assert BPETokenizer(**parts).encode("abc").tolist() == [0, 5]
-    assert BPETokenizer(**parts, ignore_merges=True).encode("abc abc").tolist() == [6, 3, 0, 5]

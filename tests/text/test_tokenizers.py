@@ -185,8 +185,11 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(kind, tmp_path):
     assert "expected two tokens with one space" in words_for(b'{"kind": "bpe", "tokens": [], "merges": ["a"]}')
     assert "at least one token" in words_for(b'{"kind": "bpe", "tokens": [], "merges": []}')
     assert "tokens must contain 'b'" in words_for(b'{"kind": "bpe", "tokens": ["a"], "merges": ["a b"]}')
-    for option in ("splitting", "special_tokens", "ignore_merges", "bos_id", "end_ids", "chat_template"):
+    for option in ("special_tokens", "bos_id", "end_ids", "chat_template"):
         content = {"kind": "bpe", "tokens": ["a"], "merges": [], option: 0.5}
         assert f"must have a valid entry {option!r}" in words_for(json.dumps(content).encode())
+    for option in ('"splitting": "llama3"', '"ignore_merges": true'):
+        content = f'{{"kind": "bpe", "tokens": ["a"], "merges": [], {option}}}'
+        assert "must split a text as GPT-2 does; load the model's own files" in words_for(content.encode())
     with pytest.raises(FileNotFoundError, match="No such file"):
         kind.load(tmp_path / "nothing.json")
