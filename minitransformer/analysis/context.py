@@ -14,7 +14,7 @@ from typing import TextIO
 import numpy as np
 
 from gradcheck.front.tables import table
-from minitransformer.analysis.contributions import position_contributions
+from minitransformer.analysis.contributions import position_contributions, strengths
 from minitransformer.analysis.flow import ABLATED, index_from_0, prediction_at
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
@@ -110,11 +110,6 @@ def bars(influence: ContextInfluence):
     for values in (influence.attention, influence.ablation):
         columns += [(f"{value:z.3f}" for value in values), ("█" * round(BAR * abs(s)) for s in strengths(values))]
     return table([("", "token", "attention", "", "nats lost", ""), *zip(*columns, strict=True)], "><><><")
-
-
-def strengths(values):
-    largest = np.abs(values).max()
-    return values / largest if largest > 0 else values
 
 
 def footnotes(influence: ContextInfluence):

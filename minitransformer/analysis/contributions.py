@@ -175,6 +175,12 @@ def correlations(measure, truth) -> dict:
     return {"pearson": pearson(measure, truth), "spearman": pearson(ranks(measure), ranks(truth))}
 
 
+def strengths(values):
+    """Divide values by the largest absolute value, if it is not 0."""
+    largest = np.abs(values).max()
+    return values / largest if largest > 0 else values
+
+
 def ranks(x):
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minitransformer.analysis.context import strengths
-from minitransformer.analysis.contributions import MEASURES, TITLES
+from minitransformer.analysis.contributions import MEASURES, TITLES, strengths
 from minitransformer.analysis.tokens import shown
 from minitransformer.system import pictures as p
 
