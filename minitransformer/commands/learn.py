@@ -52,9 +52,9 @@ The image is built once, in a copy of the repository (podman takes the same comm
 
 COLLECT = """\
 The folder contains a folder for each student, with the files that `learn start` writes. Variants such as
-`softmax (1).py`, a notebook, or a folder within the folder are accepted. The table has a row for each student. Marks
-are saved to a journal one by one: after Ctrl-C the same command resumes, and a folder is graded again only if its
-files, the exercises or this program have changed.
+`softmax (1).py`, a notebook, and folders and zip files within the folder are accepted, and so is a zip file in place
+of a folder. The table has a row for each student. Marks are saved to a journal one by one: after Ctrl-C the same
+command resumes, and a folder is graded again only if its files, the exercises or this program have changed.
 
 """
 

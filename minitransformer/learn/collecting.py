@@ -70,7 +70,7 @@ class Submission:
 
     name: str  # name of the folder
     graded: tuple = ()  # a Graded for each exercise
-    reason: str = ""  # reason why the folder could not be graded, or ""
+    reason: str = ""  # reason why the folder, or a zip file in it, could not be graded, or ""
     digest: str = ""  # digest of everything that the marks depend on, or "" if the folder must be graded again
 
     @property
@@ -95,15 +95,20 @@ def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
     return Graded(verdict, numbers, float(getattr(exercise, "about", {}).get("points", len(numbers) or 1)))
 
 
-def submissions(folder) -> list[Path]:
-    found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
-    if not found:
-        raise ValueError(f"{folder}: contains no folder; it must contain one folder for each student")
-    return found
+def submissions(folder) -> dict[str, Path]:
+    """Return {name of a student: folder or zip file}."""
+    found = sorted(Path(folder).iterdir())
+    places = {path.name: path for path in found if path.is_dir()}
+    for path in found:
+        if path.suffix.lower() == ".zip" and not path.is_dir():
+            places[path.name if path.stem in places else path.stem] = path
+    if not places:
+        raise ValueError(f"{folder}: contains no folder and no zip file; it must contain one for each student")
+    return places
 
 
 def loose_files(folder) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb", ".zip"))
+    return sorted(path.name for path in folder.iterdir() if path.suffix in (".py", ".ipynb"))
 
 
 def collected(folder, exercises, journal, *, again=False, is_package_allowed=False):
@@ -120,7 +125,7 @@ def collected(folder, exercises, journal, *, again=False, is_package_allowed=Fal
         free.put(grader)
     with open(journal, "ab") as lines, ThreadPoolExecutor(len(graders)) as pool:
         lines.write(b"\n" * bool(lines.tell()))  # in case a crash has cut off the last line
-        futures = [pool.submit(submission_in, place, exercises, kept, free, stop) for place in places]
+        futures = [pool.submit(submission_in, *place, exercises, kept, free, stop) for place in places.items()]
         try:
             for future in as_completed(futures):
                 submission = future.result()
@@ -151,8 +156,8 @@ def read_journal(path) -> dict:
     return kept
 
 
-def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Grade the folder `place`, the submission of one student.
+def submission_in(name, place, exercises, kept, free, stop) -> Submission:
+    """Grade the folder or zip file `place`, the submission of the student `name`.
 
     If `kept`, the results of earlier runs, contains the unchanged folder, the earlier result is returned. `free` is a
     queue of Graders that are not in use. If the event `stop` is set, the folder is not graded.
@@ -163,22 +168,22 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
             raise Unreadable("not graded")
         if place.is_symlink():
             raise Unreadable("the folder is a symbolic link, which is not followed")
-        found = submitted_in(place, exercises)
-        digest = digest_of(found, exercises, grader.is_package_allowed)
-        if (place.name, digest) in kept:
-            return kept[place.name, digest]
-        graded = tuple(graded_file(grader, exercises[name], found[name]) for name in exercises if name in found)
-        return Submission(place.name, graded, digest="" if any(each.is_broken for each in graded) else digest)
+        found, trouble = submitted_in(place, exercises)
+        digest = digest_of(found, exercises, [grader.is_package_allowed, trouble])
+        if (name, digest) in kept:
+            return kept[name, digest]
+        graded = tuple(graded_file(grader, exercises[each], found[each]) for each in exercises if each in found)
+        return Submission(name, graded, trouble, "" if any(each.is_broken for each in graded) else digest)
     except Unreadable as error:
-        return Submission(place.name, reason=str(error))
+        return Submission(name, reason=str(error))
     except Exception as error:  # an error of this program affects only this submission
-        return Submission(place.name, reason=f"{GRADER_FAILED}: {error_in_words(error)}")
+        return Submission(name, reason=f"{GRADER_FAILED}: {error_in_words(error)}")
     finally:
         free.put(grader)
 
 
-def digest_of(found, exercises, is_package_allowed) -> str:
-    parts = [__version__, is_package_allowed]
+def digest_of(found, exercises, choices) -> str:
+    parts = [__version__, *choices]
     for name in sorted(found):
         exercise, file = exercises[name], replace(found[name], modified=0.0)
         parts += [name, repr(getattr(exercise, "about", {})), exercise.source.read_text("utf-8"), repr(file)]

@@ -1,20 +1,23 @@
 """Find submitted files by name, such as `softmax (1).py` and `ada_41_softmax-2.py`.
 
-A notebook counts as one file for each exercise whose function it defines. If an exercise has several files, those that
-define the function are preferred, then those with the fewest blanks left (`...`), then the newest.
+A notebook counts as one file for each exercise whose function it defines, and a zip file as a folder. If an exercise
+has several files, those that define the function are preferred, then those with the fewest blanks left (`...`), then
+the newest.
 """
 
 import os
 import re
+import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from minitransformer.learn.notebooks import sources_of_notebook
 from minitransformer.learn.reading import Unreadable, read_regular
+from minitransformer.learn.unpacking import unpacked
 
-DEEPEST, MOST_ENTRIES, MOST_READ, MOST_MODULES = 6, 100_000, 400, 50
+DEEPEST, MOST_ENTRIES, MOST_READ, MOST_MODULES, MOST_ZIPS = 6, 100_000, 400, 50, 20
 MOST_BYTES = {".py": 1_000_000, ".ipynb": 20_000_000}
 SKIPPED = ("__pycache__", "__MACOSX", "site-packages", "node_modules")
 FILE_NAME = re.compile(r"(.+?)(\.py|\.ipynb)(\.txt)?", re.IGNORECASE | re.DOTALL)
@@ -32,26 +35,69 @@ class Submitted:
     others: tuple = ()  # paths of the files for the same exercise that were not chosen
     modules: tuple = ()  # (name, content) of the Python files in the same folder, which the file may import
     trouble: str = ""  # reason why no file could be read, or ""
+    folder: Path | None = field(default=None, repr=False)  # folder of the file
 
 
-def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Find the submitted file of each exercise in a folder. Raises Unreadable if there are no files, or too many."""
-    place = Path(place)
-    python, others = files_below(place)
-    if len(python) > MOST_READ:
-        raise Unreadable(f"the folder contains more than {MOST_READ} Python files and notebooks")
-    candidates = {name: [] for name in exercises}
-    for path in python:
-        for name, submitted in sources_in(path, place, exercises):
-            candidates[name].append(submitted)
-    found = {name: chosen(exercises[name], entries, place) for name, entries in candidates.items() if entries}
-    if not found:
-        names = [path.relative_to(place).as_posix() for path in (*python, *others)]
-        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-        raise Unreadable(
-            f"no exercise among the files {', '.join(names[:3])}{more}" if names else "the folder contains no file"
-        )
-    return found
+def submitted_in(place, exercises) -> tuple[dict[str, Submitted], str]:
+    """Find the submitted file of each exercise in a folder or a zip file.
+
+    Also return the reasons why zip files in it could not be read, or "". Raises Unreadable if there are no files, or
+    too many.
+    """
+    with tempfile.TemporaryDirectory(prefix="minitransformer-") as temporary:
+        python, others, troubles = files_in(Path(place), Path(temporary))
+        if len(python) > MOST_READ:
+            raise Unreadable(f"the folder contains more than {MOST_READ} Python files and notebooks")
+        candidates = {name: [] for name in exercises}
+        for file, path in python.items():
+            for name, submitted in sources_in(path, file, exercises):
+                candidates[name].append(replace(submitted, folder=path.parent))
+        found = {name: chosen(exercises[name], entries) for name, entries in candidates.items() if entries}
+    if found:
+        return {name: replace(each, folder=None) for name, each in found.items()}, "; ".join(troubles)
+    if troubles:
+        raise Unreadable("; ".join(troubles))
+    names = [*python, *others]
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    raise Unreadable(
+        f"no exercise among the files {', '.join(names[:3])}{more}" if names else "the folder contains no file"
+    )
+
+
+def files_in(place, temporary):
+    """Find the Python files and notebooks of a submission, and unpack its zip files into a temporary folder.
+
+    Returns {name: path} of them, the names of the other files, and a list of reasons why zip files could not be read.
+    """
+    python, others, troubles = {}, [], []
+    folders = [("", place)] if place.is_dir() else []
+    archives, count = [] if folders else [(place.name, place)], 0
+    while folders or archives:
+        for before, folder in folders:
+            files, rest = files_below(folder)
+            python |= {before + path.relative_to(folder).as_posix(): path for path in files}
+            for path in rest:
+                found = archives if path.suffix.lower() == ".zip" else others
+                found.append((before + path.relative_to(folder).as_posix(), path))
+        folders, unread, archives = [], archives, []
+        for name, path in unread:
+            count += 1
+            if count > MOST_ZIPS:
+                raise Unreadable(f"the folder contains more than {MOST_ZIPS} zip files")
+            into = temporary / str(count)
+            into.mkdir()
+            try:
+                unpacked(path, into, is_wanted)
+                folders.append((f"{name}/", into))
+            except Unreadable as error:
+                troubles.append(f"{name} {error}")
+    return python, [name for name, _ in others], troubles
+
+
+def is_wanted(place: PurePosixPath) -> bool:
+    is_hidden = any(part.startswith(".") or part in SKIPPED for part in place.parts)
+    is_right = FILE_NAME.fullmatch(place.name) or place.suffix.lower() == ".zip"
+    return bool(is_right) and not is_hidden and len(place.parts) <= DEEPEST
 
 
 def files_below(place) -> tuple[list[Path], list[Path]]:
@@ -76,9 +122,9 @@ def files_below(place) -> tuple[list[Path], list[Path]]:
     return python, others
 
 
-def sources_in(path, place, exercises):
+def sources_in(path, file, exercises):
     match = FILE_NAME.fullmatch(path.name)
-    file, ending = path.relative_to(place).as_posix(), match[2].lower()
+    ending = match[2].lower()
     name, is_exact = exercise_named(match[1], exercises)
     if name is None and ending == ".py":
         return
@@ -118,7 +164,7 @@ def defines(content: bytes, target: str) -> bool:
     return re.search(rf"^(?:def|class) {target}\b".encode(), content, re.MULTILINE) is not None
 
 
-def chosen(exercise, entries, place) -> Submitted:
+def chosen(exercise, entries) -> Submitted:
     def rank(entry):
         blanks = sum(line.partition(b"#")[0].rstrip().endswith(b"...") for line in entry.content.split(b"\n"))
         return (bool(entry.trouble), not defines(entry.content, exercise.target), blanks, -entry.modified, entry.file)
@@ -127,7 +173,7 @@ def chosen(exercise, entries, place) -> Submitted:
     if best.trouble:
         return best
     modules = {}
-    for path in islice((place / best.file).parent.glob("*.py"), MOST_MODULES):
+    for path in islice(best.folder.glob("*.py"), MOST_MODULES):
         if path.stem.isidentifier() and path.stem != exercise.name:
             with suppress(Unreadable):  # if the exercise imports it, the check reports the failed import
                 modules[path.name], _ = read_regular(path, MOST_BYTES[".py"])

@@ -3,10 +3,12 @@
 A row is SOLVED, ANY, or a pattern that the reason or the mistake must match, of an exercise that is not solved.
 """
 
+import io
 import json
 import os
 import socket
 import textwrap
+import zipfile
 
 from solutions import blank_filled, solution
 
@@ -24,6 +26,31 @@ Ada_41_assignsubmission_file_/work/softmax (1).py, 提出/softmax.py, with space
 NAMES = [name.strip() for line in NAMES.split("\n") for name in line.split(", ")]
 STUDENTS = ["=1+1", "+49 30", "-rf", "@home", "  =x", "名前", "a,b", 'quo"te', "it's", "new\nline", "\x1b[31mred"]
 STUDENTS += ["..dots", "trailing ", "\u202eright", "n" * 255, os.fsdecode(b"latin-\xe9"), "%s %d", "{0}", "$HOME", "*"]
+
+
+LINK = object()  # content of a symbolic link
+
+
+def zip_of(members) -> bytes:
+    """Return a zip file with the members {path: content}, where LINK is the content of a symbolic link."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in members.items():
+            info = zipfile.ZipInfo(path, (2026, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (0o120777 if content is LINK else 0o100644) << 16
+            archive.writestr(info, "/etc/passwd" if content is LINK else content)
+    return file.getvalue()
+
+
+def damaged(archive: bytes) -> bytes:
+    return archive[:60] + bytes([archive[60] ^ 255]) + archive[61:]
+
+
+def encrypted(archive: bytes) -> bytes:
+    """Set the flag of an encrypted member in both of its headers."""
+    at = archive.index(b"PK\x01\x02")
+    return archive[:6] + b"\x01" + archive[7 : at + 8] + b"\x01" + archive[at + 9 :]
 
 
 def to_every_descriptor(content):
@@ -123,6 +150,10 @@ def fifo(file):
     return lambda folder: os.mkfifo(folder / file)
 
 
+def zipped(name, members):
+    return writes(name, zip_of(members))
+
+
 def link(file, target):
     return lambda folder: os.symlink(target, folder / file)
 
@@ -200,7 +231,39 @@ def odd_submissions() -> dict:
     found |= {
         "nothing": (lambda folder: None, "the folder contains no file"),
         "a letter": (writes("letter.txt", "sorry"), "no exercise among the files letter.txt"),
-        "an archive": (writes("softmax.zip", b"PK"), "among the files softmax.zip"),
+        "a zip file": (zipped("Hausübung 1.zip", {"Ada\\softmax.py": RIGHT, "../": ""}), SOLVED),
+        "a zip file in a zip file": (zipped("a.zip", {"b.ZIP": zip_of({"x/softmax (1).py": RIGHT})}), SOLVED),
+        "a zip file of everything": (
+            zipped(
+                "a.zip", {".venv/bin/python": LINK, "../x.txt": "x", "0.bin": bytes(3_000_000), "softmax.py": RIGHT}
+            ),
+            "contains the path '../x.txt', which is outside of the folder",
+        ),
+        "a zip file with a link": (
+            zipped("a.zip", {"softmax.py": LINK}),
+            "a.zip contains the symbolic link 'softmax.py'",
+        ),
+        "a zip file with an absolute path": (
+            zipped("a.zip", {"/tmp/softmax.py": RIGHT}),
+            "'/tmp/softmax.py', which is out",
+        ),
+        "a zip file with a drive": (zipped("a.zip", {"C:\\softmax.py": RIGHT}), "which is outside of the folder"),
+        "a zip file with a bomb": (
+            zipped("a.zip", {f"{k}.ipynb": bytes(30_000_000) for k in range(4)}),
+            "100,000,000 by",
+        ),
+        "a zip file of many files": (
+            zipped("a.zip", {f"{k}.py": "" for k in range(401)}),
+            "more than 400 Python files",
+        ),
+        "a zip file without end": (writes("softmax.zip", b"PK"), "softmax.zip is not a readable zip file"),
+        "a zip file with an odd byte": (
+            writes("a.zip", damaged(zip_of({"softmax.py": RIGHT}))),
+            "not a readable zip file",
+        ),
+        "a zip file with a folder for a file": (zipped("a.zip", {"a.py/b.py": "", "a.py": ""}), "cannot be unpacked"),
+        "an encrypted zip file": (writes("a.zip", encrypted(zip_of({"softmax.py": RIGHT}))), "a.zip is encrypted"),
+        "many zip files": (many("{}.zip", 30), "the folder contains more than 20 zip files"),
         "a link to a neighbour": (link("softmax.py", "../name 0/softmax.py"), "is a symbolic link"),
         "a pipe": (fifo("softmax.py"), "softmax.py is a named pipe, not a regular file"),
         "a socket": (bound_socket, "softmax.py is a socket, not a regular file"),

@@ -23,6 +23,7 @@ from odd_submissions import (
     odd_submissions,
     put,
     with_code,
+    zipped,
 )
 from solutions import OWN, TOML, solution
 
@@ -182,7 +183,7 @@ def test_a_file_is_found_under_its_usual_names(file, tmp_path):
     put(tmp_path, file)
     put(tmp_path, "test_softmax.py")
     put(tmp_path, "README.md")
-    (submitted,) = submitted_in(tmp_path, ALL).values()
+    (submitted,) = submitted_in(tmp_path, ALL)[0].values()
     assert (submitted.file, submitted.content) == (file, RIGHT.encode())
 
 
@@ -199,7 +200,7 @@ def test_a_file_is_found_under_its_usual_names(file, tmp_path):
 )
 def test_the_longest_name_of_an_exercise_counts(file, exercise, tmp_path):
     put(tmp_path, file)
-    assert list(submitted_in(tmp_path, ALL)) == [exercise]
+    assert list(submitted_in(tmp_path, ALL)[0]) == [exercise]
 
 
 @needs_posix
@@ -210,11 +211,29 @@ def test_only_regular_files_of_a_limited_size_are_read(tmp_path):
         (tmp_path / name).mkdir()
         write(tmp_path / name)
         try:
-            (submitted,) = submitted_in(tmp_path / name, ALL).values()
+            (submitted,) = submitted_in(tmp_path / name, ALL)[0].values()
             reason = submitted.trouble
         except Unreadable as error:
             reason = str(error)
         assert re.search(expected, reason), name
+
+
+def test_a_zip_file_in_place_of_a_folder_is_a_student_and_a_broken_one_beside_a_file_is_named(folder, capsys):
+    for path in ("ada.zip", "emmy/a.zip", "grace/softmax.zip"):
+        zipped(path, {"work/softmax.py": RIGHT})(folder)
+    put(folder, "emmy.zip", b"PK")
+    put(folder, "grace/broken.zip", b"PK")
+    rows = collected(folder)
+    assert {name: row["softmax: file"] for name, row in rows.items()} == {
+        "ada": "ada.zip/work/softmax.py",
+        "emmy": "a.zip/work/softmax.py",
+        "emmy.zip": "",
+        "grace": "softmax.zip/work/softmax.py",
+    }
+    said = "broken.zip is not a readable zip file: File is not a zip file"
+    assert (rows["grace"]["reason"], rows["grace"]["softmax"]) == (said, "solved")
+    assert f"grace: not graded: {said}" in capsys.readouterr().out
+    assert not [path for path in folder.rglob("*") if path.name == "work"]
 
 
 def test_of_several_files_the_most_complete_is_graded_then_the_newest(tmp_path):
@@ -226,7 +245,7 @@ def test_of_several_files_the_most_complete_is_graded_then_the_newest(tmp_path):
     ):
         write(tmp_path)
     dated("softmax (2).py", "# softmax", 4e9)(tmp_path)
-    submitted = submitted_in(tmp_path, ALL)["softmax"]
+    submitted = submitted_in(tmp_path, ALL)[0]["softmax"]
     assert submitted.file == "a/softmax.py"
     assert submitted.others == ("softmax.py", "softmax-1.py", "softmax (2).py")
 
@@ -390,7 +409,7 @@ def test_ctrl_c_keeps_the_marks_and_the_same_command_grades_the_others(signum, s
 def test_a_folder_without_folders_and_links_and_files_in_none_are_named(folder, capsys):
     put(folder, "softmax.py")
     assert cli.main(["learn", "collect", str(folder)]) == 1
-    assert "it must contain one folder for each student" in capsys.readouterr().err
+    assert "it must contain one for each student" in capsys.readouterr().err
     assert cli.main(["learn", "collect", str(folder / "typo")]) == 1
     assert capsys.readouterr().err == f"minitransformer: error: {folder / 'typo'}: No such file or directory\n"
     put(folder, "ada/softmax.py")
