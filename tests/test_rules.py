@@ -34,11 +34,16 @@ CONTAINER_WRITERS = {
 # Reading a function.
 
 
+@cache
 def within(node):
-    """Yield the nodes of one scope, parts before wholes, in the order of the source. A nested function is one node."""
+    """The nodes of one scope, parts before wholes, in the order of the source. A nested function is one node."""
+    return tuple(parts(node))
+
+
+def parts(node):
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, SCOPE):
-            yield from within(child)
+            yield from parts(child)
         yield child
 
 

@@ -280,11 +280,13 @@ class PlantingError(Exception):
 
 def live_functions(paths):
     """Return the functions in memory that the files define, as {path: functions}."""
-    functions = {}
+    of_file, functions = {}, {path: [] for path in paths}
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType:  # isinstance would read `__class__`, and some objects then emit a warning
-            functions.setdefault(real_path(thing.__code__.co_filename), []).append(thing)
-    return {path: functions.get(path, []) for path in paths}
+            of_file.setdefault(thing.__code__.co_filename, []).append(thing)
+    for file, found in of_file.items():
+        functions.get(real_path(file), []).extend(found)
+    return functions
 
 
 @contextlib.contextmanager

@@ -40,10 +40,10 @@ class Interval(NamedTuple):
 
 def interval(values) -> Interval:
     """Return the Interval of the mean of at least two numbers, one per seed."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats, whose t.ppf is this function, takes a second to import
 
     values = np.asarray(values, np.float64)
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / math.sqrt(len(values)))
     mean = float(values.mean())
     return Interval(mean, mean - half, mean + half)
 
