@@ -37,7 +37,6 @@ class ContextInfluence(Data):
     probability: float
     attention: np.ndarray  # (n,) attention from the position to each token, averaged over heads and layers; sums to 1
     ablation: np.ndarray  # (n,) decrease of the target's log-probability when the token is ablated, in nats
-    ablated_by: str  # "hide" or "blank": see contributions.py
     pearson: float  # correlation of attention with ablation over the n tokens; NaN if undefined
     spearman: float
 
@@ -57,33 +56,31 @@ def visualize_context_influence(
     position: int,
     out: str | os.PathLike[str] | None = None,
     *,
-    ablation: str = "hide",
     stream: TextIO | None = None,
 ) -> ContextInfluence:
     """Print how the prediction after a token depends on this and all earlier tokens.
 
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None
-    ablation   how a token is ablated, "hide" or "blank": see contributions.py
     stream     file to which the report is printed (default: standard output)
 
     Returns the ContextInfluence. The cost is about n forward passes over the n tokens up to the position. Raises
     TypeError, IndexError or ValueError if the model makes no prediction at the position, and MissingExtra or OSError if
     the PNG cannot be drawn or written.
     """
-    influence = context_influence(lm, text, position, ablation=ablation)
+    influence = context_influence(lm, text, position)
     if out is not None:
         influence.draw(out)
     print(influence, file=stream)
     return influence
 
 
-def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
+def context_influence(lm, text: str, position: int) -> ContextInfluence:
     """Compute a ContextInfluence without printing it. The arguments are those of visualize_context_influence."""
     ids = lm.encode(text)
     index = index_from_0("position", position, len(ids), len(ids) - 1)
     seen, target, in_text = prediction_at(lm, ids, index + 1)
-    contributions = position_contributions(lm.model, seen, target, ablation=ablation)
+    contributions = position_contributions(lm.model, seen, target)
     return ContextInfluence(
         text=text,
         tokens=token_strings(lm.tokenizer, seen),
@@ -94,7 +91,6 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
         probability=float(np.exp(contributions.log_probability)),
         attention=contributions.attention,
         ablation=contributions.ablation,
-        ablated_by=ablation,
         **contributions.correlations["attention"],
     )
 
@@ -113,7 +109,6 @@ def bars(influence: ContextInfluence):
 
 
 def footnotes(influence: ContextInfluence):
-    ablated = ABLATED[influence.ablated_by]
-    yield f"Ablation ({ablated}): nats by which the log-probability of {shown(influence.target)} decreases."
+    yield f"Ablation ({ABLATED}): nats by which the log-probability of {shown(influence.target)} decreases."
     yield NOT_SHOWN
     yield f"Correlation of attention with ablation: Pearson {influence.pearson:.2f}, Spearman {influence.spearman:.2f}."

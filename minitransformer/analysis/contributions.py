@@ -62,7 +62,6 @@ class PositionContributions(Data):
     value_weighted: np.ndarray  # (n,)
     gradient_times_input: np.ndarray  # (n,) gradient × input, in nats
     ablation: np.ndarray  # (n,) decrease of log p(target) by ablation, in nats; negative for an increase
-    ablated_by: str  # "hide" or "blank"
 
     derived = ("correlations",)
 
@@ -75,14 +74,14 @@ class PositionContributions(Data):
         return {name: correlations(getattr(self, name), self.ablation) for name in MEASURES}
 
 
-def position_contributions(model, ids, target: int, *, ablation: str = "hide") -> PositionContributions:
+def position_contributions(model, ids, target: int) -> PositionContributions:
     """Measure the contribution of each position of ids (n,) to predicting `target`.
 
-    `ablation` is one of ABLATIONS. The cost is n forward passes over n tokens and a few more. Raises ValueError for an
-    unknown ablation or a target outside the vocabulary, and the exceptions of `predict`.
+    The ablation is `hide`. The cost is n forward passes over n tokens and a few more. Raises ValueError for a target
+    outside the vocabulary, and the exceptions of `predict`.
     """
     check_int("target", target, minimum=0, maximum=model.config.vocab_size - 1)
-    ablated = ablated_log_probabilities(model, ids, target, ablation)
+    ablated = ablated_log_probabilities(model, ids, target)
     log_probability = float(log_probabilities(model, ids[None])[0, target])
     weights = attention_weights(model, ids)
     return PositionContributions(
@@ -93,7 +92,6 @@ def position_contributions(model, ids, target: int, *, ablation: str = "hide") -
         value_weighted=value_weighted_attention(model, ids, weights).mean(axis=(0, 1)),
         gradient_times_input=gradient_times_input(model, ids, target),
         ablation=log_probability - ablated,
-        ablated_by=ablation,
     )
 
 

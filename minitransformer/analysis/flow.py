@@ -24,10 +24,7 @@ from minitransformer.system.validation import check_int
 
 LENS_TOKENS = 5
 MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # limits of the report; LONGEST_TEXT is in characters
-ABLATED = {
-    "hide": "no later position attends to it; the last position is blanked",
-    "blank": "the mean of all embeddings replaces its embedding",
-}
+ABLATED = "no later position attends to it; the last position is blanked"
 
 
 @dataclass(frozen=True)
@@ -82,17 +79,14 @@ class InformationFlow(Data):
         draw_attention(self.attention, [shown(token) for token in self.tokens], path, title=title)
 
 
-def trace_information_flow(
-    lm: LanguageModel, text: str, target_token_idx: int, *, ablation: str = "hide"
-) -> InformationFlow:
+def trace_information_flow(lm: LanguageModel, text: str, target_token_idx: int) -> InformationFlow:
     """Explain how the model predicts one token of a text from the tokens before it.
 
     target_token_idx   index of the token to explain; a negative index counts from the end. If the index is the number
                        of tokens in the text, the most likely token after the text is explained
-    ablation           how a position is ablated, "hide" or "blank": see contributions.py
 
     The cost is about n forward passes over the n tokens before the target. Raises TypeError, IndexError or ValueError
-    for an index without a prediction, and ValueError for an empty text or an unknown ablation.
+    for an index without a prediction, and ValueError for an empty text.
     """
     ids = lm.encode(text)
     index = index_from_0("target_token_idx", target_token_idx, len(ids), len(ids))
@@ -112,7 +106,7 @@ def trace_information_flow(
         in_text=in_text,
         attention=weights,
         rollout=attention_rollout(weights),
-        contributions=position_contributions(lm.model, before, target, ablation=ablation),
+        contributions=position_contributions(lm.model, before, target),
         direct=replace(direct, explained=f"the logit of {shown(target_text)!r} above the mean of all"),
         lens=lens,
         lens_tokens=[[token_strings(lm.tokenizer, row) for row in layer] for layer in lens.top_ids],
@@ -164,7 +158,7 @@ def contribution_lines(flow: InformationFlow):
         agree = (f"{contributions.correlations[name][kind]:.2f}" for name in MEASURES)
         rows.append((f"{kind.capitalize()} with ablation", *agree, ""))
     yield from table(rows)
-    yield f"Ablation ({ABLATED[contributions.ablated_by]}): nats by which the log-probability decreases."
+    yield f"Ablation ({ABLATED}): nats by which the log-probability decreases."
     yield "The others are not interventions: attention does not show the content, gradients vanish at high certainty."
 
 

@@ -198,8 +198,8 @@ def draw_shaded(axes, lines, values, title, shades) -> None:
     for row, line in enumerate(lines):
         for i, column, token in line:
             shade, alpha = SHADES[shades[int(strength[i] < 0)]], float(abs(strength[i]))
-            frame = {"facecolor": (shade, alpha), "edgecolor": p.GRID, "linewidth": 0.4}
-            axes.add_patch(Rectangle((column, row), len(token), 0.85, **frame))
+            place = (column, row), len(token), 0.85
+            axes.add_patch(Rectangle(*place, facecolor=(shade, alpha), edgecolor=p.GRID, linewidth=0.4))
             letters = "white" if alpha > 0.6 else p.INK
             centre = column + len(token) / 2, row + 0.45
             axes.text(*centre, token, color=letters, fontsize=9, family="monospace", **CENTRED)

@@ -57,15 +57,17 @@ class DirectContributions(Data):
         return "\n".join([title, *self.lines()])
 
 
-def direct_contributions(model, ids, token: int, *, against="mean") -> DirectContributions:
-    """Split the logit of `token` after ids (T,) into the contributions of the components.
+def direct_contributions(model, ids, token: int) -> DirectContributions:
+    """Split the logit of `token` after ids (T,), minus the mean of all logits, into contributions of the components.
 
-    `against` selects the value that is subtracted from the logit: "mean" for the mean of all logits, an id for the
-    logit of that token, or None for zero. The mean is the default because a constant added to all logits does not
-    change the probabilities. Raises ValueError for a token outside the vocabulary.
+    The mean is subtracted because a constant added to all logits does not change the probabilities. Raises ValueError
+    for a token outside the vocabulary.
     """
+    vocab_size = model.config.vocab_size
+    check_int("token", token, minimum=0, maximum=vocab_size - 1)
     components, parts = residual_parts(model, ids)
-    dlogits, explained = logit_weights(model, token, against, parts.dtype)
+    dlogits = np.full(vocab_size, -1 / vocab_size, parts.dtype)
+    dlogits[token] += 1
     x = parts.sum(axis=0)
     with frozen(model):
         logits, lm_head_backward = model.lm_head(model.ln_final(x)[0])
@@ -73,19 +75,8 @@ def direct_contributions(model, ids, token: int, *, against="mean") -> DirectCon
         transposed, bias = frozen_norm(model.ln_final, x)
         gradient = transposed(direction)
     values = np.append(parts @ gradient, bias @ direction)
+    explained = f"the logit of token {token} minus the mean of all"
     return DirectContributions((*components, "norm bias"), values, float(dlogits @ logits), explained)
-
-
-def logit_weights(model, token, against, dtype):
-    vocab_size = model.config.vocab_size
-    weights = np.zeros(vocab_size, dtype)
-    weights[check_int("token", token, minimum=0, maximum=vocab_size - 1)] = 1
-    if against is None:
-        return weights, f"the logit of token {token}"
-    if isinstance(against, str) and against == "mean":
-        return weights - 1 / vocab_size, f"the logit of token {token} minus the mean of all"
-    weights[check_int("against", against, minimum=0, maximum=vocab_size - 1)] -= 1
-    return weights, f"the logit of token {token} minus that of token {against}"
 
 
 def residual_parts(model, ids):

@@ -199,14 +199,11 @@ def test_without_passages_of_both_kinds_nothing_is_said_of_having_been_seen(lm, 
 
 
 def test_the_passages_that_taught_a_rare_fact_are_the_strongest_proponents_of_its_answer(lm, checkpoints):
-    for rank_by in ("influence", "cosine"):
-        found = analyze_training_influence(
-            lm, f"{PLANTED} eats ", training=SEEN, checkpoints=checkpoints, answer_tokens=4, rank_by=rank_by
-        ).prompts[0]
-        assert found.answer == RARE and found.confidence > 0.9
-        assert set(found.ranking[:2]) <= {0, 1, 2}
-        assert (np.diff(getattr(found, rank_by)[found.ranking]) <= 0).all()
-    assert set(found.ranking[:1]) == {0}
+    how = {"training": SEEN, "checkpoints": checkpoints, "answer_tokens": 4}
+    found = analyze_training_influence(lm, f"{PLANTED} eats ", **how).prompts[0]
+    assert found.answer == RARE and found.confidence > 0.9
+    assert set(found.ranking[:2]) <= {0, 1, 2} and found.cosine.argmax() == 0
+    assert (np.diff(found.influence[found.ranking]) <= 0).all()
 
 
 @pytest.mark.slow
@@ -321,7 +318,6 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         ("BALU", {}, "prompt 0: unknown character 'B'"),
         ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
         ("balu", {"training": []}, "training must contain at least one passage"),
-        ("balu", {"rank_by": "size"}, "unknown rank_by 'size'"),
         ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be .*, not 0"),
         ("balu", {"training": ["ab", "a"]}, "training: number of tokens of passage 1 must be at least 2, not 1"),
         ("balu", {"held_out": ["a" * 26]}, "held_out: number of tokens of passage 0 must be at most 25, not 26"),

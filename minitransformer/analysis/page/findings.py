@@ -27,7 +27,6 @@ def page_findings(
     text: str,
     *,
     last: int = 32,
-    ablation: str = "hide",
     patching: PatchingMaps | None = None,
     progress=None,
 ) -> dict:
@@ -35,11 +34,10 @@ def page_findings(
 
     last       number of positions to explain, counted from the end; the cost of a position is one forward pass for each
                token up to it
-    ablation   how a position is ablated, "hide" or "blank": see contributions.py
     patching   patching maps to add to the page, see patching_maps.py
     progress   called as progress(done, total) after each position
 
-    Raises ValueError if the text is empty or longer than the context, `last` is below 1, or `ablation` is unknown.
+    Raises ValueError if the text is empty or longer than the context, or `last` is below 1.
     """
     check_int("last", last, minimum=1)
     model, ids = lm.model, lm.encode(text)
@@ -50,7 +48,7 @@ def page_findings(
     explained = range(max(len(ids) - last, 0), len(ids))
     positions = []
     for i in explained:
-        positions.append(explain(lm, ids[: i + 1], int(targets[i]), weights[:, :, i, : i + 1], ablation))
+        positions.append(explain(lm, ids[: i + 1], int(targets[i]), weights[:, :, i, : i + 1]))
         positions[-1] |= {
             "in_text": i + 1 < len(ids),
             "rank": int(lens.answer_ranks[-1, i]),
@@ -64,15 +62,14 @@ def page_findings(
         "model": {"parameters": model.n_parameters(), "layers": len(weights), "heads": weights.shape[1]},
         "tokens": names(lm, ids),
         "positions": positions,
-        "ablation": ablation,
         "lens": {"layers": list(lens.layers), "cells": cells},
         "patching": None if patching is None else maps(patching),
     }
 
 
-def explain(lm, ids, target: int, weights, ablation: str) -> dict:
+def explain(lm, ids, target: int, weights) -> dict:
     """Explain the prediction of `target` after ids (n,). `weights` (L, H, n) is the last row of the attention."""
-    contributions = position_contributions(lm.model, ids, target, ablation=ablation)
+    contributions = position_contributions(lm.model, ids, target)
     direct = direct_contributions(lm.model, ids, target)
     written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
     return {

@@ -14,10 +14,6 @@ const SHADINGS = {
   value_weighted: "value-weighted attention",
   gradient_times_input: "gradient × input",
 };
-const ABLATED = {
-  hide: "no later position attends to it; the last is blanked",
-  blank: "the mean of all embeddings replaces its embedding",
-};
 
 // The current selection: a position (kept, or pointed at for now), a shading, and possibly a head.
 
@@ -220,7 +216,8 @@ function showWords(position, values) {
       ? "Attention shows where a head looks, not which information it reads there."
       : state.shading === "ablation"
         ? `Nats by which the log-probability of ${quoted(position.target)} decreases, or increases (violet), when the token ` +
-          `is ablated (${ABLATED[findings.ablation]}). An intervention, so the other measures are compared with it.`
+          "is ablated (no later position attends to it; the last is blanked). An intervention, so the other measures are " +
+          "compared with it."
         : `Rank correlation with ablation, over these tokens: ${agrees === null ? "none" : agrees.toFixed(2)}.`;
 }
 

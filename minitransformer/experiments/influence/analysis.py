@@ -23,12 +23,12 @@ from minitransformer.experiments.influence.passages import (
     next_tokens,
     token_log_probabilities,
 )
-from minitransformer.experiments.influence.report import RANKINGS, PromptInfluence, TrainingInfluence
+from minitransformer.experiments.influence.report import PromptInfluence, TrainingInfluence
 from minitransformer.experiments.influence.retraining import check_retraining, retrain_without
 from minitransformer.experiments.influence.tracin import influences
 from minitransformer.generation import stream
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.validation import check_int, number, one_of, positive
+from minitransformer.system.validation import check_int, number, positive
 
 
 def analyze_training_influence(
@@ -39,7 +39,6 @@ def analyze_training_influence(
     held_out: str | Sequence[str] | None = None,
     checkpoints: Iterable[tuple[LanguageModel | str | PathLike[str], float]] | None = None,
     answer_tokens: int = 8,
-    rank_by: str = "influence",
     false_alarm_rate: float = 0.05,
     train: Callable[[list[str], int], LanguageModel] | None = None,
     remove: int = 5,
@@ -54,7 +53,6 @@ def analyze_training_influence(
     checkpoints       pairs (LanguageModel or its path, learning rate), whose influences are added (default: only `lm`,
                       with a learning rate of 1)
     answer_tokens     maximum number of tokens of the answer, which is the model's greedy continuation
-    rank_by           "influence", the inner product of gradients, or "cosine", the normalized product (see tracin.py)
     false_alarm_rate  upper bound of the probability that an unseen text is flagged
     train             function train(passages, seed) that returns a new LanguageModel, for example a PassageTraining. If
                       given, the ranking is tested: models are trained without the `remove` strongest proponents, for
@@ -68,7 +66,6 @@ def analyze_training_influence(
     Raises ValueError or TypeError for an invalid argument, and OSError if a checkpoint cannot be read.
     """
     check_int("answer_tokens", answer_tokens, minimum=1)
-    one_of("rank_by", rank_by, known=RANKINGS)
     number("false_alarm_rate", false_alarm_rate, above=0, below=1)
     check_int("remove", remove, minimum=1)
     if training is None and (checkpoints is not None or train is not None):
@@ -109,7 +106,6 @@ def analyze_training_influence(
             **flag,
             influence=influence,
             cosine=cosine,
-            ranked_by=rank_by,
             retraining=None,
         )
         if train is not None:

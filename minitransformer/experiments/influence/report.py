@@ -11,7 +11,6 @@ from minitransformer.experiments.influence.retraining import Retraining
 from minitransformer.system.data import Data
 
 MOST_PASSAGES, LONGEST_TEXT = 5, 60  # of a report: passages per list, and characters per text
-RANKINGS = ("influence", "cosine")
 NOT_SHOWN = """\
 Limits: a familiar text need not have been seen, and a seen text need not be familiar. Influence is the inner product of
 gradients, a first-order estimate for small steps of gradient descent at the given weights. It ignores AdamW's scaling
@@ -35,13 +34,12 @@ class PromptInfluence(Data):
     calibration: Calibration | None  # None if seen or held-out passages are missing
     influence: np.ndarray | None  # (N,) in nats, positive for proponents; None without training passages
     cosine: np.ndarray | None  # (N,) the same with normalized gradients, from −1 to 1
-    ranked_by: str  # "influence" or "cosine"
     retraining: Retraining | None  # None without `train`
 
     @property
     def ranking(self) -> np.ndarray:
         """Return the indices (N,) of the passages from the strongest proponent to the strongest opponent."""
-        return np.argsort(-getattr(self, self.ranked_by), kind="stable")
+        return np.argsort(-self.influence, kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +93,10 @@ def doubts(calibration: Calibration):
 
 def passage_lines(prompt: PromptInfluence, passages: list[str]):
     rows = []
-    order, measure = prompt.ranking, getattr(prompt, prompt.ranked_by)
+    order, measure = prompt.ranking, prompt.influence
     for title, indices, sign in (("proponents", order, 1), ("opponents", order[::-1], -1)):
         listed = [i for i in indices[:MOST_PASSAGES] if sign * measure[i] > 0]
-        rows.append((f"{title}, by {prompt.ranked_by}", "influence", "cosine", ""))
+        rows.append((title, "influence", "cosine", ""))
         for i in listed:
             rows.append((f"  {i}", f"{prompt.influence[i]:+.3g}", f"{prompt.cosine[i]:+.2f}", abridged(passages[i])))
         rows += [] if listed else [("  none", "", "", "")]

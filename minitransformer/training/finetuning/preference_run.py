@@ -53,7 +53,6 @@ def fine_tune_for_safety(
     held_out: float | str | os.PathLike[str] | Sequence[Mapping[str, Any]] | None = None,
     general_text: str | None = None,
     prompts: Sequence[str] | None = None,
-    merge: bool = True,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     plot: bool = False,
@@ -68,8 +67,6 @@ def fine_tune_for_safety(
                   marked as held out, or a fifth of the prompts if no row is marked)
     general_text  text whose perplexity measures forgetting (default: the last tenth of the default corpus)
     prompts       prompts to complete before and after training (default: the first three held-out prompts)
-    merge         True merges low-rank adapters into the weights at the end. False leaves them in the model, which can
-                  be saved and loaded only after merge_adapters (layers/lora.py)
     out           folder for model.npz, metrics.jsonl, report.json, and with `plot` finetuning.png
     settings      fields of PreferenceSettings, such as objective="dpo", beta=0.1, trainable=2, steps=200
 
@@ -83,7 +80,7 @@ def fine_tune_for_safety(
     asked = PreferenceSettings(**settings)
     data = preference_data(lm, dataset, held_out, general_text, prompts, asked)
     with at_work_in(out):
-        with training_only(lm.model, asked.trainable, seed=asked.seed, merge=merge) as names:
+        with training_only(lm.model, asked.trainable, seed=asked.seed) as names:
             run = PreferenceRun(lm, data, asked)
             if not resume:
                 run.remember_start()

@@ -28,9 +28,7 @@ class FineTuningSettings(Settings):
     weight_decay: float = 0.0
     eval_every: int = 20
     checkpoint_every: int = 50
-    trainable: Trainable = setting(
-        2, "trained parameters: the last n blocks, names, or a LowRank (see trainable.py)", checked
-    )
+    trainable: Trainable = setting(2, "trained parameters: the last n blocks, or a LowRank (see trainable.py)", checked)
 
     def __post_init__(self):
         object.__setattr__(self, "trainable", checked("trainable", self.trainable))

@@ -16,7 +16,6 @@ def fine_tune(
     text: str | TextFiles | Corpus,
     settings: FineTuningSettings | None = None,
     *,
-    merge: bool = True,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     plot: bool = False,
@@ -25,12 +24,11 @@ def fine_tune(
 ) -> list[dict[str, Any]]:
     """Train the model of `lm`, in place, on the next token of `text`.
 
-    `text` is a str, a TextFiles, or a Corpus that was encoded with the tokenizer of `lm`. `merge` is as in
-    fine_tune_for_safety, and the other options, the result and the exceptions are those of pretrain. Frozen parameters
-    stay bit-identical, and requires_grad of all parameters is restored at the end. Raises ValueError if the settings
-    select parameters that the model does not have.
+    `text` is a str, a TextFiles, or a Corpus that was encoded with the tokenizer of `lm`. The other options, the result
+    and the exceptions are those of pretrain. Frozen parameters stay bit-identical, and requires_grad of all parameters
+    is restored at the end. Raises ValueError if the settings select more blocks than the model has.
     """
     settings = settings or FineTuningSettings()
     corpus = text if isinstance(text, Corpus) else tokenize_corpus(text, lm.tokenizer)
-    with training_only(lm.model, settings.trainable, seed=settings.seed, merge=merge):
+    with training_only(lm.model, settings.trainable, seed=settings.seed):
         return pretrain(lm, corpus, settings, out=out, resume=resume, plot=plot, observer=observer, about=about)

@@ -1,21 +1,19 @@
-"""Selection of the trainable parameters: the last blocks, parameters given by name, or low-rank adapters.
+"""Selection of the trainable parameters: the last blocks, or low-rank adapters.
 
 All other parameters are frozen and stay bit-identical. Activations below the lowest trained parameter are constants, so
 their backward passes are skipped. With the last two of four blocks trained, a step takes about 0.7 times as long.
 """
 
-import difflib
 import numbers
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from minitransformer.layers.lora import add_adapters, merge_adapters
 from minitransformer.module import Module
-from minitransformer.system.validation import check_int, number, texts
+from minitransformer.system.validation import brief, check_int, number, texts
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,13 @@ class LowRank:
         object.__setattr__(self, "alpha", number("LowRank: alpha", self.alpha, above=0))
 
 
-Trainable = int | tuple[str, ...] | LowRank  # number of last blocks, names of parameters, or adapters
+Trainable = int | LowRank  # number of last blocks, or adapters
 
 
 def checked(name: str, trainable) -> Trainable:
     """Validate and normalise the option `trainable`.
 
-    It is an int, a str, several str, a LowRank, or a dictionary of the fields of a LowRank. Raises TypeError for any
-    other type, and ValueError for an empty selection.
+    It is an int, a LowRank, or a dictionary of the fields of a LowRank. Raises TypeError for any other type.
     """
     if isinstance(trainable, dict):
         return LowRank(**trainable)
@@ -53,29 +50,22 @@ def checked(name: str, trainable) -> Trainable:
         return trainable
     if isinstance(trainable, numbers.Integral):
         return check_int(f"{name} (a number of last blocks)", trainable, minimum=1)
-    names = (trainable,) if isinstance(trainable, str) else trainable
-    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{name} must be a number of blocks, names of parameters, or a LowRank, not {trainable!r}")
-    if not names:
-        raise ValueError(f"{name} must contain at least one parameter, but it is empty")
-    return tuple(names)
+    raise TypeError(f"{name} must be a number of last blocks or a LowRank, not {brief(trainable)}")
 
 
 def in_words(trainable: Trainable) -> str:
     if isinstance(trainable, LowRank):
         return f"adapters of rank {trainable.rank} on {', '.join(trainable.targets)}"
-    if isinstance(trainable, int):
-        return "the last block" if trainable == 1 else f"the last {trainable} blocks"
-    return ", ".join(trainable)
+    return "the last block" if trainable == 1 else f"the last {trainable} blocks"
 
 
 @contextmanager
-def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: bool = True):
+def training_only(model: Module, trainable: Trainable, *, seed: int = 0):
     """Train only the selected parameters of a Transformer inside a `with` block.
 
     Yields the names of these parameters. `seed` determines the initial values of adapters. At the end, requires_grad of
-    all parameters is restored, and adapters are merged unless `merge` is False. Existing gradients are discarded.
-    Raises ValueError if the selection contains a block or a parameter that the model does not have.
+    all parameters is restored, and adapters are merged. Existing gradients are discarded. Raises ValueError if the
+    model has fewer blocks.
     """
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     adapted = []
@@ -83,32 +73,25 @@ def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: 
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])  # Run uses the first two
         adapted = add_adapters(model, trainable.targets, trainable.rank, trainable.alpha, rng=rng)
     try:
-        names = [f"{name}.{part}" for name in adapted for part in "ab"] or chosen_names(model, trainable)
+        names = [f"{name}.{part}" for name in adapted for part in "ab"] or names_in_last_blocks(model, trainable)
         for name, parameter in model.named_parameters():
             parameter.requires_grad = name in names
             parameter.grad = None
         with model.hooked(dict.fromkeys(modules_below(model, names), constant)):
             yield names
     finally:
-        if adapted and merge:
+        if adapted:
             merge_adapters(model)
         for parameter, requires_grad in before:
             parameter.requires_grad = requires_grad
 
 
-def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
-    names = [name for name, _ in model.named_parameters()]
-    if isinstance(trainable, int):
-        blocks = len(model.blocks)
-        if trainable > blocks:
-            raise ValueError(f"trainable must be at most {blocks}, the number of blocks of the model, not {trainable}")
-        last = tuple(f"blocks.{i}." for i in range(blocks - trainable, blocks))
-        return [name for name in names if name.startswith(last)]
-    for pattern in trainable:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
-            raise ValueError(f"trainable: no parameter matches {pattern!r}; did you mean {near!r}?")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in trainable)]
+def names_in_last_blocks(model: Module, number: int) -> list[str]:
+    blocks = len(model.blocks)
+    if number > blocks:
+        raise ValueError(f"trainable must be at most {blocks}, the number of blocks of the model, not {number}")
+    last = tuple(f"blocks.{i}." for i in range(blocks - number, blocks))
+    return [name for name, _ in model.named_parameters() if name.startswith(last)]
 
 
 def modules_below(model: Module, names) -> list[str]:
