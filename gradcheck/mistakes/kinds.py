@@ -71,7 +71,7 @@ operands exchanged | two operands are exchanged | AXES
 name replaced | one array stands in the place of another |
     which value belongs at this place, by the line of forward that this line mirrors?
 gradient replaced | the gradient of another value is used |
-    which value does this step return in forward, and what is the name of that value's gradient?
+    which value belongs at this place: a value of forward, or the gradient of one, and of which one?
 names exchanged | two names are exchanged | which of the two names does the equation have at this place?
 gradients exchanged | two gradients are exchanged |
     in which order does forward take its arguments? The gradients are returned in that order
@@ -79,7 +79,8 @@ slope replaced | another value stands in the place of a slope | SLOPE
 slope dropped | a slope is missing | SLOPE
 diagonal alone | only the diagonal of the Jacobian is there |
     which outputs besides its own does an entry of the input reach?
-gradient replaced by zeros | it is zero | PATH
+gradient replaced by zeros | it is zero |
+    for which entries is the gradient not zero, and which of them does your line keep?
 gradient replaced by dy | it is the upstream gradient itself | CALLS
 dy ignored | the upstream gradient is taken for ones | UPSTREAM
 name overwritten | a name is overwritten before it is read | ARRAY

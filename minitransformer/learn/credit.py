@@ -20,7 +20,7 @@ import numpy as np
 from gradcheck.names import names_in
 from minitransformer.book.observation import watched
 from minitransformer.learn.authorship import unwatched
-from minitransformer.learn.cutting import File, functions_within, only_the_question, statements_of, target_of
+from minitransformer.learn.cutting import File, functions_within, only_the_question, parts_of, statements_of, target_of
 from minitransformer.learn.probing import Event, array_of, probed, with_stacks
 from minitransformer.learn.verdict import FOLLOWS, RIGHT, WRONG_LINE
 from minitransformer.learn.vocabulary import with_result_of
@@ -107,9 +107,13 @@ class Plan:
         functions = [f for node in nodes for f in functions_within(node) if f.name == self.name]
         self.reads = {}  # {name: names in its statement}
         self.owners = {}  # {name without a number: the name of the next numbered line, which has its point}
+        self.aliases: set = set()  # positions at which a name without a number is returned
         waiting = []
         for statement in (s for function in functions for s in statements_of(function)):
             names = target_of(statement).split(", ")
+            if isinstance(statement, ast.Return):
+                parts = enumerate(parts_of(statement.value))
+                self.aliases |= {k for k, part in parts if isinstance(part, ast.Name) and part.id not in numbers}
             for name in names:
                 self.reads.setdefault(name, set()).update(names_in(getattr(statement, "value", statement)))
             waiting += names
@@ -167,7 +171,7 @@ class Trial:
         beside = {name: arrays[name] for name in values if name in plan.owners and is_array(*arrays[name])}
         values = {name: values[name] for name in truth}
         names = {id(value): name for name, value in values.items()}
-        at = {k: names[id(value)] for k, value in enumerate(results) if id(value) in names}
+        at = {k: names[id(v)] for k, v in enumerate(results) if id(v) in names and k not in plan.aliases}
         return truth, beside, at, gradients_of(call.target), writers
 
     def run(self, changes):
@@ -316,7 +320,7 @@ def groups(outcome, true):
             if event.is_missing:
                 yield {event.keys[0]: true}
             elif event.keys[0] not in seen:
-                equal = [e for e in outcome.equal(event.value) if e.keys]
+                equal = [e for e in outcome.equal(event.value) if e.keys] or [event]  # NaN does not equal itself
                 seen.update(e.keys[0] for e in equal)
                 if not any(e.is_fixed for e in equal):
                     yield {key: part for e in equal for key, part in zip(e.keys, split(true, e), strict=True)}

@@ -9,7 +9,7 @@ import numpy as np
 from gradcheck.front.streams import joined
 from gradcheck.mistakes import KINDS, Student
 from minitransformer.book.observation import watched
-from minitransformer.learn.credit import adapted
+from minitransformer.learn.credit import adapted, flat
 from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
 
@@ -74,23 +74,28 @@ def rows_by_steps(attempt, failure):
 
 
 def by_numbers(attempt, failure, name) -> str:
-    """Compare a value of a learner's backward pass with the textbook's value of the same name.
+    """Compare a value of a learner's backward pass with the textbook's value of this name, or of this gradient.
 
     Returns a sentence on the shapes or, if they agree, on 2 × 2 entries among which is the largest difference. It is ""
     if there is no such value.
     """
-    exercise, found = attempt.exercise, []
+    exercise, runs = attempt.exercise, []
     (case,) = (case for case in exercise.cases() if case.name == failure.case)
+    labels = [a.label for a in failure.report.arguments if not a.label.endswith(".grad")]
     source = inspect.getfile(inspect.unwrap(exercise.reference))
     for target, file in ((None, attempt.path), (adapted(exercise), source)):
         _, backward = attempt.call(case, failure.seed, target).evaluate()
         with watched(file) as frames:
-            backward(failure.dy.copy())
-        passes = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
-        found += [np.asarray(names[name]) for names in passes if isinstance(names.get(name), (np.ndarray, float))][-1:]
-    if len(found) < 2:
+            results = dict(zip(labels, flat(backward(failure.dy.copy())), strict=False))
+        names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
+        runs.append((results, results | (names[-1] if names else {})))
+    (results, own_names), (_, names) = runs
+    own = own_names.get(name)
+    gradient = next((label for label, result in results.items() if result is own), name)
+    true = names.get(name, names.get(gradient))
+    if not all(isinstance(value, (np.ndarray, np.generic, float)) for value in (own, true)):
         return ""
-    own, true = found
+    own, true = np.asarray(own), np.asarray(true)
     if own.shape != true.shape:
         return f"{name} has shape {own.shape}, and should have {true.shape}"
     if own.ndim == 0:
@@ -99,7 +104,7 @@ def by_numbers(attempt, failure, name) -> str:
     most = len(at) - 2  # axes of which a single entry is shown
     part = tuple(int(i) if axis < most else slice(max(i - 1, 0), max(i - 1, 0) + 2) for axis, i in enumerate(at))
     where = ", ".join(str(one) if isinstance(one, int) else f"{one.start}:{one.stop}" for one in part)
-    shown = [" ".join(np.array2string(value[part], precision=3).split()) for value in found]
+    shown = [" ".join(np.array2string(value[part], precision=3).split()) for value in (own, true)]
     return f"{name}[{where}] is {shown[0]}, and should be {shown[1]}"
 
 
@@ -169,7 +174,8 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
             kept.insert(kept.index(shown[k - 1]) + 1 if k else 0, name)
     wrong = [name for name, row in before.items() if row.verdict == WRONG_LINE and row.sentence]
     for name in set(lost) & credits.keys():
-        origins = tuple(one for one in wrong if one in (*credits[name].needs, *credits[name].origins))
+        origins = credits[name].origins * bool(wrong or verdict.sentence)
+        origins = origins or tuple(one for one in wrong if one in credits[name].needs)
         credits = credits | {name: replace(credits[name], origins=origins)}
     rows = [row_of(name, numbers, credits[name], before.get(name)) if name in shown else before[name] for name in kept]
     earned = [name for name in credits if name not in lost]

@@ -15,7 +15,7 @@ from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
 AFTER_AN_EXCEPTION = "print the shape of each part of the failing line: which one is not as you expect?"
-AFTER_A_VIOLATION = "which statement of backward is it? Backward computes new arrays and changes no other"
+AFTER_A_VIOLATION = "print what backward returns, and dy before and after it: which of them is not as it should be?"
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
 
 
@@ -72,15 +72,16 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != BLANK)
     lines = lines_of(exercise)
     numbered = {name for line in lines for name in line.name.split(", ")}
-    own = {name for name in verdict.about[:1] if name.startswith("d") and name != "dy"}
-    names = own | numbered.intersection(verdict.about)
+    own = {name for name in verdict.about[:1] if name in numbered or (name.startswith("d") and name != "dy")}
+    is_sure = bool(own) and own.issuperset(numbered.intersection(verdict.about))  # the operands may be wrong as well
     if is_failure:
-        row = Row("", *names, "") if len(names) == 1 else None
+        row = Row("", *own, "") if is_sure else None
     line = line_of(lines, row)
-    asked = [verdict.question] * bool(verdict.question and (is_failure or exercise.is_value))
+    asked = [verdict.question] * bool(verdict.question and is_failure)
     if row is not None and row.verdict == WRONG_LINE and row.kind:
         kind = "update changed" if exercise.is_value else row.kind
-        asked.insert(0, f"{place(verdict, line, row)}: {KINDS[kind].question}")
+        asked.append(f"{place(verdict, line, row)}: {KINDS[kind].question}")
+        asked += [hint for pattern, hint in HINTS.get(exercise.name, ()) if pattern and re.search(pattern, row.name)]
     if exercise.is_value:
         rungs = [hint for pattern, hint in HINTS[exercise.name] if not asked or not pattern]
     elif is_failure and row is None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -28,14 +29,17 @@ def question_on(error, source: str, frame, line: int) -> Question:
 
     `frame` is the frame of the function that raised the exception, and `line` the number of the line.
     """
+    simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
+    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, simple) and n.value]
+    at = [node for node in nodes if node.lineno <= line <= node.end_lineno]
+    target = ast.unparse(at[-1].targets[0]) if at and isinstance(at[-1], ast.Assign) else ""
     if isinstance(error, UnboundLocalError):
         name = re.search(r"'(.*?)'", str(error))[1]
-        text = f"{name} is read before the line that computes it: which order do the lines need?"
-        return Question(text, names=(name,))
+        return Question(f"{name} is read before the line that computes it: which order do the lines need?", target)
     if isinstance(error, NameError):
         of = "forward computes the value that you mean"
         of = "backward computes it, or is it a part of dy" if error.name.startswith("d") else of
-        return Question(f"{error.name} has no value here: which line of {of}?", error.name)
+        return Question(f"{error.name} has no value here: which line of {of}?", target)
     if isinstance(error, AttributeError) and isinstance(error.obj, Parameter):
         return Question(
             "the array of a Parameter is its .data: does a backward of the module already compute this product?"
@@ -48,23 +52,27 @@ def question_on(error, source: str, frame, line: int) -> Question:
     if unpacked := unpacked_in(source, frame):
         text = f"{ast.unparse(unpacked)}: a module has one gradient to return, so these are the parts of one array"
         return Question(text, names=names_of(unpacked))
-    from gradcheck.lines.shapes import operands_at_fault, value_of
-
-    simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
-    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, simple) and n.value]
-    at = [node for node in nodes if node.lineno <= line <= node.end_lineno]
     if not at:
         return Question()
-    target = ast.unparse(at[-1].targets[0]) if isinstance(at[-1], ast.Assign) else ""
+    from gradcheck.lines.shapes import operands_at_fault, value_of
+
     operands = operands_at_fault(at[-1], frame) if isinstance(error, ValueError) else []
     values = [value_of(operand, frame) for operand in operands]
     if len(operands) == 2 and all(isinstance(value, (np.ndarray, np.generic, float, int, list)) for value in values):
         text, names = question_on_shapes(error, operands, list(map(np.shape, values))), names_of(*operands)
     else:
-        known = {name: frame.f_locals[name] for name in names_of(at[-1].value) if name in frame.f_locals}
+        values = frame.f_globals | frame.f_locals
+        known = {
+            name: values[name] for name in names_read(at[-1]) if not isinstance(values.get(name), ModuleType | None)
+        }
         listed = ", ".join(f"{name} is {described(value)}" for name, value in known.items())
         text, names = f"{listed}: is each of them what you expect?" if listed else "", tuple(known)
     return Question(f"{target}: {text}" if target and text else text, target if text else "", names)
+
+
+def names_read(statement) -> tuple[str, ...]:
+    loads = (n for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+    return tuple(dict.fromkeys(node.id for node in loads))
 
 
 def names_of(*nodes) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def first_difference(exercise, function):
         elif np.ndim(expected):
             return case.name, f"{label}: its entries differ from those of the equations"
         else:
-            return case.name, f"{label}: it returns {found}, and the right value is {expected}"
+            return case.name, f"{label}: it returns {found:.6g}, and the right value is {expected:.6g}"
     if accepted:
         return accepted[0], f"it accepts {len(accepted)} of {n_planted} planted mistakes: {', '.join(accepted)}"
     return "", ""
@@ -97,6 +97,8 @@ def same(found, expected) -> bool:
     if isinstance(expected, (list, tuple)):
         is_list = isinstance(found, (list, tuple)) and len(found) == len(expected)
         return is_list and all(map(same, found, expected))
+    if isinstance(found, (list, tuple)) and np.ndim(expected) == 0:
+        return False
     return np.shape(found) == np.shape(expected) and np.allclose(found, expected, rtol=1e-9)
 
 

@@ -823,7 +823,7 @@ def test_a_hint_begins_with_a_question_on_the_mistake_and_starts_anew_for_anothe
     exercise = named_exercise("softmax")
     for body, question in (
         ("y * dy", "has no term in your sum"),
-        ("y * (dy - (dy * dy).sum(axis=axis, keepdims=True))", "the name of that value's gradient"),
+        ("y * (dy - (dy * dy).sum(axis=axis, keepdims=True))", "or the gradient of one"),
         ("y * (dy + (y * dy).sum(axis=axis, keepdims=True))", "grow"),
     ):
         hint = next_hint(tmp_path, exercise, graded("softmax", filled(f"return {body}")))

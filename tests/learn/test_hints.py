@@ -1,0 +1,127 @@
+"""Hints and verdicts that were false or misled: each is a file that a student handed in."""
+
+import ast
+import re
+
+import pytest
+from solutions import edited, filled, solution
+
+from minitransformer.learn.exercises import EXERCISES, named_exercise
+from minitransformer.learn.hints import lines_of, next_hint
+
+
+@pytest.fixture
+def told(graded, tmp_path):
+    """Return a function that grades a text as the file of an exercise, and returns the Verdict and all hints."""
+
+    def judged(name, text):
+        (tmp_path / ".hints.json").unlink(missing_ok=True)
+        verdict, hints = graded(name, text), []
+        while not hints or not hints[-1].endswith("(the last hint)"):
+            hints.append(next_hint(tmp_path, named_exercise(name), verdict))
+        return verdict, hints
+
+    return judged
+
+
+def test_no_row_says_that_a_value_is_not_followed_above_a_wrong_one(told):
+    verdict, _ = told("cross_entropy", edited("cross_entropy", 1, ("(A * p - a)", "(p - a)")))
+    assert {row.verdict for row in verdict.rows} <= {"right", "WRONG", "follows"}
+    assert "not followed" not in str(verdict) and "nor need it be" not in str(verdict)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=[exercise.name for exercise in EXERCISES])
+def test_a_hint_asks_only_for_names_that_are_in_the_file(exercise):
+    text = solution(exercise, 1)
+    known = {*re.findall(r"\w+", text)}
+    for line in lines_of(exercise):
+        asked = re.match(r"which lines of the forward pass read (.*)\?", line.rungs(1, known)[0])
+        if asked:
+            assert known.issuperset(asked[1].split(" or "))
+        assert line.rungs(1, set())[0] == "which values of forward does it depend on?"
+
+
+def test_a_function_too_many_is_no_contribution_that_is_counted_twice(told):
+    text = filled("dz = (1 - np.tanh(y) ** 2) * dy\nreturn w * dz, x * dz, dz", "neuron")
+    verdict, hints = told("neuron", text)
+    assert verdict.mistake == "(17) dz: tanh is too much"
+    assert hints[0].endswith("does forward apply this function here?")
+    _, hints = told("linear", edited("linear", 1, ("dx = dy", "dx = 2 * dy")))
+    assert "does forward multiply or divide by this number" in hints[0]
+
+
+@pytest.mark.slow
+def test_a_forgotten_hook_of_the_block_is_named(told):
+    text = edited("block", 1, ("residual_mid_backward(dr)", "dr"))
+    verdict, hints = told("block", text)
+    rows = [(row.name, row.verdict) for row in verdict.rows]
+    assert rows == [("dn2", "right"), ("dr", "right"), ("dmid", "WRONG"), ("dn1", "follows"), ("dx", "follows")]
+    assert "residual_mid's backward is skipped" in verdict.mistake and ".grad" not in str(verdict)
+    assert "in which order did forward call its functions" in hints[0]
+
+
+def test_no_hint_is_on_a_right_line_after_a_change_in_place(told):
+    verdict, hints = told("softmax", filled("dy *= 2\nreturn y * (dy - (y * dy).sum(axis=axis, keepdims=True)) / 2"))
+    assert verdict.mistake.startswith("backward changed dy in place")
+    assert hints == [
+        "hint 1 of 1: print what backward returns, and dy before and after it: which of them is not as it should be? "
+        "(the last hint)"
+    ]
+
+
+def test_after_a_name_that_is_read_too_early_the_hints_are_on_the_failing_line(told):
+    _, hints = told("expression", edited("expression", 1, ("du = dc = ds", "du = dc = db")))
+    assert "(5) du, dc" in hints[1] and not any("(6)" in hint for hint in hints)
+
+
+@pytest.mark.slow
+def test_a_mistake_without_a_name_shows_its_place_and_four_of_its_numbers(told):
+    text = edited("multi_head_attention", 1, ("split(dmerged, self.d_head)", "dmerged.reshape(heads.shape)"))
+    verdict, _ = told("multi_head_attention", text)
+    number = r"-?\d+\.\d* ?"
+    block = rf"\[\[ ?{number}{number}\] \[ ?{number}{number}\]\]"
+    assert re.search(
+        rf"^\(4\) dheads: dheads\[1, 0, \d:\d, \d:\d\] is {block}, and should be {block}$", verdict.mistake
+    )
+
+
+FIRST_HINTS = {  # the first hint depends on the mistake
+    "adamw": [
+        ("theta - lr * weight_decay * theta", "theta - weight_decay * theta", "is at (1) decayed"),
+        ("decayed - lr * m_hat", "decayed + lr * m_hat", "is at (6) theta_new"),
+        ("m_new / (1 - beta1**t)", "m_new", "is at (4) m_hat"),
+    ],
+    "clipping": [
+        ("scale  # (7)", "scale / 2  # (7)", "of its own, or all of them by one?"),
+        ("math.inf else 1.0", "math.inf else 0.5", "the norm is below the limit"),
+    ],
+    "chosen": [
+        ("before < top_p", "before <= top_p", "exactly `top_p` at one token"),
+        ("u * P[-1] >= P", "u * P[-1] > P", "does the sum exceed it there"),
+        ("np.argsort(-p)", "np.argsort(p)", "in which order do you look at the tokens"),
+    ],
+    "cosine_schedule": [
+        ("lr * (step + 1)", "lr * step", "in which steps does the rate rise"),
+        ("1 + math.cos", "1 - math.cos", "at which steps is the cosine 1"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "name, right, wrong, hint", [(name, *one) for name, some in FIRST_HINTS.items() for one in some]
+)
+def test_the_first_hint_without_a_backward_pass_depends_on_the_mistake(name, right, wrong, hint, told):
+    _, hints = told(name, edited(name, 1, (right, wrong)))
+    assert hint in hints[0]
+
+
+def test_a_line_behind_an_exception_follows_from_the_failing_one(told):
+    """The failing value is NaN, and its true value is put in its place, also if it is a part of an array."""
+    text = edited("attend", 1, ("weights[t] * (dweights[t] - total)", "D[t] * (dweights[t] - total)"))
+    verdict, _ = told("attend", text)
+    assert [(row.name, row.verdict) for row in verdict.rows[2:]] == [
+        ("dscores", "WRONG"),
+        ("dq", "follows"),
+        ("dk", "follows"),
+    ]
+    assert ast.parse(text) and len(verdict.earned) == 4
