@@ -8,8 +8,8 @@ import random
 import re
 
 import pytest
+from numbered_equations import TEXTBOOK, equations
 from small_book import SPECIMENS, derivations
-from test_derivations import TEXTBOOK, equations
 
 from minitransformer.book import notation as n
 from minitransformer.book.chapters import CHAPTERS, PACKAGE

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from test_book_pages import Page, assert_loads_only_its_own
+from html_pages import Page, assert_loads_only_its_own
 
 from minitransformer.book import printing, writing
 from minitransformer.cli import main

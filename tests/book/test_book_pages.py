@@ -3,10 +3,10 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from html import escape
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_pages import Page, assert_loads_only_its_own
 from small_book import derivations, every_chapter, write_unchecked
 
 from minitransformer.book.chapters import CHAPTERS
@@ -17,40 +17,6 @@ from minitransformer.book.page import Words
 from minitransformer.book.typesetting import mathml
 from minitransformer.cli import main
 from minitransformer.learn.exercises import EXERCISES
-
-VOID = {"meta", "link", "br", "input"}
-LOADING = {"src", "srcset", "data", "poster", "background", "action", "formaction", "xlink:href", "ping"}
-
-
-class Page(HTMLParser):
-    """A page, read: (tag, attributes) of its elements, its text; that its elements are properly nested is required."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.elements, self.open, self.text, self.name = [], [], "", path.name
-        self.feed(path.read_text("utf-8"))
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        assert len(dict(attributes)) == len(attributes)
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_data(self, text):
-        self.text += text
-
-    def ids(self):
-        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
-
-    def links(self):
-        return [attributes["href"] for tag, attributes in self.elements if tag == "a"]
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +31,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(folder):
     return {path.name: Page(path) for path in sorted(folder.glob("*.html"))}
-
-
-def assert_loads_only_its_own(page, folder):
-    for tag, attributes in page.elements:
-        assert tag != "script" or (page.name == "film.html" and "src" not in attributes)
-        assert tag not in ("iframe", "object", "embed", "base", "form", "img", "image", "use")
-        assert not {name for name in attributes if name.startswith("on") or name in LOADING}
-        assert "url(" not in attributes.get("style", "") and "http-equiv" not in attributes
-        if tag == "link":
-            assert (folder / attributes["href"]).is_file()
-        elif "href" in attributes:
-            assert tag == "a" and not attributes["href"].lower().startswith(("javascript:", "data:"))
 
 
 def test_no_page_loads_anything_from_elsewhere_or_runs_a_script(pages, folder):

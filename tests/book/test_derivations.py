@@ -10,24 +10,16 @@ import io
 import re
 import tokenize
 import unicodedata
-from functools import cache
 from pathlib import Path
 
 import pytest
+from numbered_equations import EQUATION, PACKAGES, TEXTBOOK, docstrings, equations
 
-import gradcheck
-import minitransformer
 from minitransformer import fast
 from minitransformer.book import observation
 
-PACKAGES = [Path(package.__file__).parent for package in (minitransformer, gradcheck)]
-TEXTBOOK = [
-    *sorted((PACKAGES[0] / "layers").rglob("*.py")),
-    *(PACKAGES[0] / name for name in ("module.py", "losses.py", "optim.py", "transformer.py", "generation.py")),
-]
 ENGINE = sorted((PACKAGES[0] / "fast").glob("*.py"))
 
-EQUATION = re.compile(r"^    .*\S {2,}\((\d+)\)$")
 MISPLACED = re.compile(r"^\S.*\S {2,}\(\d+\)$")
 QUOTED = re.compile(r"`[^`\n]*`")
 REFERENCE = re.compile(r"(?<!\S)\((\d{1,2})\)")  # a year has four digits
@@ -37,18 +29,6 @@ FILES = [
     for path in sorted(package.rglob("*.py"))
     if REFERENCE.search(path.read_text("utf-8"))  # the others have neither equations nor tags
 ]
-
-
-@cache
-def docstrings(source):
-    return [docstring.text for docstring in observation.docstrings(source)]
-
-
-@cache
-def equations(source):
-    """Return the numbers of the equations in the docstrings of a file, in their order."""
-    lines = [line for docstring in docstrings(source) for line in docstring.splitlines()]
-    return [int(match[1]) for match in map(EQUATION.match, lines) if match]
 
 
 def tags(source):

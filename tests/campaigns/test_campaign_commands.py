@@ -20,8 +20,8 @@ import pytest
 from damage import BOMBS, EVIL
 from forked import MAIN, MEGABYTE, Forked, Limits, called, complaints_about_end, copied, trials
 from hypothesis import given, note, strategies as st
+from refusals import render
 from small_chats import chat_tokenizer
-from test_campaign_files import render
 
 from gradcheck.__main__ import MODULES
 from gradcheck.front.exits import INTERRUPTED

@@ -22,39 +22,25 @@ from forked import (
     Limits,
     called,
     complaints_about_end,
-    complaints_about_line,
     copied,
     faults,
     in_a_process,
     trials,
 )
 from hypothesis import given, note, strategies as st
+from refusals import REFUSED, refused, render
 from small_chats import chat_tokenizer
 
 from minitransformer import BPETokenizer, ByteTokenizer, LanguageModel
 from minitransformer.interop import load_pretrained
-from minitransformer.interop.chat import encode_chat, render_chat
 from minitransformer.text import TextFiles, Tokenizer, tokenize_corpus
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning.preferences import read_preferences
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-REFUSED = (OSError, ValueError)  # ArchiveError is one
-MESSAGES = [{"role": "user", "content": "what is it?"}, {"role": "assistant", "content": "it is a cat"}]
-
 
 # Uses of a file. Each returns faults: a file is refused with a message, or works.
-
-
-def refused(read, path, names=None, errors=REFUSED):
-    """Return (the result of read() or None, faults). An error that names `path` is allowed."""
-    try:
-        return read(), []
-    except errors as error:
-        return None, complaints_about_line(str(error), names or [path.name])
-    except Exception as error:
-        return None, [f"raises {type(error).__name__}: {error}"]
 
 
 def load(path, same=None):
@@ -98,14 +84,6 @@ def wrong_tokenizer(tokenizer) -> list[str]:
     complaints += refused(lambda: tokenizer.encode("the cat, Ünï 猫"), Path(), names=[""])[1]
     if tokenizer.chat_template is not None and not complaints:
         complaints += render(tokenizer)
-    return complaints
-
-
-def render(tokenizer) -> list[str]:
-    """Write a conversation with a chat template, as text and as ids, or be told why not."""
-    complaints = []
-    for write in (render_chat, encode_chat):
-        complaints += refused(partial(write, tokenizer, MESSAGES), Path(), names=[""])[1]
     return complaints
 
 

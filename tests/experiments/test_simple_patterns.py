@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from hypothesis import given
-from small_runs import At, assert_same_weights, weights as weights_of, without_seconds
+from small_runs import assert_same_weights, weights as weights_of
 from strategies import configs, rngs
 
 from minitransformer import LanguageModel, TinyTransformer, Transformer, train_on_simple_patterns
@@ -90,22 +90,10 @@ def test_the_records_hold_what_loops_over_rows_and_heads_find():
 # Seeds, folders, resuming.
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 5])
-def test_a_run_that_failed_at_any_step_resumes_to_the_same_bits(tmp_path, step):
-    whole = small_model(dropout=0.1)
-    records = without_seconds(train_on_simple_patterns(whole, **FEW))
-
-    def fail():
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        train_on_simple_patterns(small_model(dropout=0.1), out=tmp_path, observer=At(step, fail), **FEW)
-    again = small_model(seed=1, dropout=0.1)
-    resumed = train_on_simple_patterns(again, out=tmp_path, resume=True, **FEW)
-    assert_same_weights(lm(again), lm(whole))
-    assert without_seconds(resumed) == without_seconds(tmp_path / "metrics.jsonl") == records
+def test_a_run_of_other_patterns_is_refused(tmp_path):
+    train_on_simple_patterns(small_model(), out=tmp_path, **FEW)
     with pytest.raises(ValueError, match="cannot resume: longest was 8, and now is 9"):
-        train_on_simple_patterns(small_model(dropout=0.1), out=tmp_path, resume=True, **FEW | {"longest": 9})
+        train_on_simple_patterns(small_model(), out=tmp_path, resume=True, **FEW | {"longest": 9})
 
 
 def test_the_folder_holds_a_model_that_writes_what_people_can_read(tmp_path, capsys):

@@ -31,19 +31,6 @@ def resume(folder, lm=None, corpus=None, settings=FINISHED):
     return pretrain(lm or small_lm(), corpus or small_corpus(), settings, out=folder, resume=True)
 
 
-def test_a_frozen_parameter_has_no_averages_and_stays_frozen_in_time(tmp_path):
-    lms = [small_lm(), small_lm(), small_lm(seed=1)]
-    for lm in lms:
-        lm.model.blocks[0].attention.w_q.weight.requires_grad = False
-    before = weights(lms[0])["blocks.0.attention.w_q.weight"]
-    pretrain(lms[0], small_corpus(), SETTINGS)
-    with pytest.raises(ZeroDivisionError):
-        pretrain(lms[1], small_corpus(), SETTINGS, out=tmp_path, observer=At(7, lambda: 1 / 0))
-    pretrain(lms[2], small_corpus(), SETTINGS, out=tmp_path, resume=True)
-    assert_same_weights(lms[0], lms[2])
-    assert np.array_equal(weights(lms[2])["blocks.0.attention.w_q.weight"], before)
-
-
 def test_a_finished_run_has_nothing_left_to_resume(finished):
     before = (finished / "model.npz").read_bytes()
     lm = small_lm(seed=1)

@@ -7,14 +7,13 @@ import shlex
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from archives import load_archive
 from hypothesis import given, settings, strategies as st
-from small_runs import SETTINGS, TEXT, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
+from small_runs import SETTINGS, TEXT, small_corpus, small_lm
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import Config, Transformer
@@ -240,25 +239,8 @@ def test_replicas_follow_a_model_that_gets_other_arrays(replicas, rng):
     assert after == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5) != before
 
 
-def small_run(settings, **options):
-    lm = small_lm(dropout=0.2, seed=options.pop("seed", 0))
-    return lm, without_seconds(pretrain(lm, small_corpus(), settings, **options))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [3, 8])
-def test_a_run_with_replicas_that_was_interrupted_ends_alike_in_every_bit(tmp_path, step):
-    settings = replace(SETTINGS, replicas=2, accumulate=2)
-    lm, records = small_run(settings)
-    with pytest.raises(ZeroDivisionError):
-        small_run(settings, out=tmp_path, observer=At(step, fail))
-    resumed, _ = small_run(settings, out=tmp_path, resume=True, seed=1)
-    assert_same_weights(lm, resumed)
-    assert without_seconds(tmp_path / "metrics.jsonl") == records
-
-
 def test_a_checkpoint_from_before_there_were_replicas_had_one(tmp_path):
-    small_run(SETTINGS, out=tmp_path)
+    pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path)
     arrays, description = load_archive(tmp_path / "model.npz")
     del description["training"]["settings"]["replicas"]
     save_archive(tmp_path / "model.npz", arrays, description)

@@ -1,28 +1,135 @@
 """A run that was interrupted at any moment and resumed ends as one that was not, in every bit."""
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import small_runs
 from archives import load_archive
-from small_runs import SETTINGS, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
+from small_pairs import GENERAL, ROWS, trained_lm
+from small_runs import SETTINGS, TEXT, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
 
-from minitransformer import LanguageModel, cosine_schedule
+from minitransformer import LanguageModel, TinyTransformer, cosine_schedule, train_on_simple_patterns
 from minitransformer.system.archive import save_archive
-from minitransformer.training import TrainingInterrupted, pretrain
+from minitransformer.text import PatternTokenizer
+from minitransformer.training import (
+    FineTuningSettings,
+    LowRank,
+    TrainingInterrupted,
+    fine_tune,
+    fine_tune_for_safety,
+    pretrain,
+)
 from minitransformer.training.checkpoints import Checkpoint
+
+# One row for each kind of run.
+
+
+class Kind(NamedTuple):
+    """A kind of run: a function that makes a model of a seed, one that trains it, and the steps at which it fails."""
+
+    model: Callable
+    train: Callable
+    steps: Sequence[int]
+    every: int = SETTINGS.checkpoint_every
+
+
+def pretraining(steps, frozen=None, settings=SETTINGS, **fields):
+    def model(seed=0):
+        lm = small_lm(seed=seed, **fields)
+        if frozen is not None:
+            dict(lm.model.named_parameters())[frozen].requires_grad = False
+        return lm
+
+    return Kind(model, lambda lm, **how: pretrain(lm, small_corpus(), settings, **how), steps)
+
+
+def model_for_fine_tuning(seed=None):
+    if seed is None:
+        return trained_lm(dropout=0.1)
+    return small_lm(context=24, d_model=16, n_layers=2, dropout=0.1, seed=seed)
+
+
+TUNING = {"steps": 7, "batch_size": 4, "lr": 1e-3, "eval_every": 3, "checkpoint_every": 2}
+
+
+def on_pairs(trainable):
+    options = TUNING | {"trainable": trainable, "general_text": GENERAL}
+    train = lambda lm, **how: fine_tune_for_safety(lm, ROWS, **options, **how).records  # noqa: E731
+    return Kind(model_for_fine_tuning, train, range(1, 8), every=2)
+
+
+def on_text(trainable):
+    settings = FineTuningSettings(**TUNING, trainable=trainable)
+    return Kind(model_for_fine_tuning, lambda lm, **how: fine_tune(lm, TEXT, settings, **how), range(1, 8), every=2)
+
+
+PATTERNS = {"steps": 6, "batch_size": 1, "longest": 8, "eval_every": 2, "checkpoint_every": 2}
+
+
+def of_patterns(seed=0):
+    model = TinyTransformer(seed, d_model=8, n_heads=2, context=40, dropout=0.1)
+    return LanguageModel(model, PatternTokenizer())
+
+
+LLAMA = {"norm": "rms_norm", "positions": "rotary", "feed_forward": "swiglu", "tie_embeddings": False, "n_kv_heads": 1}
+KINDS = {
+    "pretraining": pretraining(range(1, SETTINGS.steps + 1)),
+    "a Llama, accumulating": pretraining([8], settings=replace(SETTINGS, accumulate=3), dtype="float64", **LLAMA),
+    "a frozen matrix": pretraining([7], frozen="blocks.0.attention.w_q.weight"),
+    "Muon": pretraining([3, 5, 6, 11], settings=replace(SETTINGS, optimizer="muon", muon_lr=0.05)),
+    "patterns": Kind(of_patterns, lambda lm, **how: train_on_simple_patterns(lm.model, **PATTERNS, **how), [1, 5], 2),
+    "replicas": pretraining([3, 8], settings=replace(SETTINGS, replicas=2, accumulate=2), dropout=0.2),
+    "pairs, last block": on_pairs(1),
+    "pairs, adapters": on_pairs(LowRank(2)),
+    "text, last block": on_text(1),
+    "text, adapters": on_text(LowRank(2)),
+}
+SLOW = ("replicas", "pairs, last block", "pairs, adapters", "text, last block", "text, adapters")
+
+
+@functools.cache
+def whole_run(name):
+    """Return the model and the records of a run that was not interrupted."""
+    kind = KINDS[name]
+    lm = kind.model()
+    return lm, without_seconds(kind.train(lm))
+
+
+@pytest.mark.parametrize(
+    "name, step",
+    [
+        pytest.param(name, step, marks=pytest.mark.slow if name in SLOW else ())
+        for name, kind in KINDS.items()
+        for step in kind.steps
+    ],
+)
+def test_a_run_that_failed_at_any_step_resumes_to_the_same_end(tmp_path, name, step):
+    if name == "replicas":
+        pytest.importorskip("threadpoolctl")
+    kind = KINDS[name]
+    lm, records = whole_run(name)
+    with pytest.raises(ZeroDivisionError):
+        kind.train(kind.model(), out=tmp_path, observer=At(step, fail))
+    assert Checkpoint.read(tmp_path / "model.npz").training["step"] == (step - 1) // kind.every * kind.every
+    other = kind.model(seed=1)
+    assert without_seconds(kind.train(other, out=tmp_path, resume=True)) == records
+    assert without_seconds(tmp_path / "metrics.jsonl") == records
+    for resumed in (other, LanguageModel.load(tmp_path)):
+        assert_same_weights(resumed, lm)
 
 
 @pytest.fixture(scope="module")
 def whole():
-    lm = small_lm()
-    return lm, without_seconds(pretrain(lm, small_corpus(), SETTINGS))
+    return whole_run("pretraining")
 
 
 def assert_ends_alike(folder, whole):
@@ -34,15 +141,10 @@ def assert_ends_alike(folder, whole):
     assert without_seconds(folder / "metrics.jsonl") == whole[1]
 
 
-@pytest.mark.parametrize("step", range(SETTINGS.steps + 1))
-def test_a_run_that_failed_at_any_step_resumes_to_the_same_end(tmp_path, whole, step):
+def test_a_run_that_failed_before_its_first_checkpoint_leaves_no_model(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path / "a", observer=At(step, fail))
-    if not step:  # the first record comes before the first checkpoint
-        assert not (tmp_path / "a" / "model.npz").exists()
-        return
-    assert Checkpoint.read(tmp_path / "a" / "model.npz").training["step"] == (step - 1) // 5 * 5
-    assert_ends_alike(tmp_path / "a", whole)
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(0, fail))
+    assert not (tmp_path / "model.npz").exists()
 
 
 def test_a_run_may_be_resumed_many_times(tmp_path, whole):
@@ -71,17 +173,6 @@ def test_the_seconds_before_an_interruption_count(tmp_path):
     save_archive(tmp_path / "model.npz", arrays, description)
     records = pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, resume=True)
     assert [record["seconds"] > 1000 for record in records] == [False] * 6 + [True] * 7
-
-
-def test_an_accumulating_llama_like_run_in_double_precision_resumes_alike(tmp_path):
-    fields = {"norm": "rms_norm", "positions": "rotary", "feed_forward": "swiglu", "tie_embeddings": False}
-    settings = replace(SETTINGS, accumulate=3)
-    lms = [small_lm(dtype="float64", seed=seed, n_kv_heads=1, **fields) for seed in (0, 0, 1)]
-    pretrain(lms[0], small_corpus(), settings)
-    with pytest.raises(ZeroDivisionError):
-        pretrain(lms[1], small_corpus(), settings, out=tmp_path, observer=At(8, fail))
-    pretrain(lms[2], small_corpus(), settings, out=tmp_path, resume=True)
-    assert_same_weights(lms[0], lms[2])
 
 
 def press_ctrl_c():
