@@ -158,11 +158,14 @@ def collect(arguments) -> int:
 
     After Ctrl-C, the marks are those of the submissions that have been graded.
     """
+    from minitransformer.learn import deciding
     from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
 
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
     exercises = {exercise.name: exercise for exercise in (*exercises_of(arguments.set or "all"), *own)}
     expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
+    roster = deciding.read_roster(arguments.roster) if arguments.roster else None
+    adjustments = deciding.read_adjustments(arguments.adjust) if arguments.adjust else []
     folder, journal = arguments.submissions, arguments.submissions / JOURNAL
     total, found, stop = len(submissions(folder)), [], None
     for path in filter(None, (arguments.csv, arguments.nbgrader, journal)):
@@ -178,7 +181,12 @@ def collect(arguments) -> int:
                     move(len(found), total)
         except KeyboardInterrupt as interrupt:
             stop = interrupt
-    rows = completed(found, exercises, expected)
+    unknown: list = []
+    if roster is not None and stop is None:
+        found, unknown = deciding.with_absent(found, roster)
+    rows = deciding.counted(completed(found, exercises, expected), exercises, arguments.level, arguments.personal)
+    if stop is None:
+        rows = deciding.adjusted(rows, adjustments, arguments.adjust)
     for path in marks.write(rows, arguments.csv, arguments.nbgrader, arguments.gradescope, arguments.feedback):
         show_to_the_letter(path)
     if stop is not None:
@@ -187,6 +195,8 @@ def collect(arguments) -> int:
     for submission in rows:
         if submission.reason:
             show(f"{submission.name}: not graded: {submission.reason}")
+    for name in unknown:
+        show(f"{name}: not on the roster")
     if arguments.summary or arguments.csv is None:
         show("\n".join([*marks.in_words(marks.summary(rows)), *marks.to_look_at(rows)]))
     return 0

@@ -82,6 +82,7 @@ VERB_EXAMPLES = (
     "minitransformer learn run --steps 300",
     "minitransformer learn collect submissions --set first --csv marks.csv --summary",
     "minitransformer learn collect submissions --gradescope results",
+    "minitransformer learn collect submissions --roster class.csv --level 1 --adjust adjustments.csv --csv marks.csv",
     "minitransformer learn handout layer_norm",
     "minitransformer learn derive softmax",
     "minitransformer learn derive --check derivations/softmax.txt",
@@ -136,12 +137,16 @@ def collect_options(parser) -> None:
     option(parser, "--set", words, metavar="SET")
     for flag, metavar, words in (
         ("--exercise", "FILE", "TOML file of an exercise of your own"),
+        ("--roster", "FILE", "table or list of the students, of whom the absent ones get a row"),
+        ("--adjust", "FILE", "table of points to replace: student,exercise,points,reason"),
         ("--csv", "FILE", "file for the marks as a table"),
         ("--nbgrader", "FILE", "file for the points in the format of `nbgrader export`"),
         ("--gradescope", "DIR", "directory for Gradescope's DIR/STUDENT/results.json"),
         ("--feedback", "DIR", "directory for DIR/STUDENT/feedback.txt"),
     ):
         option(parser, flag, words, metavar=metavar, type=Path)
+    option(parser, "--level", "lowest level that counts (default: any)", choices=tuple(LEVELS), type=int)
+    switch(parser, "--personal", "count only the student's own variant of `start --student`")
     switch(parser, "--summary", "show the number of solutions of each exercise, and the most common mistakes")
     switch(parser, "--again", "grade every folder again")
     switch(parser, "--allow-package", "give points to files that take their answers from this package")

@@ -47,6 +47,8 @@ class Graded:
     is_broken: bool = False  # True if the grader itself failed
     code: str = ""  # digest of the code, to find equal solutions
     to_look_at: str = ""  # reason why a teacher should look at the file, or ""
+    given: float | None = None  # points that the teacher has given, or None
+    decision: str = ""  # reason for `given`, or ""
 
     @property
     def lines(self) -> dict:
@@ -58,8 +60,14 @@ class Graded:
         return {name: (found | lost | earned).get(name, "") for name in self.numbers}
 
     @property
+    def is_solved(self) -> bool:
+        return self.verdict.is_solved if self.given is None else self.given >= self.worth
+
+    @property
     def points(self) -> float:
-        """Return `worth` if solved, else the part of it that the numbered values earn."""
+        """Return `given` if there is one, `worth` if solved, else the part of it that the numbered values earn."""
+        if self.given is not None:
+            return self.given
         earned = len(self.verdict.earned) / max(len(self.numbers), 1)
         return self.worth if self.verdict.is_solved else round(self.worth * earned, 2)
 
@@ -75,7 +83,7 @@ class Submission:
 
     @property
     def solved(self) -> int:
-        return sum(graded.verdict.is_solved for graded in self.graded)
+        return sum(graded.is_solved for graded in self.graded)
 
     @property
     def points(self) -> float:

@@ -55,7 +55,11 @@ def remarks(graded) -> list[str]:
 
 def beside(graded) -> list[str]:
     look = [f"to look at: {graded.to_look_at}"] * bool(graded.to_look_at)
-    return [*look, *[f"not graded, because less complete or older: {', '.join(graded.others)}"] * bool(graded.others)]
+    return [
+        *[graded.decision] * bool(graded.decision),
+        *look,
+        *[f"not graded, because less complete or older: {', '.join(graded.others)}"] * bool(graded.others),
+    ]
 
 
 def table(rows) -> str:
@@ -89,7 +93,7 @@ def results(submission) -> str:
     tests = []
     for graded in submission.graded:
         test = {"name": graded.verdict.name, "score": graded.points, "max_score": graded.worth}
-        test |= {"status": "passed" if graded.verdict.is_solved else "failed"}
+        test |= {"status": "passed" if graded.is_solved else "failed"}
         tests.append(test | {"output": printable("\n".join(said(graded)))})
     found = {"score": submission.points, "execution_time": submission.seconds, "output_format": "text", "tests": tests}
     found |= {"output": printable(submission.reason or points_in_words(submission))}
@@ -120,7 +124,7 @@ def summary(found) -> list[tuple]:
         mistakes = Counter(verdict.mistake for verdict in verdicts if verdict.mistake)
         mistake, times = mistakes.most_common(1)[0] if mistakes else ("", 0)
         handed_in = sum(verdict.status != MISSING for verdict in verdicts)
-        solved = sum(verdict.is_solved for verdict in verdicts)
+        solved = sum(graded.is_solved for graded in column)
         rows.append((verdicts[0].name, solved, handed_in, mistake, times))
     return rows
 

@@ -23,7 +23,20 @@ def sources_of_notebook(content: bytes, exercises):
         texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unreadable(f"is not a notebook: {type(error).__name__}: {error}") from None
-    text = "\n".join(cell for cell in (MAGIC.sub("", text) for text in texts) if is_python(cell))
+    yield from sources_of_text(
+        "\n".join(cell for cell in (MAGIC.sub("", text) for text in texts) if is_python(cell)), exercises
+    )
+
+
+def header_in(text, name) -> str:
+    """Return the first line of an exercise's docstring, which states its name and level, or "" if it is not there."""
+    first = rf"{name}, level [0-4](?:, (?:student|bug) [^\n,]*)*, cut from [^\n\"']*"
+    header = re.search(rf"^[ \t]*[\"']{{3}}({first})", text, re.MULTILINE)
+    return header[1] if header else ""
+
+
+def sources_of_text(text, exercises):
+    """Yield each exercise whose function a text defines, with the source of the solution (see sources_of_notebook)."""
     try:
         file = File(text)
         for name, exercise in exercises.items():
@@ -32,9 +45,8 @@ def sources_of_notebook(content: bytes, exercises):
             if len(inner) > (not exercise.is_value):
                 needed = file.needed(exercise.target) | {"*", "WRONG_LINE"}
                 kept = [n for n in file.body if needed & {*names_bound(n)}]
-                first = rf"{name}, level [0-4](?:, (?:student|bug) [^\n,]*)*, cut from [^\n\"']*"
-                header = re.search(rf"^[ \t]*[\"']{{3}}({first})", text, re.MULTILINE)
-                top = [f'"""{header[1]}"""'] if header else []
+                header = header_in(text, name)
+                top = [f'"""{header}"""'] if header else []
                 yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Unreadable(f"cannot be parsed: {str(error) or type(error).__name__}") from None

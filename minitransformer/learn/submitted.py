@@ -1,8 +1,8 @@
 """Find submitted files by name, such as `softmax (1).py` and `ada_41_softmax-2.py`.
 
-A notebook counts as one file for each exercise whose function it defines, and a zip file as a folder. If an exercise
-has several files, those that define the function are preferred, then those with the fewest blanks left (`...`), then
-the newest.
+A notebook counts as one file for each exercise whose function it defines. So does a Python file with another name if it
+has the header of an exercise. A zip file counts as a folder. If an exercise has several files, those that define the
+function are preferred, then those with the fewest blanks left (`...`), then the newest.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from minitransformer.learn.notebooks import sources_of_notebook
+from minitransformer.learn.notebooks import header_in, sources_of_notebook, sources_of_text
 from minitransformer.learn.reading import Unreadable, read_regular
 from minitransformer.learn.unpacking import unpacked
 
@@ -125,11 +125,17 @@ def files_below(place) -> tuple[list[Path], list[Path]]:
 def sources_in(path, file, exercises):
     match = FILE_NAME.fullmatch(path.name)
     ending = match[2].lower()
-    name, is_exact = exercise_named(match[1], exercises)
-    if name is None and ending == ".py":
+    words = words_of(match[1])
+    if ending == ".py" and {*words[:1], *words[-1:]} & {"test", "tests"}:
         return
+    name, is_exact = exercise_named(words, exercises)
     try:
         content, modified = read_regular(path, MOST_BYTES[ending])
+        if name is None and ending == ".py":
+            text = content.decode("utf-8", "replace")
+            begun = {each: exercise for each, exercise in exercises.items() if header_in(text, each)}
+            yield from ((each, Submitted(file, source, modified)) for each, source in sources_of_text(text, begun))
+            return
         if ending == ".py":
             if is_exact or defines(content, exercises[name].target):
                 yield name, Submitted(file, content, modified)
@@ -143,14 +149,15 @@ def sources_in(path, file, exercises):
             yield name, Submitted(file, trouble=f"{file} {error}")
 
 
-def exercise_named(stem, exercises) -> tuple[str | None, bool]:
-    """Return the exercise with the longest name that occurs in the stem of a file.
+def words_of(stem) -> list[str]:
+    return [word.lower() for word in WORD.findall(stem)]
 
-    Also return True if the rest of the stem contains only numbers and words for a copy.
+
+def exercise_named(words, exercises) -> tuple[str | None, bool]:
+    """Return the exercise with the longest name that occurs in the words of a file's name.
+
+    Also return True if the rest of the name contains only numbers and words for a copy.
     """
-    words = [word.lower() for word in WORD.findall(stem)]
-    if not words or {words[0], words[-1]} & {"test", "tests"}:
-        return None, False
     joined = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(i + 8, len(words)) + 1)}
     for name in sorted(exercises, key=len, reverse=True):
         plain = name.replace("_", "").lower()

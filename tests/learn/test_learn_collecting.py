@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,6 +250,100 @@ def test_of_several_files_the_most_complete_is_graded_then_the_newest(tmp_path):
     submitted = submitted_in(tmp_path, ALL)[0]["softmax"]
     assert submitted.file == "a/softmax.py"
     assert submitted.others == ("softmax.py", "softmax-1.py", "softmax (2).py")
+
+
+def test_a_file_with_another_name_counts_for_each_exercise_whose_header_it_has(tmp_path):
+    put(tmp_path, "homework.py", RIGHT + solution(named_exercise("silu"), 1) + "\ndef relu(x):\n    return x\n")
+    put(tmp_path, "helper.py", RIGHT.replace("softmax, level 1", "a copy"))
+    assert {name: each.file for name, each in submitted_in(tmp_path, ALL)[0].items()} == {
+        "softmax": "homework.py",
+        "silu": "homework.py",
+    }
+
+
+# The decisions of a teacher.
+
+
+def test_a_roster_lists_the_absent_and_those_who_are_not_on_it(folder, capsys):
+    for name in ("Ada Byron_41_assignsubmission_file_", unicodedata.normalize("NFD", "Jürgen"), "stranger"):
+        put(folder, f"{name}/softmax.py")
+    roster = folder.parent / "class.csv"
+    roster.write_text("\ufeffE-Mail;Student\na@x;Ada Byron\nj@x;jürgen\ng@x;Grace\n", "utf-8")
+    rows = collected(folder, "--roster", roster, "--feedback", folder.parent / "letters")
+    assert [(name, row["reason"], row["points"]) for name, row in rows.items()] == [
+        ("Ada Byron_41_assignsubmission_file_", "", "1.0"),
+        ("Grace", "absent", "0.0"),
+        (unicodedata.normalize("NFD", "Jürgen"), "", "1.0"),
+        ("stranger", "", "1.0"),
+    ]
+    said = capsys.readouterr().out
+    assert said.endswith("Grace: not graded: absent\nstranger: not on the roster\n")
+    assert "not graded: absent" in (folder.parent / "letters/Grace/feedback.txt").read_text("utf-8")
+    roster.write_text("Ada Byron\nJürgen\nstranger\n", "utf-8")
+    assert len(collected(folder, "--roster", roster)) == 3
+    assert "not on the roster" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, points",
+    [
+        ([], {"ada": "1.0", "bob": "1.0", "eve": "1.0", "low": "1.0"}),
+        (["--level", 1], {"ada": "1.0", "bob": "1.0", "eve": "1.0", "low": "0.0"}),
+        (["--personal"], {"ada": "1.0", "bob": "0.0", "eve": "0.0", "low": "0.0"}),
+    ],
+)
+def test_a_level_and_personal_variants_say_what_counts(options, points, folder):
+    personal = solution(replace(named_exercise("softmax"), student="ada"), 1)
+    for name, text in {"ada": personal, "bob": personal, "eve": RIGHT}.items():
+        put(folder, f"{name}/softmax.py", text)
+    put(folder, "low/softmax.py", solution(named_exercise("softmax"), 0))
+    rows = collected(folder, *options, "--gradescope", folder.parent / "results")
+    assert {name: row["points"] for name, row in rows.items()} == points
+    reasons = {name: "does not count, because" in row["softmax: remarks"] for name, row in rows.items()}
+    assert reasons == {name: its == "0.0" for name, its in points.items()}
+    for name, its in points.items():
+        found = json.loads((folder.parent / "results" / name / "results.json").read_text("utf-8"))
+        assert found["score"] == float(its)
+        assert found["tests"][0]["status"] == ("passed" if its == "1.0" else "failed")
+
+
+def test_adjustments_replace_points_in_each_run_and_say_why(folder, capsys):
+    count = counting(folder, "ada")
+    (folder / "grace").mkdir()
+    table = folder.parent / "adjustments.csv"
+    table.write_text("student,exercise,points,reason\nada,softmax,0.5,late\ngrace,softmax,1,on paper\n", "utf-8")
+    for _ in range(2):
+        rows = collected(folder, "--adjust", table, "--summary")
+        assert [(row["points"], row["softmax: remarks"]) for row in rows.values()] == [
+            ("0.5", "0.5 points in place of 1: late"),
+            ("1.0", "1 points in place of 0: on paper"),
+        ]
+        assert "softmax    1 of 1" in capsys.readouterr().out
+        runs = count()
+    assert runs == count()
+    assert collected(folder)["ada"]["points"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "the first line must be student,exercise,points,reason, not"),
+        (
+            "student,exercise,points,reason\nadda,softmax,1,x\n",
+            "row 2: there is no submission 'adda'; did you mean ada?",
+        ),
+        ("student,exercise,points,reason\nada,sofmax,1,x\n", "there is no exercise 'sofmax'; did you mean softmax?"),
+        ("student,exercise,points,reason\nada,softmax,many,x\n", "row 2 must have a student, an exercise, points and"),
+        ("student,exercise,points,reason\nada,softmax,-1,x\n", "row 2 must have"),
+        ("student,exercise,points,reason\nada,softmax,1\n", "row 2 must have"),
+    ],
+)
+def test_an_adjustment_without_meaning_is_refused(text, words, folder, capsys):
+    put(folder, "ada/softmax.py")
+    table = folder.parent / "adjustments.csv"
+    table.write_text(text, "utf-8")
+    assert cli.main(["learn", "collect", str(folder), "--adjust", str(table)]) == 1
+    assert words in capsys.readouterr().err
 
 
 # Nobody's marks are lost.
