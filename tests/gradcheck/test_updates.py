@@ -60,41 +60,32 @@ class Optimizer:
             p.data -= self.lr / (1 - self.beta1**self.t) * m / denominator
 """
 
-# (words of the diagnosis, *edits), an edit being (right text, wrong text)
+# words of the diagnosis | right text → wrong text | …
 PLANTED = [
-    ("1 - beta1.* missing; and .* 1 - beta2", ("m / (1 - beta1**t)", "m"), ("v / (1 - beta2**t)", "v")),
-    ("t [+] 1 stands .*m_hat.*v_hat", ("beta1**t", "beta1**(t + 1)"), ("beta2**t", "beta2**(t + 1)")),
-    ("ε is inside the root", ("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)")),
-    ("the decay is coupled", ("= w - lr * weight_decay * w", "= w\n    dw = dw + weight_decay * w")),
-    ("divided by the root", ("w - lr * weight_decay * w", "w"), ("lr * m_hat", "lr * (m_hat + weight_decay * w)")),
-    (
-        "subtracted after the step",
-        ("decayed = w - lr * weight_decay * w", "decayed = w"),
-        (
-            "decayed - lr * m_hat / (np.sqrt(v_hat) + eps)",
-            "(w - lr * m_hat / (np.sqrt(v_hat) + eps)) * (1 - lr * weight_decay)",
-        ),
-    ),
-    ("v_new and m_new are in each other's place", (", m, v\n", ", v, m\n")),
-    ("beta1 and beta2 are exchanged", ("    decayed =", "    beta1, beta2 = beta2, beta1\n    decayed =")),
-    (
-        "beta2 stands where beta1 belongs; and beta1 stands where beta2",
-        ("beta1 * m + (1 - beta1)", "beta2 * m + (1 - beta2)"),
-        ("beta2 * v + (1 - beta2)", "beta1 * v + (1 - beta1)"),
-    ),
-    ("the step has the wrong sign", ("decayed - lr", "decayed + lr")),
-    ("the new m is not kept", (", m, v\n", ", 0 * m, v\n")),
-]
-IN_A_DICTIONARY = [("the new m is not kept", ('config["m"], config["v"],', 'config["v"],'), ("= m, v, t", "= v, t"))]
-CHANGED_IN_PLACE = [
-    ("t stays 1", ("self.t += 1", "self.t = 1")),
-    ("all parameters share one m and v", ("self.m[i], self.v[i]", "self.m[0], self.v[0]")),
-    (
-        "t counts parameters",
-        ("        self.t += 1\n", ""),
-        ("            p.data *= 1", "            self.t += 1\n            p.data *= 1"),
-    ),
-]
+    (AS_A_FUNCTION, r"""
+1 - beta1.* missing; and .* 1 - beta2 | m / (1 - beta1**t) → m | v / (1 - beta2**t) → v
+t [+] 1 stands .*m_hat.*v_hat | beta1**t → beta1**(t + 1) | beta2**t → beta2**(t + 1)
+ε is inside the root | (np.sqrt(v_hat) + eps) → np.sqrt(v_hat + eps)
+the decay is coupled | = w - lr * weight_decay * w → = w; dw = dw + weight_decay * w
+divided by the root | w - lr * weight_decay * w → w | lr * m_hat → lr * (m_hat + weight_decay * w)
+subtracted after the step | decayed = w - lr * weight_decay * w → shrink = 1 - lr * weight_decay |
+    decayed - → shrink * (w - | + eps), m → + eps)), m
+v_new and m_new are in each other's place | + eps), m, v → + eps), v, m
+beta1 and beta2 are exchanged | decayed = → beta1, beta2 = beta2, beta1; decayed =
+beta2 stands where beta1 belongs; and beta1 stands where beta2 | beta1 * m + (1 - beta1) → beta2 * m + (1 - beta2) |
+    beta2 * v + (1 - beta2) → beta1 * v + (1 - beta1)
+the step has the wrong sign | decayed - lr → decayed + lr
+the new m is not kept | + eps), m, v → + eps), 0 * m, v
+"""),
+    (WITH_A_DICTIONARY, r"""
+the new m is not kept | config["m"], config["v"], → config["v"], | = m, v, t → = v, t
+"""),
+    (IN_PLACE, r"""
+t stays 1 | self.t += 1 → self.t = 1
+all parameters share one m and v | self.m[i], self.v[i] → self.m[0], self.v[0]
+t counts parameters | self.t += 1 → pass | p.data *= 1 → self.t += 1; p.data *= 1
+"""),
+]  # fmt: skip
 
 
 def built(source, *edits):
@@ -109,9 +100,7 @@ def built(source, *edits):
 
 SOURCES = [AS_A_FUNCTION, WITH_A_DICTIONARY, IN_PLACE]
 EVERY = [
-    (source, words, edits)
-    for source, planted in zip(SOURCES, (PLANTED, IN_A_DICTIONARY, CHANGED_IN_PLACE), strict=True)
-    for words, *edits in planted
+    (source, *row.split(" | ")) for source, text in PLANTED for row in text.replace("|\n    ", "| ").split("\n")[1:-1]
 ]
 
 
@@ -134,9 +123,10 @@ def test_a_right_update_passes_in_every_style(source, settings):
         assert max(step.relative for step in report.steps) < 1e-10
 
 
-@pytest.mark.parametrize("source, words, edits", EVERY)
-def test_a_usual_mistake_is_caught_and_named_in_every_style(source, words, edits):
-    assert re.search(words, said_of(built(source, *edits), "adamw"))
+@pytest.mark.parametrize("row", EVERY, ids=lambda row: row[1])
+def test_a_usual_mistake_is_caught_and_named_in_every_style(row):
+    source, words, *edits = row
+    assert re.search(words, said_of(built(source, *(edit.split(" → ") for edit in edits)), "adamw"))
 
 
 # Other people's optimisers
