@@ -43,7 +43,6 @@ class Sides(NamedTuple):
     v: np.ndarray | None  # the direction, or None if the direction goes through all arguments
     analytic: float  # ⟨Jᵀ dy, v⟩, computed from the gradient of backward
     exact: float  # ⟨dy, J v⟩, computed by the complex step
-    size: float  # Σ|dx v|
     rounding: float  # the largest difference between the two sides that rounding can explain
 
     @property
@@ -84,7 +83,7 @@ def _sides(run, step, directions, v):
     with np.errstate(all="ignore"):  # gradients may be infinite or NaN
         products = [run.gradients[i] * along for i, along in directions.items()]
         size = float(sum(np.sum(np.abs(product)) for product in products))
-        return Sides(v, float(sum(map(np.sum, products))), exact, size, IDENTITY * size)
+        return Sides(v, float(sum(map(np.sum, products))), exact, IDENTITY * size)
 
 
 def _rounding_along(run, i, v, exact):

@@ -210,7 +210,7 @@ def put_at(holder, place, value):
         return (*holder[:key], value, *holder[key + 1 :])
     if isinstance(holder, CONTAINERS):
         holder[key] = value
-    elif getattr(holder, key, None) is not value:
+    else:
         setattr(holder, key, value)
     return holder
 
@@ -265,10 +265,9 @@ def _gradients(layer, place):
         return []  # the array is a gradient
     if own and key in OBJECTS:
         return [(*before, name) for name in own]
-    keys = [key, f"d{key}"] if isinstance(key, str) else [key]
-    candidates = [[(*before, pattern.format(key))] for pattern in PATTERNS] if isinstance(key, str) else []
-    if is_object:
-        candidates += [[(*before, name, k) for k in keys] for name in GRADIENTS.values()]
+    keys = [key, f"d{key}"]
+    candidates = [[(*before, pattern.format(key))] for pattern in PATTERNS]
+    candidates += [[(*before, name, k) for k in keys] for name in GRADIENTS.values()]
     for i, name in enumerate(before):
         for mirror in [GRADIENTS[name]] if name in GRADIENTS else [p.format(name) for p in PATTERNS]:
             there = (*before[:i], mirror, *before[i + 1 :])

@@ -12,9 +12,10 @@ import warnings
 
 import numpy as np
 
+from gradcheck.call import stream
 from gradcheck.contract import run_and_test
 from gradcheck.diagnosis import code, places, relations
-from gradcheck.diagnosis.evidence import Evidence, stream
+from gradcheck.diagnosis.evidence import Evidence
 from gradcheck.mistakes import Explanation
 from gradcheck.mistakes.draws import other_draws
 
@@ -55,7 +56,7 @@ def _first(evidence):
 
 def _on_another_draw(run, find):
     """Return the evidence for another draw of the inputs, or [] if there is none."""
-    rng = stream("another draw")
+    rng = stream(0, "diagnosis")
     try:
         for call in other_draws(run, rng):
             with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):

@@ -87,11 +87,6 @@ class Evidence:
             return None
 
 
-def stream(purpose):
-    """Return a random generator that is independent of `default_rng(0)`."""
-    return np.random.default_rng([*b"diagnosis", *purpose.encode()])
-
-
 def spread(array, shape):
     """Broadcast an array to a shape, and return None if this is impossible."""
     try:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gradcheck.diagnosis.evidence import spread, stream
+from gradcheck.call import stream
+from gradcheck.diagnosis.evidence import spread
 from gradcheck.mistakes import Explanation
 
 SMALL = 1e-4  # relative to the largest entry: most missing terms and factors are a thousand times as large
@@ -25,7 +26,7 @@ def not_finite(evidence):
 
 def does_not_depend_on_dy(evidence):
     # Doubling dy would not be a sufficient test: a backward pass that reads only dy / ‖dy‖ gives the same result.
-    again = evidence.again(evidence.dy * stream("another dy").uniform(2.0, 3.0, size=evidence.dy.shape))
+    again = evidence.again(evidence.dy * stream(0, "another dy").uniform(2.0, 3.0, size=evidence.dy.shape))
     if again is None or not _equal(again, evidence.given):
         return None
     return Explanation(f"{evidence.label} does not depend on dy", "dy ignored")
