@@ -63,10 +63,11 @@ def _checked(
     inputs, or of its code, if that is lower.
     """
     call = (target if isinstance(target, Call) else Call(target, *inputs, **options)).only(argnums)
-    terms, dtype = Terms(rtol, atol, seed, max_entries, oracles), getattr(call.target, "checked_dtype", None)
+    terms = Terms(rtol, atol, seed, max_entries, oracles, dy, randomize)
+    dtype = getattr(call.target, "checked_dtype", None)
 
     def in_float64(call):
-        return _in_float64(call.copy(), dy, terms, explain, raises, randomize, lines)
+        return _in_float64(call.copy(), terms, explain, raises, lines)
 
     try:
         if dtype is None and not any(map(is_low_precision, call.inputs)):
@@ -79,7 +80,7 @@ def _checked(
                 dtype = error.precision
         from gradcheck.low_precision import in_both_precisions
 
-        report = in_both_precisions(call, dtype, dy, seed, randomize, in_float64)
+        report = in_both_precisions(call, dtype, terms, in_float64)
         if not report.is_right:
             raise GradientError(report)
         return report
@@ -89,17 +90,17 @@ def _checked(
         return error.report
 
 
-def _in_float64(call, dy, terms, explain, raises, randomize, lines):
+def _in_float64(call, terms, explain, raises, lines):
     began, found = time.monotonic(), []
-    with prepared(call, terms.seed if randomize else None):
-        examination = _examine(call, dy, terms)
+    with prepared(call, terms.parameter_seed):
+        examination = _examine(call, terms)
         report, seconds = examination.report, max(LEAST, time.monotonic() - began)
         if explain and not report.is_right:
             call.deadline = time.monotonic() + seconds
             report = _with_diagnoses(examination, terms)
     if raises and not report.is_right:
         if explain and lines:
-            found = _table_of_lines(report, call, dy, terms.seed, randomize, seconds)
+            found = _table_of_lines(report, call, terms, seconds)
         raise GradientError(report, found)
     return report
 
@@ -270,10 +271,10 @@ def check_call(settings: Settings, call: Call) -> Report:
     return _checked(call, **settings)
 
 
-def _examine(call, dy, terms):
+def _examine(call, terms):
     """Examine a Call, and convert an exception in backward to a GradientError."""
     try:
-        return examine(call, dy, terms)
+        return examine(call, terms)
     except GradientError:
         raise
     except Exception as error:
@@ -298,12 +299,12 @@ def _with_diagnoses(examination, terms):
     return replace(report, arguments=tuple(arguments))
 
 
-def _table_of_lines(report, call, dy, seed, randomize, seconds):
+def _table_of_lines(report, call, terms, seconds):
     """Examine the lines of backward, and return the result as lines of text."""
     from gradcheck.lines import lines_beside
 
     try:
-        found = lines_beside(report, call, dy=dy, seed=seed, randomize=randomize)
+        found = lines_beside(report, call, dy=terms.dy, seed=terms.seed, randomize=terms.randomize)
     except (TypeError, ValueError):
         return []
     except OutOfTime:

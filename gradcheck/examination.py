@@ -30,8 +30,8 @@ class Examination(NamedTuple):
     findings: list
 
 
-def examine(call, dy, terms):
-    run = run_and_test(call, dy, stream(terms.seed, "dy"))
+def examine(call, terms):
+    run = run_and_test(call, terms.dy, stream(terms.seed, "dy"))
     findings, notes = find(run, terms)
     problems = (Problem.of(run.problem),) if run.problem else ()
     return Examination(Report(call.name, tuple(map(summary, findings)), problems, tuple(notes)), run, findings)

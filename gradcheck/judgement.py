@@ -21,13 +21,15 @@ SAMPLE = 200  # entries of a large argument; they validate the complex step, whi
 
 
 class Terms:
-    """The validated settings of a check.
+    """The validated settings of a check, which the docstring of `check` describes.
 
-    `strict` is True if atol was not given. A gradient must then also be right to rtol of its norm.
+    `strict` is True if atol was not given. A gradient must then also be right to rtol of its norm. `parameter_seed` is
+    the seed of the values that are drawn for parameters, or None if they keep their values.
     """
 
-    def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):
+    def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None, dy=None, randomize=False):
         self.strict, atol = atol is None, 1e-8 if atol is None else atol
+        self.dy, self.randomize, self.parameter_seed = dy, randomize, seed if randomize else None
         given = (("rtol", rtol, numbers.Real, 0), ("atol", atol, numbers.Real, 0))
         given += (("max_entries", max_entries, numbers.Integral, 1), ("seed", seed, numbers.Integral, 0))
         for name, value, kind, least in given:

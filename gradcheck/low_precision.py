@@ -32,7 +32,7 @@ UNCHANGED = ("numpy.", "scipy.", "gradcheck.", "torch.", "jax.", "jaxlib.")  # m
 STEPS = 2.0 ** -np.arange(1, 11)  # relative to the scale of an entry
 
 
-def in_both_precisions(call: Call, dtype: Any, dy: Any, seed: int, randomize: bool, check: Callable) -> Report:
+def in_both_precisions(call: Call, dtype: Any, terms: Terms, check: Callable) -> Report:
     """Check a Call in float64 with `check`, and in `dtype` or the precision of its inputs."""
     low = call.on(_cast(value, dtype) if dtype is not None else value for value in call.inputs)
     wide = low.on(_cast(value, np.float64) for value in low.inputs)
@@ -41,15 +41,15 @@ def in_both_precisions(call: Call, dtype: Any, dy: Any, seed: int, randomize: bo
         try:
             with precision():
                 report = check(wide)
-                with prepared(wide, seed if randomize else None):
-                    truth = _gradients(wide, dy, seed, coarsest)[0] if report.is_right else []
+                with prepared(wide, terms.parameter_seed):
+                    truth = _gradients(wide, terms, coarsest)[0] if report.is_right else []
         except (TypeError, GradientError) as error:
             if not hasattr(error, "precision"):
                 raise
             coarsest = error.precision
         else:
-            return _compared(report, low, truth, coarsest, dy, seed, randomize) if report.is_right else report
-    return _by_differences(wide, coarsest, dy, seed, randomize)
+            return _compared(report, low, truth, coarsest, terms) if report.is_right else report
+    return _by_differences(wide, coarsest, terms)
 
 
 def _cast(value, dtype):
@@ -65,7 +65,7 @@ def _in_double():
     return replaced([(np, numpy_in_double, UNCHANGED)])
 
 
-def _compared(report, low, truth, coarsest, dy, seed, randomize):
+def _compared(report, low, truth, coarsest, terms):
     """Compare the gradients in low precision with those in float64.
 
         low       the Call in its original precision
@@ -75,11 +75,11 @@ def _compared(report, low, truth, coarsest, dy, seed, randomize):
     Returns the report with the result of the comparison added.
     """
     low = low.copy()  # in the byte order of this machine
-    with prepared(low, seed if randomize else None):
+    with prepared(low, terms.parameter_seed):
         for parameter in parameters_of(low.target).values():
             parameter.data = _cast(parameter.data, coarsest)
         try:
-            gradients, arguments, terms = _gradients(low, dy, seed, coarsest)
+            gradients, arguments, size_of_loss = _gradients(low, terms, coarsest)
         except GradientError as error:
             return replace(report, problems=(*report.problems, *error.report.problems))
     reports, problems, largest = {a.name: a for a in report.arguments}, [], 0.0
@@ -87,7 +87,7 @@ def _compared(report, low, truth, coarsest, dy, seed, randomize):
         if not np.all(np.isfinite(gradient)):
             problems.append(f"{argument.label} is not finite in {gradient.dtype}, although it is in float64")
         elif gradient.dtype != np.float64:
-            noise = terms / (TIMES * (np.mean(np.abs(argument.array)) or 1.0)) if argument.array.size else 0.0
+            noise = size_of_loss / (TIMES * (np.mean(np.abs(argument.array)) or 1.0)) if argument.array.size else 0.0
             size = float(np.abs(expected).max(initial=noise)) or 1.0  # a gradient of zero is the remainder of terms
             gap = float(np.abs(gradient.astype(np.float64) - expected).max(initial=0)) / size
             allowed, largest = TIMES * float(np.finfo(gradient.dtype).eps), max(largest, gap)
@@ -102,11 +102,11 @@ def _compared(report, low, truth, coarsest, dy, seed, randomize):
     return replace(report, arguments=tuple(reports.values()), problems=every, notes=notes)
 
 
-def _gradients(call, dy, seed, dtype):
+def _gradients(call, terms, dtype):
     """Run both passes once and return (gradients, arguments, Σ|dy y|)."""
     y, backward = call.evaluate()
     arguments, call.type_of_y, y = arguments_of(call, any_precision=True), type(y), np.asarray(y)
-    dy = stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)
+    dy = stream(terms.seed, "dy").standard_normal(y.shape) if terms.dy is None else np.asarray(terms.dy)
     dy = dy.astype(dtype).astype(y.dtype)
     gradients = with_zeros(run_backward(call, backward, dy, arguments), arguments)
     return gradients, arguments, float(np.sum(np.abs(dy * y), dtype=np.float64))
@@ -135,12 +135,12 @@ class _Widened:
         return np.asarray(y, np.float64), wide_backward
 
 
-def _by_differences(call, dtype, dy, seed, randomize):
+def _by_differences(call, dtype, terms):
     """Check a function that computes in low precision whatever the dtype of its inputs."""
     call = call.copy()
     wide = Call(_Widened(call, dtype), *call.inputs, **call.options).only(call.argnums)
-    with prepared(wide, seed if randomize else None):
-        run, rng = run_and_test(wide, dy, stream(seed, "dy")), stream(seed, "entries")
+    with prepared(wide, terms.parameter_seed):
+        run, rng = run_and_test(wide, terms.dy, stream(terms.seed, "dy")), stream(terms.seed, "entries")
         reports = tuple(_measured(run, i, float(np.finfo(dtype).eps), rng) for i in range(len(run.arguments)))
     note = f"the function computes in {dtype}: tolerances are ten times the estimated error of central differences"
     return Report(call.name, reports, (run.problem,) if run.problem else (), (note,))

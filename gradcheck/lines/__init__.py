@@ -135,7 +135,7 @@ def _opened(call, seed, dy, randomize, report, others=(), file=""):
         tree, sites = instrumented(source)
         probe = Probe()
         try:
-            report = report or examine(call.copy(), dy, Terms(seed=seed)).report
+            report = report or examine(call.copy(), Terms(seed=seed, dy=dy)).report
         except GradientError as error:
             raise ValueError(f"{error}; this must be corrected before the lines can be compared") from error
         verdicts = [argument.verdict for argument in report.arguments]

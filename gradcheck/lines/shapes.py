@@ -141,7 +141,7 @@ def _mistake(call, backward, statement, frame):
         tree = ast.fix_missing_locations(copy.deepcopy(with_node(source.tree, own, corrected)))
         with modified(source, tree):
             try:
-                if examine(call.copy(), None, Terms()).report.is_right:
+                if examine(call.copy(), Terms()).report.is_right:
                     return f"; {edit.sentence(Reader())}"
             except Exception:  # the corrected line may raise as well
                 continue
