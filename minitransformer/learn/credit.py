@@ -407,7 +407,7 @@ def gradients_of(target) -> dict:
 
 def is_equal(value, true) -> bool:
     """Return True if two arrays have the same entries up to rounding. Their shapes may differ."""
-    if value is None or value.size != true.size:
+    if value is None or np.size(value) != np.size(true):
         return False
     with np.errstate(all="ignore"):
         return bool(np.max(np.abs(np.ravel(value) - np.ravel(true)), initial=0) <= tolerance(true))

@@ -9,7 +9,7 @@ import numpy as np
 from gradcheck.front.streams import joined
 from gradcheck.mistakes import KINDS, Student
 from minitransformer.book.observation import watched
-from minitransformer.learn.credit import adapted, flat
+from minitransformer.learn.credit import adapted, flat, is_equal
 from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
 
@@ -76,8 +76,9 @@ def rows_by_steps(attempt, failure):
 def by_numbers(attempt, failure, name) -> str:
     """Compare a value of a learner's backward pass with the textbook's value of this name, or of this gradient.
 
-    Returns a sentence on the shapes or, if they agree, on 2 × 2 entries among which is the largest difference. It is ""
-    if there is no such value.
+    The value is the first wrong one among those of numbered lines, otherwise that of the variable `name`. Returns a
+    sentence on the shapes or, if they agree, on 2 × 2 entries among which is the largest difference. It is "" if there
+    is no such value.
     """
     exercise, runs = attempt.exercise, []
     (case,) = (case for case in exercise.cases() if case.name == failure.case)
@@ -90,10 +91,12 @@ def by_numbers(attempt, failure, name) -> str:
         names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
         runs.append((results, results | (names[-1] if names else {})))
     (results, own_names), (_, names) = runs
+    numbered = [one for one in equation_numbers(exercise) if is_array(own_names.get(one)) and is_array(names.get(one))]
+    name = next((one for one in numbered if not is_equal(own_names[one], names[one])), name)
     own = own_names.get(name)
     gradient = next((label for label, result in results.items() if result is own), name)
     true = names.get(name, names.get(gradient))
-    if not all(isinstance(value, (np.ndarray, np.generic, float)) for value in (own, true)):
+    if not (is_array(own) and is_array(true)):
         return ""
     own, true = np.asarray(own), np.asarray(true)
     if own.shape != true.shape:
@@ -108,6 +111,10 @@ def by_numbers(attempt, failure, name) -> str:
     return f"{name}[{where}] is {shown[0]}, and should be {shown[1]}"
 
 
+def is_array(value) -> bool:
+    return isinstance(value, (np.ndarray, np.generic, float))
+
+
 def explained(attempt, failure):
     """Explain the first wrong line of a learner's function, and return a list of Rows and the remarks.
 
@@ -115,8 +122,12 @@ def explained(attempt, failure):
     learners if one fits, else the verified repair of the line, else the difference that gradcheck found in the
     gradient.
     """
-    of_gradients = rows_by_gradients(failure.report, attempt.numbers)
     rows, remarks = rows_by_steps(attempt, failure)
+    wrong = {a.label for a in failure.report.arguments if not a.is_right}
+    named = [row for row in rows if row.verdict == WRONG_LINE and row.kind]
+    if not named or (len(wrong) > 1 and named[0].name in wrong):  # the gradients may be returned in the wrong order
+        attempt.compare(failure)
+    of_gradients = rows_by_gradients(failure.report, attempt.numbers)
     permuted = permuted_gradients(failure.report)
     if not rows or (permuted and permuted.isdisjoint(row.name for row in rows)):
         rows, remarks = of_gradients, ()

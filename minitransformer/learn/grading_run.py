@@ -87,16 +87,20 @@ class Attempt:
         yield first
         try:
             with faults(self.path):
-                if not self.is_class:  # for a module, comparing all entries is slow, and the lines explain more
-                    how = {"oracles": None, "explain": not self.blank, "lines": False}
-                    failure.report = looked_at(failure.call, failure.dy, failure.seed, **how) or failure.report
                 if self.blank or failure.report.problems:
+                    self.compare(failure)
                     yield self.verdict(failure, remarks)
                 else:
                     rows, found = explained(self, failure)
                     yield Verdict(self.exercise.name, WRONG, self.level, rows=tuple(rows), remarks=(*found, *remarks))
         except Fault as fault:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
+
+    def compare(self, failure):
+        """Compare all entries of the gradients. For a module this is slow, and its lines explain more."""
+        if not self.is_class:
+            how = {"oracles": None, "explain": not self.blank, "lines": False}
+            failure.report = looked_at(failure.call, failure.dy, failure.seed, **how) or failure.report
 
     def verdict(self, failure, remarks=()) -> Verdict:
         """Return a Verdict without an explanation, with a Row for each blank and each gradient.

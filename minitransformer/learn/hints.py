@@ -83,6 +83,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
         asked.append(f"{place(verdict, line, row)}: {KINDS[kind].question}")
         asked += [hint for pattern, hint in HINTS.get(exercise.name, ()) if pattern and re.search(pattern, row.name)]
     if exercise.is_value:
+        asked += [AFTER_AN_EXCEPTION] * (verdict.status == FAILED and not asked)
         rungs = [hint for pattern, hint in HINTS[exercise.name] if not asked or not pattern]
     elif is_failure and row is None:
         rungs = [AFTER_AN_EXCEPTION if verdict.status == FAILED else AFTER_A_VIOLATION]

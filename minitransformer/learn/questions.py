@@ -100,9 +100,9 @@ def unpacked_in(source: str, frame):
 
 def question_on_shapes(error, operands, shapes) -> str:
     one, other = map(ast.unparse, operands)
-    for code, shape in zip((one, other), shapes, strict=True):
-        if code.endswith(".T") and len(shape) > 2:
-            return f"{code} has shape {shape}, because .T {FLAT}"
+    for operand, shape in zip(operands, shapes, strict=True):
+        if getattr(operand, "attr", "") == "T" and len(shape) > 2:
+            return f"{ast.unparse(operand)} has shape {shape}, because .T {FLAT}"
     if "matmul" in str(error) or "aligned" in str(error):
         return f"{one} @ {other} multiplies {shapes[0]} by {shapes[1]}: {on_product(*shapes)}"
     return f"{one} has shape {shapes[0]} and {other} has shape {shapes[1]}: {on_entries(*shapes)}"
