@@ -2,7 +2,6 @@
 
     flow = trace_information_flow(lm, "To be, or not to be", -1)  # explain the prediction of its last token
     print(flow)
-    flow.draw("flow.png")
 
 Only the ablation in `contributions` is an intervention. All other parts describe a single run. The files of the parts
 state the limits of each analysis.
@@ -64,19 +63,6 @@ class InformationFlow(Data):
         components = [direct, *self.direct.lines(MOST_COMPONENTS)]
         sections = headline_lines(self), contribution_lines(self), components, lens_lines(self)
         return "\n\n".join("\n".join(section) for section in sections)
-
-    def draw(self, path) -> None:
-        """Draw contributions, components and logit lens as a PNG. Raises MissingExtra without matplotlib."""
-        from minitransformer.analysis.pictures import draw_flow
-
-        draw_flow(self, path)
-
-    def draw_attention(self, path) -> None:
-        """Draw every head's attention as a PNG. Raises MissingExtra without matplotlib."""
-        from minitransformer.analysis.pictures import draw_attention
-
-        title = f"Attention of each head before {shown(self.target)}. Weights do not show which information is read"
-        draw_attention(self.attention, [shown(token) for token in self.tokens], path, title=title)
 
 
 def trace_information_flow(lm: LanguageModel, text: str, target_token_idx: int) -> InformationFlow:

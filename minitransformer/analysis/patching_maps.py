@@ -2,7 +2,6 @@
 
 maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
 print(maps)
-maps.draw("patching.png")
 """
 
 from dataclasses import dataclass
@@ -56,12 +55,6 @@ class PatchingMaps(Data):
 
     def __str__(self):
         return "\n".join(map_lines(self))
-
-    def draw(self, path) -> None:
-        """Draw the maps as a PNG at `path`. Raises MissingExtra without matplotlib."""
-        from minitransformer.analysis.pictures import draw_patching
-
-        draw_patching(self, path)
 
 
 def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | None = None) -> PatchingMaps:
