@@ -77,42 +77,48 @@ def analyze_training_influence(
         check_retraining(len(seen), remove, seeds)
 
     asked = checked_prompts(lm, [prompts] if isinstance(prompts, str) else list(prompts), answer_tokens)
-    greedy = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
-    answers = [np.array(list(stream(lm.model, prompt.ids, answer_tokens, **greedy)), np.int64) for prompt in asked]
+    answers = [greedy_answer(lm, prompt, answer_tokens) for prompt in asked]
     exercises = [answer_after(prompt.ids, answer) for prompt, answer in zip(asked, answers, strict=True)]
-    flags = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
-    rated, measured = [], [(None, None)] * len(asked)
-    if seen:
-        rated = checked_checkpoints(lm, checkpoints)
-        done = count(1)
-
-        def passage_done():
-            if progress is not None:
-                progress(next(done), len(rated) * len(seen))
-
-        passages = [next_tokens(passage) for passage in seen]
-        measured = zip(*influences(loaded(lm, rated), exercises, passages, passage_done), strict=True)
-    found = []
-    for prompt, answer, exercise, flag, (influence, cosine) in zip(
-        asked, answers, exercises, flags, measured, strict=True
-    ):
-        one = PromptInfluence(
+    familiarity = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
+    rated = checked_checkpoints(lm, checkpoints) if seen else []
+    influence, cosine = influences_of(seen, lm, rated, exercises, progress) if seen else 2 * [[None] * len(asked)]
+    results = []
+    for i, prompt in enumerate(asked):
+        result = PromptInfluence(
             prompt=prompt.text,
             tokens=len(prompt.ids),
             perplexity=math.exp(-token_log_probabilities(lm.model, prompt.ids).mean()),
-            answer="".join(token_strings(lm.tokenizer, answer)),
-            answer_ids=answer.tolist(),
-            confidence=math.exp(-answer_loss(lm.model, exercise)),
-            **flag,
-            influence=influence,
-            cosine=cosine,
+            answer="".join(token_strings(lm.tokenizer, answers[i])),
+            answer_ids=answers[i].tolist(),
+            confidence=math.exp(-answer_loss(lm.model, exercises[i])),
+            **familiarity[i],
+            influence=influence[i],
+            cosine=cosine[i],
             retraining=None,
         )
         if train is not None:
-            one = replace(one, retraining=retrain_without(train, seen, one.ranking[:remove], exercise, seeds))
-        found.append(one)
+            retraining = retrain_without(train, seen, result.ranking[:remove], exercises[i], seeds)
+            result = replace(result, retraining=retraining)
+        results.append(result)
     texts, rates = [passage.text for passage in seen], [float(rate) for _, rate in rated]
-    return TrainingInfluence(prompts=tuple(found), passages=texts, held_out=len(unseen), learning_rates=rates)
+    return TrainingInfluence(prompts=tuple(results), passages=texts, held_out=len(unseen), learning_rates=rates)
+
+
+def greedy_answer(lm, prompt: Passage, tokens: int):
+    """Return the ids of the model's most likely continuation of a prompt, of at most `tokens` tokens."""
+    options = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
+    return np.array(list(stream(lm.model, prompt.ids, tokens, **options)), np.int64)
+
+
+def influences_of(seen: list[Passage], lm, rated, exercises, progress):
+    """Compute the influence and the cosine of each passage on each answer. Both are arrays (answers, passages)."""
+    total, done = len(rated) * len(seen), count(1)
+
+    def passage_done():
+        if progress is not None:
+            progress(next(done), total)
+
+    return influences(loaded(lm, rated), exercises, [next_tokens(passage) for passage in seen], passage_done)
 
 
 def checked_prompts(lm, prompts, answer_tokens: int) -> list[Passage]:
