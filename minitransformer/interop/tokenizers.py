@@ -25,8 +25,7 @@ from minitransformer.text.pretrained import byte_level_bpe, library_of
 from minitransformer.text.tokenizer import read_json
 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
-GPT2_FILES, ADDED_TOKENS_FILE = ("vocab.json", "merges.txt"), "added_tokens.json"
-SENTENCEPIECE_FILE = "tokenizer.model"
+OTHER_FILES = "tokenizer.model", "vocab.json"  # of SentencePiece, and of older versions of Transformers
 CONFIG_FILES = "generation_config.json", "config.json"  # in which eos_token_id is one id or a list
 
 # {pre-tokenizer of llama.cpp, as named in a GGUF file: our name of this splitting}
@@ -61,11 +60,10 @@ def tokenizer_from_folder(path):
                 return char_tokenizer(content["model"]["vocab"])
             tokenizer = PretrainedTokenizer(content)
             tokenizer.bos_id = first_added(tokenizer.library)
-    elif all((folder / name).exists() for name in GPT2_FILES):
-        tokenizer = from_two_files(folder, config)
-    elif (folder / SENTENCEPIECE_FILE).exists():
-        raise ArchiveError(f"{folder / SENTENCEPIECE_FILE}: a tokenizer of SentencePiece, which is not supported")
     else:
+        for name in OTHER_FILES:
+            if (folder / name).exists():
+                raise ArchiveError(f"{folder / name}: a tokenizer without {TOKENIZER_FILE}, which is not supported")
         return None
     with archive_errors(folder / TOKENIZER_CONFIG_FILE):
         tokenizer.bos_id = first_token(tokenizer, config)
@@ -100,22 +98,6 @@ def first_added(library):
     if added not in (plain, [added[0], *plain]):
         raise ValueError("the post_processor is not supported, only one token before the text")
     return added[0] if len(added) > len(plain) else None
-
-
-def from_two_files(folder, config):
-    """Load GPT-2's tokenizer from vocab.json and merges.txt.
-
-    Other tokenizers are refused, because these files do not define how a text is split into words.
-    """
-    kind = config.get("tokenizer_class", "GPT2Tokenizer")
-    if kind not in ("GPT2Tokenizer", "GPT2TokenizerFast"):
-        raise ArchiveError(f"{folder}: without {TOKENIZER_FILE}, a {kind!r} is not supported, only a GPT2Tokenizer")
-    if read_if_there(folder / ADDED_TOKENS_FILE):
-        raise ArchiveError(f"{folder / ADDED_TOKENS_FILE}: added tokens without a {TOKENIZER_FILE} are not supported")
-    try:
-        return BPETokenizer.from_gpt2(*(folder / name for name in GPT2_FILES))
-    except ValueError as error:  # names the file already
-        raise ArchiveError(str(error)) from None
 
 
 def first_token(tokenizer, config):

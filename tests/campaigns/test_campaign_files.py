@@ -180,7 +180,6 @@ RUN_FILE = Kind("run/model.npz", damage.npz, read_checkpoint, RUN, "run", sealed
 GPT2 = Kind("gpt2/config.json", damage.json_file, read_folder, MODEL, "gpt2")
 LLAMA_FOLDER = replace(GPT2, file="shards/config.json", given="shards")
 TALKS = Kind("talks/config.json", damage.json_file, read_folder, CHAT, "talks")
-MERGES = replace(GPT2, given="merges")
 TOKENIZER = Kind("tokenizers/char.json", damage.json_file, read_tokenizer)
 KINDS = {
     "a model": SMALL,
@@ -205,8 +204,6 @@ KINDS = {
     "tokenizer.json of bytes": replace(GPT2, file="bytes/tokenizer.json", given="bytes"),
     "tokenizer_config.json": replace(TALKS, file="talks/tokenizer_config.json"),
     "chat_template.jinja": replace(TALKS, file="talks/chat_template.jinja", inside=damage.template, memory=RENDERING),
-    "vocab.json": replace(MERGES, file="merges/vocab.json"),
-    "merges.txt": replace(MERGES, file="merges/merges.txt", inside=damage.lines),
     "GGUF of a Llama": Kind("llama.gguf", damage.gguf, load, MODEL),
     "GGUF that talks": Kind("talks.gguf", damage.gguf, load, CHAT),
     "encoder.json": replace(TOKENIZER, file="encoder.json", read=read_gpt2_files),

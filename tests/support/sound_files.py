@@ -1,7 +1,6 @@
 """Small sound files, one of each kind that the package reads, for tests that damage them or give them to commands."""
 
 import json
-import shutil
 
 import pytest
 from gguf_models import COMMON, write_gguf
@@ -63,21 +62,17 @@ def save_folders_of_the_hub(folder):
     tokenizer = chat_tokenizer()
     config = Config(tokenizer.vocab_size, 32, d_model=8, n_heads=2, n_layers=1, feed_forward="gelu_tanh")
     save_pretrained(LanguageModel(Transformer(config), tokenizer), folder / "talks")
-    shutil.copytree(folder / "talks", folder / "merges")
-    (folder / "merges" / "tokenizer.json").unlink()
-    (folder / "merges" / "tokenizer_config.json").write_text('{"eos_token": "<|endoftext|>"}')
-    save_gpt2_files(folder / "merges", "vocab.json", "merges.txt")
     (folder / "talks" / "chat_template.jinja").write_text(SMOLLM2)
 
 
-def save_gpt2_files(folder, vocabulary, merges):
+def save_gpt2_files(folder):
     """Save a vocabulary in GPT-2's two files."""
     tokenizer = chat_tokenizer()
     special = {i: text for text, i in tokenizer.special_tokens.items()}
     spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
-    (folder / vocabulary).write_text(json.dumps({token: i for i, token in enumerate(spelled)}))
+    (folder / "encoder.json").write_text(json.dumps({token: i for i, token in enumerate(spelled)}))
     pairs = "".join(f"{spell(left)} {spell(right)}\n" for left, right in tokenizer.merges)
-    (folder / merges).write_text(f"#version: 0.2\n{pairs}", encoding="utf-8")
+    (folder / "vocab.bpe").write_text(f"#version: 0.2\n{pairs}", encoding="utf-8")
 
 
 def save_gguf_files(folder):
@@ -107,4 +102,4 @@ def save_tokenizers(folder):
     kinds = CharTokenizer.train(TEXT), ByteTokenizer(), chat_tokenizer(), PatternTokenizer(), NoTokenizer(9)
     for tokenizer in kinds:
         tokenizer.save(folder / "tokenizers" / f"{tokenizer.kind}.json")
-    save_gpt2_files(folder, "encoder.json", "vocab.bpe")
+    save_gpt2_files(folder)
