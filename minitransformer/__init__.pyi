@@ -33,6 +33,7 @@ from minitransformer.layers.modern.load_balance import load_balance as load_bala
 from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts as mixture_of_experts
 from minitransformer.layers.modern.reinforce import reinforce as reinforce
 from minitransformer.layers.modern.relu_squared import relu_squared as relu_squared
+from minitransformer.layers.modern.sigmoid import sigmoid as sigmoid
 from minitransformer.layers.modern.sink_softmax import sink_softmax as sink_softmax
 from minitransformer.layers.modern.softcap import softcap as softcap
 from minitransformer.layers.modern.top_k_gates import top_k_gates as top_k_gates

@@ -51,14 +51,18 @@ from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.lora import LowRankLinear
+from minitransformer.layers.modern.delta_mixer import DeltaMixer, StateCache
 from minitransformer.layers.modern.delta_rule import delta_rule
 from minitransformer.layers.modern.grpo import grpo
 from minitransformer.layers.modern.load_balance import load_balance
-from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts
+from minitransformer.layers.modern.mixture_of_experts import MixtureOfExperts, mixture_of_experts
+from minitransformer.layers.modern.partial_rotary import PartialRotary
 from minitransformer.layers.modern.reinforce import reinforce
 from minitransformer.layers.modern.relu_squared import relu_squared
+from minitransformer.layers.modern.sigmoid import sigmoid
+from minitransformer.layers.modern.sink_attention import SinkAttention
 from minitransformer.layers.modern.sink_softmax import sink_softmax
-from minitransformer.layers.modern.softcap import softcap
+from minitransformer.layers.modern.softcap import CappedUnembedding, softcap
 from minitransformer.layers.modern.top_k_gates import top_k_gates
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary
@@ -110,6 +114,19 @@ class AttentionAfterCachedPast(Module):
         cache = LayerCache(context=4 + T)
         cache.append(*(array.astype(x.dtype) for array in self.past))
         return self.attention(x, mask=causal_mask(T, 4 + T), cache=cache)
+
+
+class DeltaAfterState(Module):
+    """The delta rule on new positions with the state after earlier ones, which is a constant."""
+
+    def __init__(self, rng):
+        self.mixer = DeltaMixer(C, H, D)
+        self.past = normal(rng, B, H, D, D)
+
+    def forward(self, x):
+        cache = StateCache(context=4 + T)
+        cache.store(self.past.astype(x.dtype), 4)
+        return self.mixer(x, cache=cache)
 
 
 class LearnedQueries(Module):
@@ -213,6 +230,7 @@ FUNCTIONS = [
     *(Case(name, partial(drawn_call, draw)) for name, draw in EXAMPLES.items()),
     case("relu_squared", relu_squared, X),
     case("softcap", softcap, X, cap=0.7),
+    case("sigmoid", sigmoid, X),
     case("sink_softmax", sink_softmax, (B, H, TQ, TK), (H,)),
     case("top_k_gates", top_k_gates, distinct_logits, k=2),
     case("load_balance", load_balance, distinct_logits, k=2),
@@ -252,6 +270,14 @@ MODULES = [
     ),
     module("MultiHeadAttention, cached past", AttentionAfterCachedPast, X),
     module("apply, learned queries", LearnedQueries, *shapes_of(H, H)[1:]),
+    module("MultiHeadAttention, normalized queries and keys", lambda rng: heads(qk_norm=True), X, **SEEN),
+    module("SinkAttention", lambda rng: SinkAttention(C, 2, dropout=0.3), X, drawn=dropping, **SEEN),
+    module("SinkAttention, capped", lambda rng: SinkAttention(C, H, K, D, sinks=False, cap=0.7), X, **SEEN),
+    module("PartialRotary", lambda rng: PartialRotary(4, base=100.0), (B, H, T, C), positions=np.arange(T)),
+    module("DeltaMixer", lambda rng: DeltaMixer(C, H, D), X),
+    module("DeltaMixer, earlier state", DeltaAfterState, X),
+    module("MixtureOfExperts", lambda rng: MixtureOfExperts(C, F, E, 2), X),
+    module("CappedUnembedding", lambda rng: CappedUnembedding(Parameter(normal(rng, V, C)), 0.7), X),
     module("FeedForward", lambda rng: FeedForward(C, F), X),
     module("FeedForward, tanh", lambda rng: FeedForward(C, F, "gelu_tanh"), X),
     module("FeedForward, ReLU", lambda rng: FeedForward(C, F, "relu"), X),
@@ -274,6 +300,12 @@ MODULES = [
     module("Transformer, two leading axes", lambda rng: gpt2(n_layers=1), lambda rng: ids(rng, B, 3, T)),
     module("Transformer, Llama-like", lambda rng: llama(), some_ids),
     module("Transformer, Llama-like, tied", lambda rng: llama(tie_embeddings=True, n_layers=1), some_ids),
+    module(
+        "Transformer, after 2023",
+        lambda rng: llama(qk_norm=True, sinks=True, windows=(2, None), rotary_fraction=0.5, n_experts=3, logit_cap=4.0),
+        some_ids,
+    ),
+    module("Transformer, delta rule", lambda rng: gpt2(mixers=("delta", "attention")), some_ids, drawn=dropping),
     module(
         "PairedLoss, direct preference",
         lambda rng: PairedLoss(gpt2(n_layers=1), direct_preference),

@@ -23,7 +23,11 @@ from minitransformer.layers.block import NORMS, TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
 from minitransformer.layers.key_value_cache import LayerCache
-from minitransformer.layers.positions import Rotary, SinusoidalPositions
+from minitransformer.layers.modern.delta_mixer import StateCache
+from minitransformer.layers.modern.partial_rotary import PartialRotary
+from minitransformer.layers.modern.softcap import CappedUnembedding
+from minitransformer.layers.modern.window import window_mask
+from minitransformer.layers.positions import POSITIONS, Rotary
 from minitransformer.layers.recomputation import checkpointed
 from minitransformer.losses import Loss, cross_entropy
 from minitransformer.module import Array, Backward, Module, Parameter, apply, faster
@@ -57,13 +61,10 @@ class Transformer(Module):
         C = config.d_model
         self.config = config
         self.embedding = Embedding(config.vocab_size, C, std=INITIAL_STD, rng=rng, dtype=dtype)
-        self.positional_embedding: Embedding | SinusoidalPositions | None
-        if config.positions == "learned":
-            self.positional_embedding = Embedding(config.context, C, std=INITIAL_STD, rng=rng, dtype=dtype)
-        elif config.positions == "sinusoidal":
-            self.positional_embedding = SinusoidalPositions(C, dtype)
-        else:
-            self.positional_embedding = None
+        table = POSITIONS[config.positions].table
+        self.positional_embedding: Module | None = None
+        if table is not None:
+            self.positional_embedding = table(config.context, C, std=INITIAL_STD, rng=rng, dtype=dtype)
         self.dropout = Dropout(config.dropout)
         self.blocks = [
             TransformerBlock(
@@ -77,20 +78,27 @@ class Transformer(Module):
                 bias=config.bias,
                 dropout=config.dropout,
                 eps=config.eps,
-                rotary=Rotary(config.rope_base, scaling=config.rope_scaling) if config.positions == "rotary" else None,
+                rotary=rotary_of(config),
+                mixer=mixer,
+                qk_norm=config.qk_norm,
+                sinks=config.sinks,
+                attention_cap=config.attention_cap,
+                n_experts=config.n_experts,
+                n_active=config.active_experts,
                 std=INITIAL_STD,
                 residual_std=INITIAL_STD / math.sqrt(2 * config.n_layers),
                 rng=rng,
                 dtype=dtype,
             )
-            for _ in range(config.n_layers)
+            for mixer in config.layer_mixers
         ]
         self.ln_final = NORMS[config.norm](C, config.eps, dtype)
         if config.tie_embeddings:
-            self.lm_head = Unembedding(self.embedding.weight)
+            weight = self.embedding.weight
         else:
-            weight = rng.normal(0, INITIAL_STD, (config.vocab_size, C)).astype(dtype)
-            self.lm_head = Unembedding(Parameter(weight))
+            weight = Parameter(rng.normal(0, INITIAL_STD, (config.vocab_size, C)).astype(dtype))
+        cap = config.logit_cap
+        self.lm_head = Unembedding(weight) if cap is None else CappedUnembedding(weight, cap)
 
     def forward(self, ids: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Backward[None]]:
         """Map ids (B, T) to logits (B, T, V). If `rng` is given, dropout is applied. backward(dlogits) returns None.
@@ -157,8 +165,8 @@ class Transformer(Module):
         """
         start = 0 if cache is None else cache.length
         x = self.embed(ids, start, None)[0]
-        mask, positions = self.mask_and_positions(ids, start)
-        x = faster(through_blocks)(self.blocks, x, mask=mask, positions=positions, cache=cache)
+        masks, positions = self.masks_and_positions(ids, start)
+        x = faster(through_blocks)(self.blocks, x, masks=masks, positions=positions, cache=cache)
         if last_only:
             x = x[..., -1:, :]
         x = self.ln_final(x)[0]
@@ -169,9 +177,9 @@ class Transformer(Module):
     ) -> tuple[Array, list[Backward[Any]]]:
         """Return the input of lm_head (B, T, C) and the backward functions of the steps before it, in order."""
         x, embed_backward = self.embed(ids, 0, rng)
-        mask, positions = self.mask_and_positions(ids, 0)
+        masks, positions = self.masks_and_positions(ids, 0)
         backwards = [embed_backward]
-        for block in self.blocks:
+        for block, mask in zip(self.blocks, masks, strict=True):
             step = partial(checkpointed, block) if recompute else block
             x, block_backward = step(x, mask=mask, positions=positions, rng=rng)  # (2)
             backwards.append(block_backward)
@@ -221,10 +229,15 @@ class Transformer(Module):
                 f"a sequence must have at most {self.config.context} tokens, the context, not {shape[-1]}{before}"
             )
 
-    def mask_and_positions(self, ids: Array, start: int) -> tuple[Array, Array]:
-        """Return the causal mask and the positions of `ids`. The first id has position `start`."""
-        T = ids.shape[-1]
-        return faster(causal_mask)(T, start + T), np.arange(start, start + T)
+    def masks_and_positions(self, ids: Array, start: int) -> tuple[list[Array], Array]:
+        """Return the mask of each block and the positions of `ids`. The first id has position `start`.
+
+        A mask is causal. Where the Config gives the layer a window, it also hides the keys before the window.
+        """
+        T, windows = ids.shape[-1], self.config.layer_windows
+        masks: dict[int | None, Array] = {w: window_mask(T, start + T, w) for w in windows if w is not None}
+        masks[None] = faster(causal_mask)(T, start + T)
+        return [masks[w] for w in windows[: len(self.blocks)]], np.arange(start, start + T)
 
     def n_parameters(self) -> int:
         """Return the number of learned scalars. Tied parameters are counted once."""
@@ -234,26 +247,22 @@ class Transformer(Module):
         """Return the floating-point operations of one training step, forward and backward, per token.
 
         `T` is the length of the sequences (default: the context). Only matrix products are counted, except those of
-        adapters (lora.py). Each weight takes 2 operations in the forward pass, a multiplication and an addition, and 4
-        in the backward pass, for the gradients of the input and of the weight. In attention, the scores and the
-        averages take 2·T·D operations each per head and token in the forward pass, because all T² scores are counted,
-        including masked ones (Kaplan et al., 2020; Chowdhery et al., 2022).
+        adapters (lora.py), by the method `multiplications` of the modules that have one. A multiplication comes with an
+        addition, and takes 2 operations in the forward pass, and 4 in the backward pass, for the gradients of its two
+        factors. In attention, the scores and the averages take T·D multiplications each per head and token, because all
+        T² scores are counted, including masked ones (Kaplan et al., 2020; Chowdhery et al., 2022).
         """
-        T = self.config.context if T is None else T
-        weights = sum(
-            module.weight.data.size
-            for name, module in self.named_modules()
-            if hasattr(module, "weight") and name not in ("embedding", "positional_embedding")
-        )
-        attention = self.config.n_layers * 2 * T * self.config.n_heads * self.config.head_width
-        return 6 * (weights + attention)
+        length = self.config.context if T is None else T
+        modules = [module for _, module in self.named_modules() if hasattr(module, "multiplications")]
+        return 6 * sum(module.multiplications(length) for module in modules)
 
 
 class KeyValueCache:
-    """The keys and values of earlier positions for model.predict(ids, cache=cache), in one LayerCache per block."""
+    """What the blocks keep of earlier positions, for model.predict(ids, cache=cache): keys and values, or a state."""
 
     def __init__(self, config: Config):
-        self.layers = [LayerCache(config.context) for _ in range(config.n_layers)]
+        kinds = {"attention": LayerCache, "delta": StateCache}
+        self.layers: list[Any] = [kinds[mixer](config.context) for mixer in config.layer_mixers]
 
     @property
     def length(self) -> int:
@@ -261,14 +270,30 @@ class KeyValueCache:
         return self.layers[0].length
 
     def truncate(self, length: int) -> None:
-        """Remove all positions from `length` on, so that another continuation can follow."""
+        """Remove all positions from `length` on, so that another continuation can follow.
+
+        If a layer keeps a state, which cannot return to an earlier one, all positions are removed. `length` of this
+        object is the number of positions that remain.
+        """
         for layer in self.layers:
-            layer.length = length
+            layer.truncate(length)
+        remaining = min(layer.length for layer in self.layers)
+        for layer in self.layers:
+            layer.truncate(remaining)
 
 
-def through_blocks(blocks, x, *, mask, positions, cache):
-    """Apply the blocks in order to x (..., T, C). The keys and values are appended to `cache`, if given."""
-    for i, block in enumerate(blocks):
+def rotary_of(config: Config) -> Rotary | None:
+    """Return the rotary positions of a Config, or None if it has others."""
+    if not POSITIONS[config.positions].turns:
+        return None
+    if config.rotary_fraction is None:
+        return Rotary(config.rope_base, scaling=config.rope_scaling)
+    return PartialRotary(config.rotary_width, config.rope_base, scaling=config.rope_scaling)
+
+
+def through_blocks(blocks, x, *, masks, positions, cache):
+    """Apply the blocks in order to x (..., T, C), each with its mask. `cache` keeps what later positions need."""
+    for i, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
         layer_cache = None if cache is None else cache.layers[i]
         x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
     return x

@@ -282,7 +282,8 @@ def test_a_cache_of_the_first_positions_changes_no_token(config, rng, data):
     cache = KeyValueCache(config)
     model.predict(ids[:-1], cache=cache)
     cache.truncate(held)
-    assert cache.length == held
+    has_state = "delta" in config.layer_mixers and held < config.context - 1
+    assert cache.length == (0 if has_state else held)  # a state does not return to an earlier one
     new = config.context - prompt + 3  # three tokens past the context
     expected = generate(model, ids[:prompt], new, 1.0, rng=np.random.default_rng(3))
     seen = [int(i) for i in stream(model, ids[:prompt], new, 1.0, rng=np.random.default_rng(3), cache=cache)]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import LLAMA, configs, random_ids, random_model, rngs, taken_gradients
 
-from minitransformer import AdamW, Config, TinyTransformer, Transformer, cross_entropy, softmax
+from minitransformer import AdamW, Config, TinyTransformer, Transformer, cross_entropy, sink_softmax, softcap, softmax
+from minitransformer.layers.feed_forward import FEED_FORWARDS
 
 GPT2 = {"feed_forward": "gelu_tanh", "dropout": 0.2}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -34,7 +35,7 @@ def by_pytorch(torch, config, values, ids):
     """Return the logits of a model with these tensors as parameters, computed by PyTorch."""
     functional = torch.nn.functional
     H, K, D = config.n_heads, config.kv_heads, config.head_width
-    T, pairs = ids.shape[-1], D // 2
+    T = ids.shape[-1]
 
     def linear(x, name):
         return functional.linear(x, values[f"{name}.weight"].T, values.get(f"{name}.bias"))
@@ -42,12 +43,22 @@ def by_pytorch(torch, config, values, ids):
     def norm(x, name):
         gamma = values[f"{name}.gamma"]
         if config.norm == "rms_norm":
-            return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + config.eps) * gamma
+            return rms(x, name)
         return functional.layer_norm(x, (config.d_model,), gamma, values[f"{name}.beta"], config.eps)
+
+    def rms(x, name):
+        return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + config.eps) * values[f"{name}.gamma"]
 
     def turn(x):
         if config.positions != "rotary":
             return x
+        if config.rotary_fraction:
+            width = int(config.rotary_fraction * D)
+            return torch.cat([turn_all(x[..., :width]), x[..., width:]], dim=-1)
+        return turn_all(x)
+
+    def turn_all(x):
+        pairs = x.shape[-1] // 2
         omega = config.rope_base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
         if config.rope_scaling:
             omega = omega / config.rope_scaling["factor"]
@@ -55,23 +66,49 @@ def by_pytorch(torch, config, values, ids):
         turned = torch.complex(x[..., :pairs], x[..., pairs:]) * torch.polar(torch.ones_like(angles), angles)
         return torch.cat([turned.real, turned.imag], dim=-1)
 
-    def attention(x, name):
-        q, k, v = (
-            linear(x, f"{name}.w_{letter}").unflatten(-1, (heads, D)).transpose(1, 2)
-            for letter, heads in [("q", H), ("k", K), ("v", K)]
-        )
+    def split(x, name, letter, heads):
+        return linear(x, f"{name}.w_{letter}").unflatten(-1, (heads, D)).transpose(1, 2)
+
+    def attention(x, name, window):
+        q, k, v = (split(x, name, letter, heads) for letter, heads in [("q", H), ("k", K), ("v", K)])
+        if config.qk_norm:
+            q, k = rms(q, f"{name}.q_norm"), rms(k, f"{name}.k_norm")
         k, v = (each.repeat_interleave(H // K, dim=1) for each in (turn(k), v))
-        heads = functional.scaled_dot_product_attention(turn(q), k, v, is_causal=True)
-        return linear(heads.transpose(1, 2).flatten(-2), f"{name}.w_o")
+        scores = turn(q) @ k.mT / math.sqrt(D)
+        if config.attention_cap:
+            scores = config.attention_cap * torch.tanh(scores / config.attention_cap)
+        distance = torch.arange(T)[:, None] - torch.arange(T)
+        scores = scores.masked_fill((distance < 0) | (distance >= (window or T)), -math.inf)
+        if config.sinks:
+            sinks = values[f"{name}.sinks"][:, None, None].expand(*scores.shape[:-1], 1)
+            weights = torch.cat([scores, sinks], dim=-1).softmax(dim=-1)[..., :-1]
+        else:
+            weights = scores.softmax(dim=-1)
+        return linear((weights @ v).transpose(1, 2).flatten(-2), f"{name}.w_o")
+
+    def delta(x, name):
+        q, k, v = (split(x, name, letter, H) for letter in "qkv")
+        q, k = (each / torch.sqrt((each * each).sum(dim=-1, keepdim=True) + D * 1e-6) for each in (q, k))
+        beta, gate = (torch.sigmoid(linear(x, f"{name}.w_{of}") + shift).mT for of, shift in (("beta", 0), ("gate", 4)))
+        state, read = torch.zeros(*v.shape[:2], D, D, dtype=torch.float64), []
+        for t in range(T):
+            key, value, write = k[:, :, t, :, None], v[:, :, t, :, None], beta[:, :, t, None, None]
+            forgotten = torch.eye(D, dtype=torch.float64) - write * key @ key.mT
+            state = gate[:, :, t, None, None] * state @ forgotten + write * value @ key.mT
+            read.append((state @ q[:, :, t, :, None])[..., 0])
+        return linear(torch.stack(read, dim=-2).transpose(1, 2).flatten(-2), f"{name}.w_o")
 
     def feed_forward(x, name):
-        if config.feed_forward == "swiglu":
-            return linear(functional.silu(linear(x, f"{name}.gate")) * linear(x, f"{name}.up"), f"{name}.down")
-        h = linear(x, f"{name}.up")
-        if config.feed_forward == "relu":
-            return linear(functional.relu(h), f"{name}.down")
-        form = "tanh" if config.feed_forward == "gelu_tanh" else "none"
-        return linear(functional.gelu(h, approximate=form), f"{name}.down")
+        if config.n_experts:
+            gates = torch.zeros(*x.shape[:-1], config.n_experts, dtype=torch.float64)
+            best = (x @ values[f"{name}.router"]).topk(config.active_experts, dim=-1)
+            gates = gates.scatter(-1, best.indices, best.values.softmax(dim=-1))
+            w_gate, w_up, w_down = (values[f"{name}.w_{part}"] for part in ("gate", "up", "down"))
+            experts = [(functional.silu(x @ g) * (x @ u)) @ d for g, u, d in zip(w_gate, w_up, w_down, strict=True)]
+            return (gates[..., None, :] * torch.stack(experts, dim=-1)).sum(dim=-1)
+        choice = FEED_FORWARDS[config.feed_forward]
+        hidden = [linear(x, f"{name}.{part}") for part in (["gate", "up"] if choice.gated else ["up"])]
+        return linear(choice.torch(functional, *hidden), f"{name}.down")
 
     x = values["embedding.weight"][ids]
     if config.positions == "learned":
@@ -81,10 +118,14 @@ def by_pytorch(torch, config, values, ids):
         angles = torch.arange(T)[:, None] / 10000 ** (torch.arange(0, C, 2, dtype=torch.float64) / C)
         x = x + torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
     for i in range(config.n_layers):
-        x = x + attention(norm(x, f"blocks.{i}.norm1"), f"blocks.{i}.attention")
+        normed, name = norm(x, f"blocks.{i}.norm1"), f"blocks.{i}.attention"
+        is_delta = config.mixers is not None and config.mixers[i % len(config.mixers)] == "delta"
+        window = config.windows[i % len(config.windows)] if config.windows else None
+        x = x + (delta(normed, name) if is_delta else attention(normed, name, window))
         x = x + feed_forward(norm(x, f"blocks.{i}.norm2"), f"blocks.{i}.feed_forward")
     head = values["embedding.weight" if config.tie_embeddings else "lm_head.weight"]
-    return functional.linear(norm(x, "ln_final"), head)
+    logits = functional.linear(norm(x, "ln_final"), head)
+    return config.logit_cap * torch.tanh(logits / config.logit_cap) if config.logit_cap else logits
 
 
 @given(config=configs(), rng=rngs)
@@ -112,7 +153,11 @@ def test_future_tokens_do_not_change_past_logits_and_past_tokens_do_change_futur
     changed[:, at] = (ids[:, at] + 1) % config.vocab_size
     logits, other = model(ids)[0], model(changed)[0]
     assert np.allclose(logits[:, :at], other[:, :at], rtol=1e-12, atol=1e-12)
-    assert (logits[:, at:] != other[:, at:]).any(axis=(0, 2)).all()
+    seen = config.context  # positions that see the change: by windows of w, those less than w away in each layer
+    if config.windows and None not in config.layer_windows:
+        seen = sum(w - 1 for w in config.layer_windows) + 1
+    assert (logits[:, at : at + seen] != other[:, at : at + seen]).any(axis=(0, 2)).all()
+    assert np.allclose(logits[:, at + seen :], other[:, at + seen :], rtol=1e-12, atol=1e-12)
 
 
 @given(configs(), rngs)
@@ -191,11 +236,11 @@ def shapes_of_activations(config, B, T):
     if config.positions != "rotary":
         shapes["positional_embedding"] = (T, C)
     for i in range(config.n_layers):
+        heads = {"q": (B, H, T, D), "k": (B, K, T, D), "v": (B, K, T, D), "weights": (B, H, T, T)}
+        if config.layer_mixers[i] == "delta":
+            heads = dict.fromkeys("qkv", (B, H, T, D)) | dict.fromkeys(("beta", "gate"), (B, T, H))
+        shapes |= {f"blocks.{i}.attention.{name}": shape for name, shape in heads.items()}
         shapes |= {
-            f"blocks.{i}.attention.q": (B, H, T, D),
-            f"blocks.{i}.attention.k": (B, K, T, D),
-            f"blocks.{i}.attention.v": (B, K, T, D),
-            f"blocks.{i}.attention.weights": (B, H, T, T),
             f"blocks.{i}.attention.heads": (B, H, T, D),
             f"blocks.{i}.attention": (B, T, C),
             f"blocks.{i}.residual_mid": (B, T, C),
@@ -253,17 +298,25 @@ def test_recorded_activations_are_related_as_the_equations_say(config, rng):
         assert np.allclose(y[f"{block}.residual_mid"], x + y[attention])
         x = y[block]
         assert np.allclose(x, y[f"{block}.residual_mid"] + y[f"{block}.feed_forward"])
+        if config.layer_mixers[i] == "delta":
+            assert np.allclose((y[f"{attention}.k"] ** 2).sum(axis=-1), 1, atol=1e-2)
+            continue
         keys, values = (y[f"{attention}.{name}"].repeat(group, axis=1) for name in "kv")
         scores = np.einsum("bhqd,bhkd->bhqk", y[f"{attention}.q"], keys) / math.sqrt(config.head_width)
-        scores[..., np.triu(np.ones((T, T), bool), 1)] = -np.inf
-        assert np.allclose(y[f"{attention}.weights"], softmax(scores)[0])
+        if config.attention_cap:
+            scores = softcap(scores, cap=config.attention_cap)[0]
+        distance = np.arange(T)[:, None] - np.arange(T)
+        scores[..., (distance < 0) | (distance >= (config.layer_windows[i] or T))] = -np.inf
+        sinks = model.blocks[i].attention.sinks.data if config.sinks else None
+        weights = softmax(scores)[0] if sinks is None else sink_softmax(scores, sinks)[0]
+        assert np.allclose(y[f"{attention}.weights"], weights)
         assert np.allclose(y[f"{attention}.heads"], np.einsum("bhqk,bhkd->bhqd", y[f"{attention}.weights"], values))
     assert np.allclose(y["ln_final"], model.ln_final(x)[0])
     assert np.array_equal(y["lm_head"], logits)
 
 
 @settings(max_examples=20)
-@given(configs().filter(lambda config: config.feed_forward != "relu"), rngs)  # a step may cross a kink
+@given(configs(n_experts=None).filter(lambda config: config.feed_forward != "relu"), rngs)  # no kinks, no jumps
 def test_a_change_of_an_activation_changes_the_logits_as_its_gradient_says(config, rng):
     model, h = random_model(config, rng), 1e-5
     ids = random_ids(config, rng, 2, config.context)
@@ -287,13 +340,21 @@ def test_a_change_of_an_activation_changes_the_logits_as_its_gradient_says(confi
 
 def count_by_hand(config):
     """Return the number of parameters, from the sizes alone."""
-    V, C, F = config.vocab_size, config.d_model, config.hidden_width
-    queries, keys = config.n_heads * config.head_width, config.kv_heads * config.head_width
+    V, C, F, H, D = config.vocab_size, config.d_model, config.hidden_width, config.n_heads, config.head_width
     norm = 2 * C if config.norm == "layer_norm" else C
-    matrices = C * queries + 2 * C * keys + queries * C + (3 if config.feed_forward == "swiglu" else 2) * C * F
-    biases = queries + 2 * keys + C + (2 * F if config.feed_forward == "swiglu" else F) + C
-    tables = V * C * (1 if config.tie_embeddings else 2) + (config.context * C if config.positions == "learned" else 0)
-    return tables + config.n_layers * (matrices + (biases if config.bias else 0) + 2 * norm) + norm
+    total = V * C * (1 if config.tie_embeddings else 2) + (config.context * C if config.positions == "learned" else 0)
+    for mixer in config.layer_mixers:
+        outputs = [H * D, config.kv_heads * D, config.kv_heads * D] if mixer == "attention" else [H * D] * 3 + [H] * 2
+        inner = [F] * sum(part.gated + 1 for part in [FEED_FORWARDS[config.feed_forward]])
+        weights, biases = C * sum(outputs) + H * D * C, sum(outputs) + C
+        if mixer == "attention":
+            weights += (2 * D if config.qk_norm else 0) + (H if config.sinks else 0)
+        if config.n_experts:
+            weights += config.n_experts * (C + 3 * C * F)
+        else:
+            weights, biases = weights + C * (sum(inner) + F), biases + sum(inner) + C
+        total += weights + (biases if config.bias else 0) + 2 * norm
+    return total + norm
 
 
 @given(configs())
@@ -306,11 +367,17 @@ def test_the_number_of_parameters_follows_from_the_sizes(config):
 def test_the_flops_per_token_are_those_of_its_products(config, T):
     C, F, H, D = config.d_model, config.hidden_width, config.n_heads, config.head_width
     length = config.context if T is None else T
-    queries, keys = H * D, config.kv_heads * D
-    projections = C * queries + 2 * C * keys + queries * C
-    feed_forward = (3 if config.feed_forward == "swiglu" else 2) * C * F
-    scores_and_averages = 2 * length * H * D
-    multiplications = config.n_layers * (projections + feed_forward + scores_and_averages) + C * config.vocab_size
+    matrices = 3 if FEED_FORWARDS[config.feed_forward].gated else 2
+    multiplications = C * config.vocab_size
+    for mixer in config.layer_mixers:
+        if mixer == "attention":
+            multiplications += C * (2 * H + 2 * config.kv_heads) * D + 2 * length * H * D
+        else:
+            multiplications += C * (4 * H * D + 2 * H) + 3 * H * D * D
+        if config.n_experts:
+            multiplications += C * config.n_experts + config.active_experts * 3 * C * F
+        else:
+            multiplications += matrices * C * F
     forward = 2 * multiplications
     assert Transformer(config).flops_per_token(T) == forward + 2 * forward
 
@@ -426,7 +493,7 @@ def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
         ({"n_kv_heads": 3}, "n_kv_heads must divide n_heads 4, not be 3"),
         ({"n_kv_heads": 8}, "n_kv_heads must divide n_heads 4, not be 8"),
         ({"norm": "batch_norm"}, "norm 'batch_norm'.* layer_norm, rms_norm"),
-        ({"feed_forward": "silu"}, "feed_forward 'silu'.* gelu, gelu_tanh, relu, swiglu"),
+        ({"feed_forward": "silu"}, "feed_forward 'silu'.* gelu, gelu_tanh, relu, relu_squared, swiglu"),
         ({"positions": "alibi"}, "positions 'alibi'.* learned, sinusoidal, rotary"),
         ({"dtype": "float16"}, "dtype 'float16'.* float32, float64"),
         ({"positions": "rotary", "d_head": 3}, "even .*, not 3"),
@@ -436,6 +503,21 @@ def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
         ({"eps": 0.0}, "eps .* not 0.0"),
         ({"rope_base": -1.0}, "rope_base .* not -1.0"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "'yarn'.* linear, llama3"),
+        ({"positions": "rotary", "rotary_fraction": 0.75, "d_head": 4}, "even d_head times rotary_fraction, not 3"),
+        ({"positions": "rotary", "rotary_fraction": 0.1}, "even d_head times rotary_fraction, not 0"),
+        ({"rotary_fraction": 1.5}, "rotary_fraction must be positive and at most 1, not 1.5"),
+        ({"qk_norm": 1}, "qk_norm must be True or False, not 1"),
+        ({"sinks": None}, "sinks must be True or False, not None"),
+        ({"windows": 4}, "windows must be a list of values, one for each layer, to be repeated, not 4"),
+        ({"windows": ()}, r"windows must be a list of values, .* not \(\)"),
+        ({"windows": (4, 0)}, "windows must be at least 1, not 0"),
+        ({"windows": (4,), "mixers": ("delta",)}, "windows requires attention, but mixers has 'delta' in layer 0"),
+        ({"mixers": ("mamba",)}, "unknown mixers 'mamba'; choose from attention, delta"),
+        ({"attention_cap": 0}, "attention_cap must be positive and finite, not 0"),
+        ({"logit_cap": -1.0}, "logit_cap must be positive and finite, not -1.0"),
+        ({"n_experts": 4}, "n_experts requires feed_forward 'swiglu', not 'gelu'"),
+        ({"n_experts": 2, "n_active": 3, "feed_forward": "swiglu"}, "n_active must be at most n_experts 2, not 3"),
+        ({"n_active": 2}, "n_active requires n_experts, not n_active 2 alone"),
         ({"rope_scaling": {"rope_type": "linear"}}, "'linear' must have the key 'factor'"),
         ({"rope_scaling": "linear"}, "rope_scaling must be a dictionary, not 'linear'"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor must be positive and finite, not 0"),
@@ -454,6 +536,19 @@ def test_an_invalid_configuration_is_named(fields, words):
 @given(configs())
 def test_a_configuration_survives_json(config):
     assert Config(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_every_field_of_a_configuration_is_drawn_with_several_values():
+    drawn = []
+
+    @settings(max_examples=200, database=None)
+    @given(configs())
+    def collect(config):
+        drawn.append(config.to_dict())
+
+    collect()
+    for name in set(drawn[0]) - {"dtype"}:
+        assert len({str(fields[name]) for fields in drawn}) > 1, name
 
 
 @pytest.mark.parametrize("d_model, d_ff", [(64, 176), (768, 2048), (100, 272)])

@@ -66,7 +66,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.layers.layer_norm import LayerNorm
-from minitransformer.layers.positions import rotary
+from minitransformer.layers.multi_head_attention import MultiHeadAttention
+from minitransformer.layers.positions import Rotary, rotary
 from minitransformer.module import apply
 
 
@@ -118,6 +119,8 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
     x = embeddings(model, tokens)
     query = projected(model, *head, "w_q", x)  # (3)
     rotary_positions = model.blocks[head[0]].attention.rotary
+    if type(rotary_positions) not in (Rotary, type(None)):
+        raise ValueError("qk_circuit: rotary positions must rotate all channels, not a rotary_fraction of them")
     if rotary_positions is not None:
         query = np.mean([turned(rotary_positions, query, distance) for distance in distances], axis=0)  # (5)
     key = projected(model, *head, "w_k", copied_by_head(model, *previous, x))  # (3)
@@ -149,6 +152,8 @@ def check_earlier(head, other) -> None:
 def projected(model, block: int, head: int, part: str, x):
     """Project a stream x (S, C) to a head's "w_q", "w_k" or "w_v" (S, D), without rotary positions."""
     attention, config = model.blocks[block].attention, model.config
+    if type(attention) is not MultiHeadAttention or attention.q_norm is not None:
+        raise ValueError("circuits require plain attention, without qk_norm, sinks, a cap or another mixer")
     index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
     columns = slice(index * attention.d_head, (index + 1) * attention.d_head)
     weight = getattr(attention, part).weight.data[:, columns].astype(np.float64)

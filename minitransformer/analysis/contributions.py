@@ -136,6 +136,8 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
         positions = np.arange(start, min(start + rows, n))
         hooks = {"embedding": replaced_by(mean, (np.arange(len(positions)), positions))}
         if ablation == "hide":
+            if model.config.sinks:
+                raise ValueError("the ablation 'hide' does not support a model with sinks; use another ablation")
             hooks |= dict.fromkeys(in_each_block(model, "attention.weights"), hide(positions))
         with model.hooked(hooks):
             log_p.append(log_probabilities(model, np.tile(ids, (len(positions), 1)))[:, target])

@@ -20,7 +20,13 @@ def record(model, ids, names) -> dict:
 
 
 def in_each_block(model, part: str = "") -> list[str]:
-    """Return the name of the activation `part` in each block (default: its output)."""
+    """Return the name of the activation `part` in each block (default: its output).
+
+    Raises ValueError if a block has no such activation, as one without attention has no attention weights.
+    """
+    for i, block in enumerate(model.blocks):
+        if part not in ("", *(name for name, _ in block.named_modules())):
+            raise ValueError(f"every block must have the activation {part}, but blocks.{i} has none")
     return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
 
 

@@ -61,10 +61,12 @@ def direct_contributions(model, ids, token: int) -> DirectContributions:
     """Split the logit of `token` after ids (T,), minus the mean of all logits, into contributions of the components.
 
     The mean is subtracted because a constant added to all logits does not change the probabilities. Raises ValueError
-    for a token outside the vocabulary.
+    for a token outside the vocabulary, or a model with a logit_cap.
     """
-    vocab_size = model.config.vocab_size
+    vocab_size, cap = model.config.vocab_size, model.config.logit_cap
     check_int("token", token, minimum=0, maximum=vocab_size - 1)
+    if cap is not None:
+        raise ValueError(f"direct_contributions: the model must have no logit_cap, not {cap}")
     components, parts = residual_parts(model, ids)
     dlogits = np.full(vocab_size, -1 / vocab_size, parts.dtype)
     dlogits[token] += 1

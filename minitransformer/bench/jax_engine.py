@@ -1,8 +1,8 @@
 """JAX as an engine, with the interface of numpy_engine.py. Only the process of a JAX engine imports this file.
 
 XLA compiles a training step (forward, loss, backward, clipping and AdamW) as one function, and the decoding of a token
-with a key–value cache as another. Parameters are a dictionary with the names of this package. Dropout, sinusoidal
-positions, relu and scaled rotary positions are not supported, since no named size has them.
+with a key–value cache as another. Parameters are a dictionary with the names of this package. check_supported refuses a
+Config with other parts than those of the named sizes.
 """
 
 from functools import partial
@@ -12,16 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from minitransformer.bench.numpy_engine import CLIP, LEARNING_RATE
+from minitransformer.bench.sizes import check_supported
 from minitransformer.layers.positions import frequencies
 from minitransformer.transformer import Transformer
 
 BETAS, EPS, WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01
+ACTIVATIONS = {
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": jax.nn.gelu,
+    "relu": jax.nn.relu,
+    "swiglu": lambda gate, up: jax.nn.silu(gate) * up,
+}
 
 
 class JaxEngine:
     """A JAX model with the initial weights of a Transformer, and its optimizer."""
 
     def __init__(self, config, seed: int = 0):
+        check_supported("JaxEngine", config, feed_forwards=ACTIVATIONS)
         self.config = config
         self.parameters = {name: jnp.asarray(p.data) for name, p in Transformer(config, seed).named_parameters()}
         zeros = {name: jnp.zeros_like(array) for name, array in self.parameters.items()}
@@ -129,10 +137,9 @@ def rotate(x, cos, sin):
 
 
 def feed_forward(config, block, x):
-    up = linear(block, "feed_forward.up", x)
-    if config.feed_forward == "swiglu":
-        return linear(block, "feed_forward.down", jax.nn.silu(linear(block, "feed_forward.gate", x)) * up)
-    return linear(block, "feed_forward.down", jax.nn.gelu(up, approximate=config.feed_forward == "gelu_tanh"))
+    names = [name for name in ("feed_forward.gate", "feed_forward.up") if f"{name}.weight" in block]
+    hidden = ACTIVATIONS[config.feed_forward](*(linear(block, name, x) for name in names))
+    return linear(block, "feed_forward.down", hidden)
 
 
 def norm(config, parameters, name, x):

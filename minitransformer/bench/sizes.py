@@ -1,6 +1,6 @@
 """The named sizes, each of which consists of a model and a training batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from minitransformer.config import Config
 
@@ -41,3 +41,17 @@ SIZES = {
     "gpt2": Size(Config(50257, **GPT2), batch=1, length=256, prompt=1000),
     "smollm2": Size(Config(49152, rope_base=100_000.0, **SMOLLM2), batch=1, length=256),
 }
+
+# Fields of Config whose values the models in PyTorch and JAX take as they are. The others must have their defaults.
+ANY = ("vocab_size", "context", "d_model", "n_heads", "n_layers", "d_ff", "n_kv_heads", "d_head", "norm", "bias")
+ANY += ("tie_embeddings", "eps", "rope_base", "dtype")
+
+
+def check_supported(name: str, config: Config, *, feed_forwards) -> None:
+    """Raise ValueError, with the field, if the model `name` of another framework does not have a part of a Config."""
+    only = {"feed_forward": tuple(feed_forwards), "positions": ("learned", "rotary")}
+    for field in fields(Config):
+        value = getattr(config, field.name)
+        if field.name not in ANY and value not in only.get(field.name, (field.default,)):
+            allowed = ", ".join(map(str, only.get(field.name, (field.default,))))
+            raise ValueError(f"{name}: {field.name} {value!r} is not supported, only {allowed}")

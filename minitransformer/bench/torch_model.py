@@ -1,14 +1,16 @@
 """The Transformer in idiomatic PyTorch, with copies of the weights of a model of this package.
 
 The PyTorch model uses one product for q, k and v, scaled_dot_product_attention, and PyTorch's norms, activations and
-cross-entropy. A test compares the loss and every gradient of both models. Dropout, sinusoidal positions, relu and
-scaled rotary positions are not supported, since no named size has them.
+cross-entropy. A test compares the loss and every gradient of both models. check_supported refuses a Config with other
+parts than those of the named sizes.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from minitransformer.bench.sizes import check_supported
+from minitransformer.layers.feed_forward import FEED_FORWARDS
 from minitransformer.layers.positions import frequencies
 from minitransformer.layers.rms_norm import RMSNorm
 
@@ -18,19 +20,18 @@ class TorchBlock(nn.Module):
         super().__init__()
         attention, feed_forward = block.attention, block.feed_forward
         self.heads, self.kv_heads, self.head_width = config.n_heads, config.kv_heads, config.head_width
-        self.approximate = "tanh" if config.feed_forward == "gelu_tanh" else "none"
+        self.activation = FEED_FORWARDS[config.feed_forward].torch
         self.norm1, self.norm2 = norm(block.norm1), norm(block.norm2)
         self.qkv, self.out = linear(attention.w_q, attention.w_k, attention.w_v), linear(attention.w_o)
         self.up, self.down = linear(feed_forward.up), linear(feed_forward.down)
-        self.gate = linear(feed_forward.gate) if config.feed_forward == "swiglu" else None
+        self.gate = linear(feed_forward.gate) if FEED_FORWARDS[config.feed_forward].gated else None
 
     def forward(self, x, turn, cache, start: int):
         """Apply the block to x (B, T, C). `turn` is (cos, sin) or None, and `cache` is (keys, values) or None."""
         x = x + self.attend(self.norm1(x), turn, cache, start)
         h = self.norm2(x)
-        if self.gate is not None:
-            return x + self.down(functional.silu(self.gate(h)) * self.up(h))
-        return x + self.down(functional.gelu(self.up(h), approximate=self.approximate))
+        hidden = [linear(h) for linear in (self.gate, self.up) if linear is not None]
+        return x + self.down(self.activation(functional, *hidden))
 
     def attend(self, x, turn, cache, start):
         B, T, _ = x.shape
@@ -51,10 +52,8 @@ class TorchTransformer(nn.Module):
     def __init__(self, model):
         super().__init__()
         config = model.config
-        if config.dropout or config.positions == "sinusoidal" or config.feed_forward == "relu" or config.rope_scaling:
-            raise ValueError(
-                "TorchTransformer: dropout, sinusoidal positions, relu and scaled rotary positions are not supported"
-            )
+        known = [name for name, choice in FEED_FORWARDS.items() if choice.torch is not None]
+        check_supported("TorchTransformer", config, feed_forwards=known)
         self.config = config
         self.embedding = nn.Embedding.from_pretrained(tensor(model.embedding.weight), freeze=False)
         self.positions = None

@@ -32,6 +32,7 @@ from minitransformer.layers.modern.load_balance import load_balance
 from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts
 from minitransformer.layers.modern.reinforce import reinforce
 from minitransformer.layers.modern.relu_squared import relu_squared
+from minitransformer.layers.modern.sigmoid import sigmoid
 from minitransformer.layers.modern.sink_softmax import sink_softmax
 from minitransformer.layers.modern.softcap import softcap
 from minitransformer.layers.modern.top_k_gates import top_k_gates
@@ -103,8 +104,8 @@ def applied(*names):
 
 def after_blocks(model, ids):
     x = model.embed(ids, 0, None)[0]
-    mask, positions = model.mask_and_positions(ids, 0)
-    for block in model.blocks:
+    masks, positions = model.masks_and_positions(ids, 0)
+    for block, mask in zip(model.blocks, masks, strict=True):
         x = block(x, mask=mask, positions=positions)[0]
     return x
 
@@ -293,7 +294,7 @@ def of_the_delta_rule() -> list[Specimen]:
             "Dv=2 D=3",
             "S′ = S_next; I = np.eye(3)",
         ),
-        on(delta_rule, "T D, T D, T Dv, T, T", "T=5 D=3 Dv=2", over_time),
+        on(delta_rule, "T D, T D, T Dv, T, T", "T=5 D=3 Dv=2", over_time, function="delta_scan"),
     ]
 
 
@@ -401,6 +402,7 @@ def specimens() -> dict[str, list[Specimen]]:
         ],
         "layers/modern/relu_squared.py": [on(relu_squared, axes, "P=3 C=4") for axes in ("P C", "C")],
         "layers/modern/softcap.py": [on(softcap, axes, "P=3 C=4", options={"cap": 0.7}) for axes in ("P C", "C")],
+        "layers/modern/sigmoid.py": [on(sigmoid, axes, "P=3 C=4") for axes in ("P C", "C")],
         "layers/modern/sink_softmax.py": [on(sink_softmax, "i t k, i", "i=2 t=3 k=4")],
         "layers/modern/top_k_gates.py": [
             on(top_k_gates, "t i", "t=3 i=5", "softmax = value_of(softmax)", options={"k": 2}),

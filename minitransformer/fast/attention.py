@@ -46,7 +46,7 @@ def causal_mask(Tq: int, Tk: int):
 
 @twin_of(
     textbook.attention,
-    "2a2a5ac0459d",
+    "738b713dd6eb",
     repeats=(textbook.scaled_dot_product, textbook.masked_softmax),
     cases=("attention", "attention, causal", "attention, masked row", "attention, grouped", "attention, dropout"),
 )

@@ -18,12 +18,11 @@ import numpy as np
 
 from minitransformer import transformer as textbook
 from minitransformer.fast.registration import twin_of
-from minitransformer.fast.swiglu import swiglu
 from minitransformer.layers import multi_head_attention
 from minitransformer.layers.attention import attention, masked_softmax, scaled_dot_product
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.dropout import Dropout
-from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu as plain_swiglu
+from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu
 from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm, layer_norm
 from minitransformer.layers.linear import Linear, linear, rows
@@ -47,12 +46,13 @@ SUPPORTED = {
     MultiHeadAttention: {
         "d_head": NUMBER,
         **dict.fromkeys(("w_q", "w_k", "w_v", "w_o"), (Linear,)),
+        **dict.fromkeys(("q_norm", "k_norm"), (NOTHING,)),
         "rotary": (Rotary, NOTHING),
         **dict.fromkeys(("q", "k", "v", "weights", "heads"), (Identity,)),
         "dropout": (Dropout,),
     },
     FeedForward: {"up": (Linear,), "down": (Linear,), "activation": (FunctionType, partial)},
-    GatedFeedForward: dict.fromkeys(("gate", "up", "down"), (Linear,)),
+    GatedFeedForward: {**dict.fromkeys(("gate", "up", "down"), (Linear,)), "activation": (FunctionType,)},
     Linear: {"weight": (Parameter,), "bias": (Parameter, NOTHING)},
     LayerNorm: {"gamma": (Parameter,), "beta": (Parameter,), "eps": NUMBER},
     RMSNorm: {"gamma": (Parameter,), "eps": NUMBER},
@@ -89,21 +89,22 @@ def two_tokens(through_blocks, rng):
             parameter.data = rng.normal(size=parameter.data.shape)
         cache = SimpleNamespace(layers=[LayerCache(2) for _ in blocks])
         for t in range(2):
-            mask, positions = np.ones((1, t + 1), bool), np.array([t])
+            masks, positions = [np.ones((1, t + 1), bool)], np.array([t])
             x = rng.normal(size=(2, 1, 4))
-            arrays.append(through_blocks(blocks, x, mask=mask, positions=positions, cache=cache))
+            arrays.append(through_blocks(blocks, x, masks=masks, positions=positions, cache=cache))
         arrays += [array for layer in cache.layers for array in (layer.keys, layer.values)]
     return arrays
 
 
 @twin_of(
     textbook.through_blocks,
-    "d8358d9b55be",
+    "0a625b6019da",
     repeats=(
         Module.__call__,
         TransformerBlock.forward,
         MultiHeadAttention.forward,
-        MultiHeadAttention.as_heads,
+        MultiHeadAttention.attend,
+        multi_head_attention.as_heads,
         multi_head_attention.projections,
         multi_head_attention.split,
         multi_head_attention.merge,
@@ -113,7 +114,7 @@ def two_tokens(through_blocks, rng):
         softmax,
         FeedForward.forward,
         GatedFeedForward.forward,
-        plain_swiglu,
+        swiglu,
         Linear.forward,
         linear,
         LayerNorm.forward,
@@ -124,12 +125,12 @@ def two_tokens(through_blocks, rng):
     ),
     cases=(two_tokens,),
 )
-def through_blocks(blocks, x, *, mask, positions, cache):
-    """Apply the blocks in order to x (..., T, C). The keys and values are appended to `cache`, if given."""
-    alone = cache is not None and x.shape[-2] == 1 and mask.all()
-    for i, block in enumerate(blocks):
+def through_blocks(blocks, x, *, masks, positions, cache):
+    """Apply the blocks in order to x (..., T, C), each with its mask. `cache` keeps what later positions need."""
+    alone = cache is not None and x.shape[-2] == 1
+    for i, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
         layer_cache = None if cache is None else cache.layers[i]
-        if alone and is_supported(block, x.dtype):
+        if alone and mask.all() and is_supported(block, x.dtype):
             x = apply_block(block, rows(x), x.shape[:-2], positions, layer_cache).reshape(x.shape)
         else:
             x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
@@ -181,5 +182,5 @@ def fed_forward(feed_forward, x):
     """Apply a FeedForward or a GatedFeedForward to x (P, C)."""
     up = mapped(feed_forward.up, x)
     if type(feed_forward) is GatedFeedForward:
-        return mapped(feed_forward.down, swiglu(mapped(feed_forward.gate, x), up)[0])
+        return mapped(feed_forward.down, faster(feed_forward.activation)(mapped(feed_forward.gate, x), up)[0])
     return mapped(feed_forward.down, faster(feed_forward.activation)(up)[0])

@@ -8,6 +8,7 @@ down. If anything differs, the textbook function runs, and one warning names it.
 """
 
 import ast
+import inspect
 import linecache
 import warnings
 from functools import cache, wraps
@@ -31,14 +32,16 @@ def twin_of(function, digest: str, *, repeats=(), cases):
     case is the name of an entry of EXAMPLES, or a function (function, rng) -> arrays that calls the given one. Raises
     ValueError without a case.
 
-    The twin runs if all floating-point arrays among the arguments are float32, or all are float64. For other arrays,
-    for example the complex ones of a check, the textbook function runs.
+    The twin runs if all floating-point arrays among the arguments are float32, or all are float64, and if it has all
+    options that are given. For other arrays, for example the complex ones of a check, and for an option that only the
+    textbook function has, the textbook function runs.
     """
     if not cases:
         raise ValueError(f"twin_of: cases of {function.__name__} must contain at least one case, but it is empty")
 
     def register(twin):
         verdicts = []  # of the comparison; empty before the first call
+        supported = inspect.signature(twin).parameters.keys()
 
         def agrees() -> bool:
             """Return True if the twin agrees with its textbook function. The first call warns if it does not."""
@@ -53,7 +56,8 @@ def twin_of(function, digest: str, *, repeats=(), cases):
         @wraps(twin)
         def runs(*inputs, **options):
             dtypes = {array.dtype for array in inputs if is_differentiable(array)}
-            return (twin if dtypes in DTYPES and agrees() else function)(*inputs, **options)
+            is_supported = dtypes in DTYPES and options.keys() <= supported
+            return (twin if is_supported and agrees() else function)(*inputs, **options)
 
         runs.agrees, runs.textbook, runs.digest = agrees, function, digest
         runs.repeats, runs.cases = repeats, cases

@@ -58,7 +58,7 @@ class StoredTensor:
 
 # The name of each component here and in the files, without the suffix .weight or .bias. A − marks a missing component.
 NAMES = """
-ours                  GPT-2, hub   Llama, hub                GGUF
+ours                  GPT-2, hub   Llama, Qwen3               GGUF
 embedding             wte          embed_tokens              token_embd
 positional_embedding  wpe          −                         position_embd
 norm1                 ln_1         input_layernorm           attn_norm
@@ -67,6 +67,8 @@ w_q                   −            self_attn.q_proj          attn_q
 w_k                   −            self_attn.k_proj          attn_k
 w_v                   −            self_attn.v_proj          attn_v
 w_o                   attn.c_proj  self_attn.o_proj          attn_output
+q_norm                −            self_attn.q_norm          −
+k_norm                −            self_attn.k_norm          −
 norm2                 ln_2         post_attention_layernorm  ffn_norm
 gate                  −            mlp.gate_proj             ffn_gate
 up                    mlp.c_fc     mlp.up_proj               ffn_up
@@ -88,6 +90,7 @@ def names(column: int, *, without: str) -> dict:
 LAYOUTS = {
     ("gpt2", "huggingface"): Layout(names(1, without=""), "h.{}.", transposed=False),
     ("llama", "huggingface"): Layout(names(2, without=""), "layers.{}.", transposed=True),
+    ("qwen3", "huggingface"): Layout(names(2, without=""), "layers.{}.", transposed=True),
     ("gpt2", "gguf"): Layout(names(3, without="w_q w_k w_v"), "blk.{}.", transposed=True),
     ("llama", "gguf"): Layout(names(3, without="w_q+w_k+w_v"), "blk.{}.", transposed=True, interleaved=True),
 }

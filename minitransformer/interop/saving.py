@@ -28,7 +28,8 @@ from minitransformer.system.folders import at_work_in
 def save_pretrained(lm: LanguageModel, folder) -> None:
     """Write a model and its tokenizer to a folder in the Hugging Face layout.
 
-    A model with learned positions becomes a GPT-2, and a model with rotary positions a Llama. Existing files are
+    A model with learned positions becomes a GPT-2, and a model with rotary positions a Llama, or a Qwen3 if its queries
+    and keys are normalized. Existing files are
     replaced only after all new files have been written. Raises ValueError, with the field of Config, if the
     architecture cannot express the model. Raises OSError if a file cannot be written, and MissingExtra if the extra
     `interop` is not installed.
@@ -60,13 +61,16 @@ def write_weights(model, architecture: str, path: Path) -> None:
     config, parameters = model.config, dict(model.named_parameters())
     # GPT-2 always has biases.
     written = model_without_values(dataclasses.replace(config, bias=True)) if architecture == "gpt2" else model
-    arrays = {}
+    arrays, missing = {}, set(parameters)
     for tensor in tensors(written, LAYOUTS[architecture, "huggingface"]):
         prefix = "" if tensor.name.startswith("lm_head") else PREFIXES[architecture]
         array = np.zeros(tensor.shape[::-1] if tensor.transposed else tensor.shape, config.dtype)  # a missing bias
         if all(name in parameters for name in tensor.parameters):
             array = np.concatenate([parameters[name].data for name in tensor.parameters], axis=-1)
+        missing -= set(tensor.parameters)
         arrays[prefix + tensor.name] = np.ascontiguousarray(array.T) if tensor.transposed else array
+    if missing:
+        raise ValueError(f"the parameter {min(missing)} cannot be written to a {architecture}, which has no such part")
     try:
         save_file(arrays, path, metadata={"format": "pt"})
     except SafetensorError as error:

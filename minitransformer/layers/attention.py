@@ -139,11 +139,12 @@ def attention(
     mask: NDArray[np.bool_] | None = None,
     scale: float | None = None,
     on_weights: Weigh | None = None,
+    weights_of: Callable[..., tuple[Array, Backward[Array]]] = masked_softmax,
 ) -> tuple[Array, Backward[Arrays]]:
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
     `mask` is boolean, True where a query may attend, and broadcasts to (..., H, Tq, Tk). For `on_weights` see
-    masked_softmax, and for `scale` see scaled_dot_product.
+    masked_softmax, which `weights_of` replaces, and for `scale` see scaled_dot_product.
 
     **Grouped heads** (Ainslie et al., 2023). H is a multiple of K, and G = H/K neighbouring query heads read the same
     key–value head: query head h reads head h // G. So each of the K heads is repeated G times. The rest is as above:
@@ -161,7 +162,7 @@ def attention(
     check_attention(q, k, v, mask)
     G = q.shape[-3] // k.shape[-3]
     keys, values = np.repeat(k, G, axis=-3), np.repeat(v, G, axis=-3)  # (11) (..., H, Tk, D or Dv)
-    weigh = partial(masked_softmax, mask=mask, on_weights=on_weights)
+    weigh = partial(weights_of, mask=mask, on_weights=on_weights)
     y, attend_backward = scaled_dot_product(q, keys, values, scale=scale, weigh=weigh)  # (12)
 
     def backward(dy):

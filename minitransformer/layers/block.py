@@ -14,20 +14,26 @@ from numpy.typing import DTypeLike
 
 from minitransformer.layers.checks import check_choice
 from minitransformer.layers.dropout import Dropout
-from minitransformer.layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
+from minitransformer.layers.feed_forward import FEED_FORWARDS, feed_forward_layer
 from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm
+from minitransformer.layers.modern.delta_mixer import DeltaMixer
+from minitransformer.layers.modern.mixture_of_experts import MixtureOfExperts
+from minitransformer.layers.modern.sink_attention import SinkAttention
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary
 from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import Array, Backward, Identity, Module
 
 NORMS = {"layer_norm": LayerNorm, "rms_norm": RMSNorm}
-FEED_FORWARDS = (*ACTIVATIONS, "swiglu")
+MIXERS = {"attention": MultiHeadAttention, "delta": DeltaMixer}  # layers that move information between positions
 
 
 class TransformerBlock(Module):
-    """One block of a transformer. `norm` is a key of NORMS, and `feed_forward` is one of FEED_FORWARDS.
+    """One block of a transformer. `norm` is a key of NORMS, `feed_forward` of FEED_FORWARDS, and `mixer` of MIXERS.
+
+    `qk_norm`, `sinks` and `attention_cap` are those of MultiHeadAttention and SinkAttention. If `n_experts` is given,
+    the feed-forward layer is a MixtureOfExperts with `n_active` experts for each position.
 
     Hooks: `attention`, `residual_mid` (r), `feed_forward`, and those of MultiHeadAttention. `attention` and
     `feed_forward` are the values before dropout.
@@ -47,6 +53,12 @@ class TransformerBlock(Module):
         dropout: float = 0.0,
         eps: float = 1e-5,
         rotary: Rotary | None = None,
+        mixer: str = "attention",
+        qk_norm: bool = False,
+        sinks: bool = False,
+        attention_cap: float | None = None,
+        n_experts: int | None = None,
+        n_active: int = 2,
         std: float = 0.02,
         residual_std: float | None = None,
         rng: np.random.Generator | None = None,
@@ -54,19 +66,27 @@ class TransformerBlock(Module):
     ):
         check_choice("norm", norm, NORMS)
         check_choice("feed_forward", feed_forward, FEED_FORWARDS)
+        check_choice("mixer", mixer, MIXERS)
         rng = rng if rng is not None else np.random.default_rng(0)
-        options: dict[str, Any] = {"bias": bias, "std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
+        drawing: dict[str, Any] = {"std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
+        options = {"bias": bias, **drawing}
         self.norm1 = NORMS[norm](d_model, eps, dtype)
-        self.attention = MultiHeadAttention(
-            d_model, n_heads, n_kv_heads, d_head, dropout=dropout, rotary=rotary, **options
-        )
+        self.attention: Any
+        if mixer != "attention":
+            self.attention = MIXERS[mixer](d_model, n_heads, d_head, **options)
+        else:
+            options_of_heads = {"dropout": dropout, "rotary": rotary, "qk_norm": qk_norm, "eps": eps, **options}
+            if sinks or attention_cap is not None:
+                options_of_heads |= {"sinks": sinks, "cap": attention_cap}
+            kind = SinkAttention if sinks or attention_cap is not None else MultiHeadAttention
+            self.attention = kind(d_model, n_heads, n_kv_heads, d_head, **options_of_heads)
         self.residual_mid = Identity()
         self.norm2 = NORMS[norm](d_model, eps, dtype)
-        self.feed_forward: FeedForward | GatedFeedForward
-        if feed_forward == "swiglu":
-            self.feed_forward = GatedFeedForward(d_model, d_ff, **options)
+        self.feed_forward: Any
+        if n_experts is None:
+            self.feed_forward = feed_forward_layer(feed_forward, d_model, d_ff, **options)
         else:
-            self.feed_forward = FeedForward(d_model, d_ff, feed_forward, **options)
+            self.feed_forward = MixtureOfExperts(d_model, d_ff, n_experts, n_active, **drawing)
         self.dropout = Dropout(dropout)
 
     def forward(

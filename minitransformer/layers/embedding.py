@@ -124,3 +124,7 @@ class Unembedding(Module):
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Return the logits (..., V) of x (..., C)."""
         return apply(unembedding, x, self.weight)
+
+    def multiplications(self, T: int) -> int:
+        """Return the multiplications of one position in matrix products."""
+        return self.weight.data.size

@@ -9,6 +9,9 @@ it by that of the other. So it has three matrices of C times F entries instead o
 many entries as the two matrices of the plain layer, FeedForward, with F = 4 C.
 """
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,13 +21,12 @@ from numpy.typing import DTypeLike
 from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.checks import check_choice, check_swiglu
 from minitransformer.layers.linear import Linear
+from minitransformer.layers.modern.relu_squared import relu_squared
 from minitransformer.module import Array, Arrays, Backward, Module, apply
-
-ACTIVATIONS: dict[str, Any] = {"gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu": relu}
 
 
 class FeedForward(Module):
-    """Two linear maps with an activation between them: `gelu`, `gelu_tanh` or `relu`, which activations.py defines.
+    """Two linear maps with an activation between them, which is the key of an entry of FEED_FORWARDS below.
 
     `std` is the standard deviation of the initial weights. `residual_std`, if given, replaces it in the last map (see
     transformer.py).
@@ -42,11 +44,11 @@ class FeedForward(Module):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ):
-        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("activation", activation, names(gated=False))
         rng = rng if rng is not None else np.random.default_rng(0)
         self.up = Linear(d_model, d_ff, bias, std=std, rng=rng, dtype=dtype)
         self.down = Linear(d_ff, d_model, bias, std=std if residual_std is None else residual_std, rng=rng, dtype=dtype)
-        self.activation = ACTIVATIONS[activation]
+        self.activation = FEED_FORWARDS[activation].function
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., C) to (..., C) (Vaswani et al., 2017).
@@ -114,16 +116,18 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
 
 
 class GatedFeedForward(Module):
-    """SwiGLU, which Llama uses: three linear maps, by default without biases.
+    """A gated layer, by default SwiGLU, which Llama uses: three linear maps, by default without biases.
 
-    The name stands for a gated linear unit whose activation is Swish, another name of SiLU. `std` and `residual_std`
-    are as in FeedForward.
+    The name stands for a gated linear unit whose activation is Swish, another name of SiLU. `activation` is the key of
+    an entry of FEED_FORWARDS below, whose function is in the place of swiglu in (12). `std` and `residual_std` are as
+    in FeedForward.
     """
 
     def __init__(
         self,
         d_model: int,
         d_ff: int,
+        activation: str = "swiglu",
         *,
         bias: bool = False,
         std: float = 0.02,
@@ -131,10 +135,12 @@ class GatedFeedForward(Module):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ):
+        check_choice("activation", activation, names(gated=True))
         rng = rng if rng is not None else np.random.default_rng(0)
         self.gate = Linear(d_model, d_ff, bias, std=std, rng=rng, dtype=dtype)
         self.up = Linear(d_model, d_ff, bias, std=std, rng=rng, dtype=dtype)
         self.down = Linear(d_ff, d_model, bias, std=std if residual_std is None else residual_std, rng=rng, dtype=dtype)
+        self.activation = FEED_FORWARDS[activation].function
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., C) to (..., C) (Shazeer, 2020).
@@ -149,7 +155,7 @@ class GatedFeedForward(Module):
         """
         g, gate_backward = self.gate(x)  # (11) (..., F)
         u, up_backward = self.up(x)  # (11) (..., F)
-        p, swiglu_backward = apply(swiglu, g, u)  # (12)
+        p, swiglu_backward = apply(self.activation, g, u)  # (12)
         y, down_backward = self.down(p)  # (13) (..., C)
 
         def backward(dy):
@@ -168,3 +174,52 @@ class GatedFeedForward(Module):
             return dx
 
         return y, backward
+
+
+@dataclass(frozen=True)
+class FeedForwardChoice:
+    """One of the values of Config.feed_forward: all that other files need to know of it.
+
+    function   differentiable, of h for a FeedForward, or of g and u for a GatedFeedForward
+    gated      True for a GatedFeedForward
+    hub        names of the function in a config.json of the Hugging Face hub, the one to write first; () if it has none
+    torch      the function in PyTorch, with torch.nn.functional as first argument; None if it has none
+    """
+
+    function: Callable[..., Any]
+    gated: bool = False
+    hub: tuple[str, ...] = ()
+    torch: Callable[..., Any] | None = None
+
+    @property
+    def matrices(self) -> int:
+        """Return the number of matrices of C times F entries."""
+        return 3 if self.gated else 2
+
+    def default_width(self, d_model: int) -> int:
+        """Return F, by default 4 C, or for three matrices 8 C/3, rounded up to a multiple of 8."""
+        return math.ceil(d_model / 3) * 8 if self.gated else 4 * d_model
+
+
+FEED_FORWARDS = {
+    "gelu": FeedForwardChoice(gelu, hub=("gelu",), torch=lambda f, h: f.gelu(h)),
+    "gelu_tanh": FeedForwardChoice(
+        partial(gelu, approximate="tanh"),
+        hub=("gelu_new", "gelu_pytorch_tanh"),
+        torch=lambda f, h: f.gelu(h, approximate="tanh"),
+    ),
+    "relu": FeedForwardChoice(relu, hub=("relu",), torch=lambda f, h: f.relu(h)),
+    "relu_squared": FeedForwardChoice(relu_squared, hub=("relu2",), torch=lambda f, h: f.relu(h).square()),
+    "swiglu": FeedForwardChoice(swiglu, gated=True, hub=("silu", "swish"), torch=lambda f, g, u: f.silu(g) * u),
+}
+
+
+def names(*, gated: bool) -> list[str]:
+    """Return the keys of the gated entries of FEED_FORWARDS, or of the others."""
+    return [name for name, choice in FEED_FORWARDS.items() if choice.gated == gated]
+
+
+def feed_forward_layer(kind: str, d_model: int, d_ff: int, **options: Any) -> FeedForward | GatedFeedForward:
+    """Return the layer of an entry of FEED_FORWARDS. The options are those of the two classes."""
+    layer = GatedFeedForward if FEED_FORWARDS[kind].gated else FeedForward
+    return layer(d_model, d_ff, kind, **options)

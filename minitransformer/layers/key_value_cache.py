@@ -31,6 +31,10 @@ class LayerCache:
         self.values[..., start : self.length, :] = v
         return self.keys[..., : self.length, :], self.values[..., : self.length, :]
 
+    def truncate(self, length: int) -> None:
+        """Remove all positions from `length` on."""
+        self.length = length
+
     def with_room(self, before, new):
         """Return a larger array that begins with the contents of `before`.
 

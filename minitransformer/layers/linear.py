@@ -83,3 +83,7 @@ class Linear(Module):
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., I) to (..., O)."""
         return apply(linear, x, self.weight, self.bias)
+
+    def multiplications(self, T: int) -> int:
+        """Return the multiplications of one position in matrix products."""
+        return self.weight.data.size

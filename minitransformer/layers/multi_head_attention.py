@@ -8,7 +8,8 @@ positions (positions.py) rotate it by a different angle at each key. The gradien
 so a check that divides its error by the gradient would report a mistake.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,20 @@ from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.positions import Rotary
-from minitransformer.module import Array, Backward, Identity, Module, apply, identity
+from minitransformer.layers.rms_norm import RMSNorm
+from minitransformer.module import Array, Backward, Identity, Module, apply
 
 
 class MultiHeadAttention(Module):
     """Self-attention with H query heads (`n_heads`) and K key–value heads (`n_kv_heads`) of D channels (`d_head`).
 
     By default K is H, and D is C / H. `rotary` is a Rotary module, or None for a model that adds its positions to x.
-    `std` is the standard deviation of the initial W_q, W_k and W_v, and `residual_std` that of W_o. Raises ValueError
-    if H does not divide C, or K does not divide H.
+    With `qk_norm`, each query and each key is normalized by an RMSNorm, `q_norm` or `k_norm`, with a gain (D,) and ε
+    `eps`, so that their product is bounded (Henry et al., 2020). `std` is the standard deviation of the initial W_q,
+    W_k and W_v, and `residual_std` that of W_o. Raises ValueError if H does not divide C, or K does not divide H.
 
-    Hooks: `q` and `k` (..., heads, T, D), after the rotation if there is one, and `v`; `weights` (..., H, T, Tk) after
-    the softmax; `heads` (..., H, T, D), the output of each head before W_o.
+    Hooks: `q` and `k` (..., heads, T, D), after the norm and the rotation if there are any, and `v`; `weights` (..., H,
+    T, Tk) after the softmax; `heads` (..., H, T, D), the output of each head before W_o.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class MultiHeadAttention(Module):
         bias: bool = True,
         dropout: float = 0.0,
         rotary: Rotary | None = None,
+        qk_norm: bool = False,
+        eps: float = 1e-5,
         std: float = 0.02,
         residual_std: float | None = None,
         rng: np.random.Generator | None = None,
@@ -59,6 +64,8 @@ class MultiHeadAttention(Module):
         self.w_k = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
         self.w_v = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
         self.w_o = Linear(n_heads * self.d_head, d_model, std=residual_std, **options)
+        self.q_norm = RMSNorm(self.d_head, eps, dtype) if qk_norm else None
+        self.k_norm = RMSNorm(self.d_head, eps, dtype) if qk_norm else None
         self.rotary = rotary
         self.q, self.k, self.v = Identity(), Identity(), Identity()
         self.weights = Identity()
@@ -84,23 +91,22 @@ class MultiHeadAttention(Module):
 
         A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q and K
         for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
-        Rotary positions, if any, rotate q and k between (1) and (2) according to `positions` (T,). By default these
-        count from 0, or from the end of the cache. In the code, `as_heads` splits as in (1), then rotates and calls the
-        hooks. If `rng` is given, dropout is applied to the weights. `cache` is the key–value cache of one layer
-        (generation.py). The cached keys and values of earlier positions precede those of x, and are constants in
-        backward. A first reading may take rotation, cache and hooks as functions that return their argument.
+        In the code, `as_heads` splits as in (1), applies further steps to q and k if the layer has them (a norm, then a
+        rotation according to `positions` (T,)), and calls the hooks. By default the positions count from 0, or from the
+        end of the cache. If `rng` is given, dropout is applied to the weights. `cache` is the key–value cache of one
+        layer (generation.py). The cached keys and values of earlier positions precede those of x, and are constants in
+        backward. A first reading may take these steps, the cache and the hooks as functions that return their argument.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length
         x_positions = np.arange(start, start + T) if positions is None else positions
         (xq, xk, xv), projections_backward = projections(x, self.w_q, self.w_k, self.w_v)  # (1)
-        q, q_backward = self.as_heads(xq, self.q, x_positions, self.rotary)  # (1)
-        k, k_backward = self.as_heads(xk, self.k, x_positions, self.rotary)  # (1)
-        v, v_backward = self.as_heads(xv, self.v, x_positions, None)  # (1)
+        turn = None if self.rotary is None else partial(self.rotary, positions=x_positions)
+        q, q_backward = as_heads(xq, self.d_head, [self.q_norm, turn, self.q])  # (1)
+        k, k_backward = as_heads(xk, self.d_head, [self.k_norm, turn, self.k])  # (1)
+        v, v_backward = as_heads(xv, self.d_head, [self.v])  # (1)
         keys, values = (k, v) if cache is None else cache.append(k, v)
-        attended, attention_backward = apply(
-            attention, q, keys, values, mask=mask, on_weights=self.on_weights(rng)
-        )  # (2)
+        attended, attention_backward = self.attend(q, keys, values, mask=mask, on_weights=self.on_weights(rng))  # (2)
         heads, heads_backward = self.heads(attended)  # attended, unless a hook changes it
         merged = merge(heads)
         y, w_o_backward = self.w_o(merged)  # (3)
@@ -125,23 +131,13 @@ class MultiHeadAttention(Module):
 
         return y, backward
 
-    def as_heads(
-        self, xw: Array, hooks: Module, positions: Array, rotary: Rotary | None
-    ) -> tuple[Array, Backward[Array]]:
-        """Split xw (..., T, heads · D) into heads (..., heads, T, D), rotate them if `rotary` is given, and call hooks.
+    def attend(self, q: Array, k: Array, v: Array, **options: Any) -> tuple[Array, Backward[Any]]:
+        """Return attention(q, k, v) and its backward. The options are those of attention."""
+        return apply(attention, q, k, v, **options)
 
-        `hooks` is a module that returns its argument unless a user installs a hook on it.
-        """
-        by_head = split(xw, self.d_head)
-        rotated, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
-        y, hooks_backward = hooks(rotated)
-
-        def backward(dy):
-            drotated = hooks_backward(dy)
-            dby_head = rotary_backward(drotated)
-            return merge(dby_head)
-
-        return y, backward
+    def multiplications(self, T: int) -> int:
+        """Return the multiplications of the scores and the averages of one position, which has T keys."""
+        return 2 * T * self.w_o.weight.data.shape[0]
 
     def on_weights(self, rng: np.random.Generator | None) -> Callable[[Array], tuple[Array, Backward[Array]]] | None:
         """Return the function that attention applies to its weights (the hooks, then dropout), or None."""
@@ -159,6 +155,26 @@ class MultiHeadAttention(Module):
             return dropped, backward
 
         return hook_and_drop
+
+
+def as_heads(
+    xw: Array, d_head: int, steps: Sequence[Callable[[Array], tuple[Array, Backward[Array]]] | None]
+) -> tuple[Array, Backward[Array]]:
+    """Split xw (..., T, heads · D) into heads (..., heads, T, D), and apply the steps, in order, that are not None."""
+    heads, backwards = [split(xw, d_head)], []
+    for step in steps:
+        if step is not None:
+            changed, step_backward = step(heads[-1])
+            heads.append(changed)
+            backwards.append(step_backward)
+
+    def backward(dy):
+        dheads = [dy]
+        for through_step in reversed(backwards):
+            dheads.append(through_step(dheads[-1]))
+        return merge(dheads[-1])
+
+    return heads[-1], backward
 
 
 def projections(x, w_q, w_k, w_v):

@@ -15,12 +15,15 @@ the fast pairs distinguish neighbours, and the slow pairs distant positions.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from minitransformer.layers.checks import check_even, check_rotary, check_scaling
+from minitransformer.layers.embedding import Embedding
 from minitransformer.module import Array, Backward, Module, apply
 
 
@@ -217,3 +220,31 @@ class Rotary(Module):
     def forward(self, x: Array, *, positions: Array) -> tuple[Array, Backward[Array]]:
         """Rotate each vector of x (..., T, D) by the angles of its position, given in `positions` (T,)."""
         return apply(rotary, x, positions=positions, base=self.base, layout=self.layout, scaling=self.scaling)
+
+
+@dataclass(frozen=True)
+class PositionsChoice:
+    """One of the values of Config.positions: all that other files need to know of it.
+
+    table        returns a module whose rows (T, C) are added to the embeddings, from the context, C, and the options
+                 std, rng and dtype of Embedding; None if there is none
+    is_learned   True if the table has weights, a row for each position of the context
+    turns        True if queries and keys are rotated
+    even         the size that must be even, "d_model" or "d_head", or None
+    """
+
+    table: Callable[..., Module] | None = None
+    is_learned: bool = False
+    turns: bool = False
+    even: str | None = None
+
+
+def fixed_table(context, d_model, *, dtype, **drawing):
+    return SinusoidalPositions(d_model, dtype)
+
+
+POSITIONS = {
+    "learned": PositionsChoice(Embedding, is_learned=True),
+    "sinusoidal": PositionsChoice(fixed_table, even="d_model"),
+    "rotary": PositionsChoice(turns=True, even="d_head"),
+}

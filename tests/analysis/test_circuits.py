@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import configs, random_model, rngs
+from strategies import CLASSIC, configs, random_model, rngs
 
 from minitransformer import Config
 from minitransformer.analysis.circuits import Circuit, ov_circuit, pointer_circuit, qk_circuit
@@ -47,7 +47,7 @@ def only(head):
     return silence
 
 
-@given(configs(**BIG), rngs)
+@given(configs(**BIG, **CLASSIC), rngs)
 def test_ov_is_what_a_head_does_to_the_logits_of_the_model_when_it_attends_to_one_token(config, rng):
     model = random_model(config, rng)
     block, head = int(rng.integers(config.n_layers)), int(rng.integers(config.n_heads))
@@ -58,7 +58,7 @@ def test_ov_is_what_a_head_does_to_the_logits_of_the_model_when_it_attends_to_on
     assert np.allclose(ov_circuit(model, block, head, tokens).matrix, logits[:, tokens], atol=1e-10)
 
 
-@given(configs(**BIG), rngs)
+@given(configs(**BIG, **CLASSIC), rngs)
 def test_qk_is_the_score_of_the_model_for_a_key_that_an_earlier_head_wrote(config, rng):
     model = random_model(config, rng)
     head, previous = (1, int(rng.integers(config.n_heads))), (0, int(rng.integers(config.n_heads)))
@@ -84,7 +84,7 @@ def with_normalized(model, normalized, name):
         return record(model, np.zeros(len(normalized), int), [name])[name]
 
 
-@given(configs(**BIG, positions="learned"), rngs)
+@given(configs(**BIG, **CLASSIC, positions="learned"), rngs)
 def test_a_pointer_is_the_score_of_the_model_for_a_query_that_an_earlier_head_wrote(config, rng):
     model = random_model(config, rng)
     head, duplicate = (1, int(rng.integers(config.n_heads))), (0, int(rng.integers(config.n_heads)))

@@ -22,7 +22,7 @@ def log_p(model, ids, target):
     return log_softmax(model.predict(ids)[-1])[0][target]
 
 
-@given(configs(), rngs)
+@given(configs(mixers=None, sinks=False, windows=None), rngs)
 def test_to_hide_a_position_is_to_run_the_model_under_a_mask_without_it(config, rng):
     model, ids, target = random_model(config, rng), random_ids(config, rng, config.context), 1
     T = config.context
@@ -30,9 +30,9 @@ def test_to_hide_a_position_is_to_run_the_model_under_a_mask_without_it(config, 
     for position in range(T - 1):
         mask = np.tri(T, dtype=bool)
         mask[position + 1 :, position] = False
-        model.mask_and_positions = lambda ids, start, mask=mask: (mask, np.arange(T))
+        model.masks_and_positions = lambda ids, start, mask=mask: ([mask] * len(model.blocks), np.arange(T))
         assert found[position] == pytest.approx(log_p(model, ids, target), abs=1e-9)
-        del model.mask_and_positions
+        del model.masks_and_positions
     with model.hooked({"embedding": replaced_by(model.embedding.weight.data.mean(axis=0), T - 1)}):
         assert found[-1] == pytest.approx(log_p(model, ids, target), abs=1e-9)
 
@@ -53,7 +53,7 @@ def test_a_query_whose_every_weight_is_hidden_gets_zeros():
     assert backward(np.ones_like(weights))[0, 0, 1].tolist() == [0, 0]
 
 
-@given(configs(), rngs)
+@given(configs(mixers=None), rngs)
 def test_what_is_moved_from_each_position_adds_up_to_what_attention_writes(config, rng):
     """By a loop over slices of W_o; the vectors, whose lengths are reported, sum to the layer's output at the end."""
     model, ids = random_model(config, rng), random_ids(config, rng, config.context)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import configs, random_ids, random_model, rngs
+from strategies import CLASSIC, configs, random_ids, random_model, rngs
 
 from minitransformer.analysis import attention_weights, duplicate_token_score, induction_score, previous_token_score
 from minitransformer.analysis.heads import random_sequences_twice
 from minitransformer.analysis.hooks import record
 
 
-@given(configs(), rngs)
+@given(configs(**CLASSIC), rngs)
 def test_the_weights_are_distributions_over_the_past_and_agree_with_queries_and_keys(config, rng):
     model, ids = random_model(config, rng), random_ids(config, rng, 2, config.context)
     weights = attention_weights(model, ids)

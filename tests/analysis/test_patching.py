@@ -38,7 +38,7 @@ def two_prompts(config, rng):
     return random_model(config, rng), *random_ids(config, rng, 2, config.context)
 
 
-@given(configs(vocab_size=9), rngs)
+@given(configs(vocab_size=9, mixers=None), rngs)
 def test_the_last_position_of_the_last_layer_carries_all_and_every_other_nothing(config, rng):
     model, clean, corrupted = two_prompts(config, rng)
     clean[-1] = (corrupted[-1] + 1) % 9
@@ -50,7 +50,7 @@ def test_the_last_position_of_the_last_layer_carries_all_and_every_other_nothing
 
 
 @pytest.mark.parametrize("tokens_at_once", [17, 1024])
-@given(config=configs(vocab_size=9), rng=rngs)
+@given(config=configs(vocab_size=9, mixers=None), rng=rngs)
 def test_each_effect_is_what_one_hook_at_that_place_does(tokens_at_once, config, rng):
     """Against a loop over single runs, for every kind of activation, whole, at a position, and at a head."""
     with pytest.MonkeyPatch.context() as patch:

@@ -1,18 +1,21 @@
 """The models in PyTorch and JAX that `bench --against` times: the same loss, gradients, steps and tokens as ours."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from strategies import LLAMA, random_model, taken_gradients
 
 from minitransformer import Config, Transformer
 from minitransformer.bench.numpy_engine import NumPyEngine
+from minitransformer.bench.sizes import ANY, check_supported
 from minitransformer.bench.worker import build
 
 pytestmark = pytest.mark.parity
 
 GPT = {"feed_forward": "gelu"}
 GPT2 = {"feed_forward": "gelu_tanh", "bias": False}
-FAMILIES = {"GPT": GPT, "GPT-2": GPT2, "Llama": LLAMA | {"n_kv_heads": 2}}
+FAMILIES = {"GPT": GPT, "GPT-2": GPT2, "Llama": LLAMA | {"n_kv_heads": 2}, "ReLU": {"feed_forward": "relu"}}
 each_family = pytest.mark.parametrize("family", FAMILIES)
 B, T = 2, 5
 
@@ -126,9 +129,24 @@ def test_two_engines_decode_the_same_tokens(framework, family, rng):
     assert len(set(tokens)) > 1
 
 
-@pytest.mark.parametrize("fields", [{"dropout": 0.1}, {"positions": "sinusoidal"}, {"feed_forward": "relu"}])
-def test_unsupported_models_are_refused(torch, fields):
-    from minitransformer.bench.torch_model import TorchTransformer
+UNSUPPORTED = {
+    "dropout 0.1 is not supported, only 0.0": {"dropout": 0.1},
+    "positions 'sinusoidal' is not supported, only learned, rotary": {"positions": "sinusoidal"},
+    "qk_norm True is not supported, only False": {"qk_norm": True},
+    "n_experts 2 is not supported, only None": {"n_experts": 2, "feed_forward": "swiglu"},
+}
 
-    with pytest.raises(ValueError, match="dropout, sinusoidal positions, relu and"):
-        TorchTransformer(Transformer(family_config("GPT", **fields)))
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+@pytest.mark.parametrize("words", UNSUPPORTED)
+def test_unsupported_models_are_refused_by_the_name_of_the_field(framework, words):
+    with pytest.raises(ValueError, match=words):
+        build(framework, family_config("GPT", **UNSUPPORTED[words]), seed=0)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Config) if field.name not in ANY])
+def test_every_other_field_of_a_configuration_has_only_listed_values(field):
+    config = object.__new__(Config)
+    config.__dict__.update(family_config("GPT").to_dict() | {field: "another value"})
+    with pytest.raises(ValueError, match=f"JAX: {field} 'another value' is not supported, only"):
+        check_supported("JAX", config, feed_forwards=("gelu",))

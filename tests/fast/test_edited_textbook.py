@@ -326,3 +326,17 @@ def test_in_an_installation_of_compiled_files_the_numbers_decide(edits, copy, un
     named = {warning.partition(" ")[0] for warning in found["warnings"]}
     assert named >= {name for name, *_ in edits}
     assert edits or found == unedited
+
+
+def test_a_call_with_an_option_that_a_twin_does_not_have_runs_the_textbook(rng):
+    def with_option(x, *, factor=1.0):
+        return factor * x
+
+    def twin(x):
+        return x
+
+    try:
+        faster_one = twin_of(with_option, digest_of(with_option), cases=(lambda f, rng: [f(rng.normal(size=3))],))(twin)
+        assert faster_one(np.ones(1)) == 1 and faster_one(np.ones(1), factor=2.0) == 2
+    finally:
+        del TWINS[with_option]

@@ -10,6 +10,7 @@ from strategies import batch_shapes, configs, random_ids, random_model, rngs
 
 from minitransformer import Config, KeyValueCache, Linear, MultiHeadAttention, fast, plain
 from minitransformer.layers.lora import add_adapters
+from minitransformer.layers.modern.delta_mixer import StateCache
 from minitransformer.transformer import through_blocks
 
 one_position = import_module("minitransformer.fast.one_position")
@@ -31,15 +32,23 @@ def with_the_engine():
 
 
 def decoded(model, ids, *, prompt=1):
-    """Return the logits after each token of ids (..., T) but the first of the prompt, and the keys and values kept."""
+    """Return the logits after each token of ids (..., T) but the first of the prompt, and the arrays kept."""
     cache = KeyValueCache(model.config)
     ends = [prompt, *range(prompt + 1, ids.shape[-1] + 1)]
     starts = [0, *ends[:-1]]
     logits = [
         model.predict(ids[..., start:end], cache=cache, last_only=True) for start, end in zip(starts, ends, strict=True)
     ]
-    kept = [(layer.keys[..., : cache.length, :], layer.values[..., : cache.length, :]) for layer in cache.layers]
-    return np.concatenate(logits, axis=-2), np.array(kept)
+    kept = [
+        array
+        for layer in cache.layers
+        for array in (
+            [layer.state]
+            if isinstance(layer, StateCache)
+            else [layer.keys[..., : cache.length, :], layer.values[..., : cache.length, :]]
+        )
+    ]
+    return np.concatenate(logits, axis=-2), kept
 
 
 def assert_close(found, expected, precision):
@@ -54,7 +63,8 @@ def test_a_token_at_a_time_gives_what_the_layers_give_and_caches_what_they_cache
     found = decoded(model, ids, prompt=min(prompt, config.context))
     with plain():
         expected = decoded(model, ids, prompt=min(prompt, config.context))
-    for one, other in zip(found, expected, strict=True):
+    assert_close(found[0], model.predict(ids)[..., min(prompt, config.context) - 1 :, :], 1e-11)
+    for one, other in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
         assert_close(one, other, 1e-11)
 
 
@@ -171,7 +181,9 @@ def test_other_masks_than_the_causal_one_are_obeyed(rng, mask):
     for function in (through_blocks, fast.through_blocks):
         cache = KeyValueCache(CONFIG)
         model.predict(np.arange(Tk - T)[None], cache=cache)
-        results.append(function(model.blocks, x, mask=mask, positions=np.arange(Tk - T, Tk), cache=cache))
+        results.append(
+            function(model.blocks, x, masks=[mask] * len(model.blocks), positions=np.arange(Tk - T, Tk), cache=cache)
+        )
     assert_close(results[1], results[0], 1e-11)
 
 

@@ -4,10 +4,11 @@ import json
 import os
 import pickle
 import zipfile
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 pytest.importorskip("safetensors")
 
@@ -24,10 +25,12 @@ from safetensors_files import (
     write_raw,
     write_tensors,
 )
-from strategies import random_model
+from strategies import LLAMA, configs, random_ids, random_model, rngs
 
 from minitransformer import ByteTokenizer, LanguageModel
 from minitransformer.interop import load_pretrained, save_pretrained
+from minitransformer.interop.configurations import MISSING
+from minitransformer.module import Parameter
 from minitransformer.system import archive
 from minitransformer.system.archive import ArchiveError
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START
@@ -362,8 +365,11 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
         ({"feed_forward": "swiglu"}, "feed_forward 'swiglu' cannot be written to a gpt2"),
         ({"n_kv_heads": 1}, "n_kv_heads 1 cannot be written to a gpt2, only 2"),
         ({"d_head": 6}, "d_head 6 cannot be written to a gpt2, only 4"),
-        ({"positions": "rotary"}, "norm 'layer_norm' cannot be written to a llama"),
+        ({"positions": "rotary"}, "norm 'layer_norm' cannot be written to a (llama|qwen3|olmo2)"),
         ({"positions": "rotary", "norm": "rms_norm"}, "feed_forward 'gelu' cannot be written to a llama"),
+        ({"sinks": True}, "sinks True cannot be written to a gpt2, only False"),
+        (LLAMA | {"n_experts": 2}, "n_experts 2 cannot be written to a llama, only None"),
+        (LLAMA | {"mixers": ("delta",)}, "mixers .* cannot be written to a llama, only"),
         (
             {"positions": "rotary", "norm": "rms_norm", "feed_forward": "swiglu", "n_heads": 3, "d_head": 4},
             "n_heads 3 cannot be written: in a Llama it divides d_model 8",
@@ -375,6 +381,42 @@ def test_what_transformers_cannot_express_is_refused_by_name_and_nothing_is_writ
     with pytest.raises(ValueError, match=words):
         save_pretrained(lm, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@settings(max_examples=60)
+@given(configs(dropout=0.0), rngs)
+def test_saving_preserves_every_configuration_or_refuses_it_by_the_name_of_a_field(tmp_path_factory, config, rng):
+    lm, folder = LanguageModel(random_model(config, rng), NoTokenizer(config.vocab_size)), tmp_path_factory.mktemp("lm")
+    ids = random_ids(config, rng, 2, config.context)
+    lm.save(folder / "model.npz")
+    assert np.array_equal(LanguageModel.load(folder / "model.npz").model.predict(ids), lm.model.predict(ids))
+    try:
+        save_pretrained(lm, folder / "out")
+    except ValueError as error:
+        refused = str(error).partition(" ")[0]
+    else:
+        refused = None
+    if refused is not None:
+        assert refused in (*(field.name for field in fields(config)), "attention_bias")
+        return
+    assert np.allclose(load_pretrained(folder / "out", "float64").model.predict(ids), lm.model.predict(ids))
+
+
+@pytest.mark.parametrize("kind", MISSING)
+def test_an_architecture_is_refused_by_the_parts_that_are_missing(tmp_path, kind):
+    save_random("llama", tmp_path, seed=0)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content | {"model_type": kind}))
+    with pytest.raises(ArchiveError, match=f"model_type '{kind}' is not supported: Config has no "):
+        load_pretrained(tmp_path)
+
+
+def test_a_parameter_that_the_architecture_does_not_have_is_not_dropped(tmp_path):
+    lm = byte_lm()
+    lm.model.blocks[0].extra = Parameter(np.zeros(3))
+    with pytest.raises(ValueError, match=r"the parameter blocks\.0\.extra cannot be written to a gpt2"):
+        save_pretrained(lm, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_saving_replaces_what_was_there_or_where_it_fails_leaves_it(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from strategies import random_model
+from strategies import LLAMA, random_model
 from transformers_models import (
     KINDS,
     SEEDS,
@@ -148,6 +148,8 @@ OURS = {
     "gpt2 untied, relu, a hidden width": {"feed_forward": "relu", "tie_embeddings": False, "d_ff": 19},
     "gpt2 without biases": {"bias": False, "eps": 1e-3},
     "llama": {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False},
+    "qwen3": LLAMA | {"qk_norm": True, "d_head": 8, "n_kv_heads": 2},
+    "qwen3 with windows": LLAMA | {"qk_norm": True, "windows": (3, None)},
     "llama grouped, biased, scaled": {
         "norm": "rms_norm",
         "feed_forward": "swiglu",

@@ -61,7 +61,7 @@ REFUSED = [  # words of the message, the call
         lambda: mt.TransformerBlock(6, 2, 9, norm="batch_norm"),
     ),
     (
-        "unknown feed_forward 'tanh'; choose from gelu, gelu_tanh, relu, swiglu",
+        "unknown feed_forward 'tanh'; choose from gelu, gelu_tanh, relu, relu_squared, swiglu",
         lambda: mt.TransformerBlock(6, 2, 9, feed_forward="tanh"),
     ),
     *(

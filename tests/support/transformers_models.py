@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 SEEDS = range(8)
-KINDS = ("gpt2", "llama")
+KINDS = ("gpt2", "llama", "qwen3")
 
 
 def import_transformers():
@@ -41,7 +41,7 @@ def model_of_transformers(kind, seed):
     import transformers
 
     rng = np.random.default_rng([seed, *kind.encode()])
-    config = random_gpt2(rng) if kind == "gpt2" else random_llama(rng)
+    config = {"gpt2": random_gpt2, "llama": random_llama, "qwen3": random_qwen3}[kind](rng)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -101,6 +101,30 @@ def random_llama(rng):
         rope_parameters={"rope_theta": float(rng.choice([100.0, 10000.0])), **scaling},
         attention_bias=bias,
         mlp_bias=bias,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+
+
+def random_qwen3(rng):
+    """Return a random Qwen3Config: the sizes of random_llama, and windows in some layers of some models."""
+    from transformers import Qwen3Config
+
+    llama = random_llama(rng).to_dict()
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim")
+    names += (
+        "num_key_value_heads",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+        "rope_parameters",
+    )
+    layers = llama["num_hidden_layers"]
+    windows = {"use_sliding_window": True, "sliding_window": int(rng.integers(1, 8)), "max_window_layers": layers}
+    kinds = [str(kind) for kind in rng.choice(["full_attention", "sliding_attention"], layers)]
+    return Qwen3Config(
+        **{name: llama[name] for name in names},
+        **(windows | {"layer_types": kinds} if rng.integers(2) else {}),
         bos_token_id=None,
         eos_token_id=None,
     )

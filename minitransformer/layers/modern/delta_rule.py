@@ -81,19 +81,37 @@ def delta_step(
 def delta_rule(q: Array, k: Array, v: Array, beta: Array, gate: Array) -> tuple[Array, Backward[Arrays]]:
     """Return y (..., T, Dv) of q and k (..., T, D), v (..., T, Dv), beta and gate (..., T), from a state of zeros.
 
-    One delta_step after another. With I the identity matrix, (1) to (4) at position t together are
+    Saved for backward: the arrays that delta_scan saves.
+
+    Raises: TypeError for an array that is not floating-point; ValueError for inconsistent shapes, or no positions.
+    """
+    check_delta_rule(q, k, v, beta, gate)
+    empty = np.zeros((*v.shape[:-2], v.shape[-1], q.shape[-1]), v.dtype)
+    (_, y), scan_backward = delta_scan(empty, q, k, v, beta, gate)
+
+    def backward(dy):
+        """The last state is not used, so its gradient is zero, and the first is a constant."""
+        _, dq, dk, dv, dbeta, dgate = scan_backward(np.zeros_like(empty), dy)
+        return dq, dk, dv, dbeta, dgate
+
+    return y, backward
+
+
+def delta_scan(
+    before: Array, q: Array, k: Array, v: Array, beta: Array, gate: Array
+) -> tuple[tuple[Array, Array], Callable[[Array, Array], Arrays]]:
+    """Apply delta_step to T positions, from a state `before` (..., Dv, D). Returns ((state, output), backward).
+
+    The other arguments and the output are those of delta_rule. With S_0 the state before, and I the identity matrix,
+    (1) to (4) at position t together are
 
         S_t = gate_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ      (10)
         y_t = S_t q_t                                   (11)
 
     Saved for backward: the arrays that each delta_step saves, two states of Dv × D for each position.
-
-    Raises: TypeError for an array that is not floating-point; ValueError for inconsistent shapes, or no positions.
     """
-    check_delta_rule(q, k, v, beta, gate)
-    T, shape = q.shape[-2], (*v.shape[:-2], v.shape[-1], q.shape[-1])
-    S, outputs, backwards = [np.zeros(shape, v.dtype)], [], []
-    for at in range(T):
+    S, outputs, backwards = [before], [], []
+    for at in range(q.shape[-2]):
         inputs_at = [x[..., at, :] for x in (q, k, v)] + [beta[..., at], gate[..., at]]
         (state, output), step_backward = delta_step(S[at], *inputs_at)  # (10)
         S.append(state)
@@ -101,13 +119,13 @@ def delta_rule(q: Array, k: Array, v: Array, beta: Array, gate: Array) -> tuple[
         backwards.append(step_backward)
     y = np.stack(outputs, axis=-2)  # (11)
 
-    def backward(dy):
+    def backward(dstate, dy):
         """The steps run backward, from the last to the first. Each receives the gradient of its state from the step
         after it, adds the one of its own output, by (5), and passes the rest to the step before it:
 
             dS_t = dy_t q_tᵀ + gate_{t+1} dS_{t+1} (I − β_{t+1} k_{t+1} k_{t+1}ᵀ)      (12)
 
-        which is (10) transposed. There is no gradient after the last step. A value that is written at t reaches y at
+        which is (10) transposed. After the last step, it is `dstate`. A value that is written at t reaches y at
         every later position, with the product of all factors between. Where a later step writes at the same key, its I
         − β k kᵀ removes the old value from the state, and its gradient from dS.
 
@@ -115,18 +133,18 @@ def delta_rule(q: Array, k: Array, v: Array, beta: Array, gate: Array) -> tuple[
         gradient do not matter, and a check does not detect an error in them. With gate = 1, S and decayed are equal,
         and a backward that takes one for the other passes.
         """
-        carried, of_steps = [np.zeros(shape, dy.dtype)], []
+        carried, of_steps = [dstate], []
         for step, upstream in zip(reversed(backwards), reversed(np.moveaxis(dy, -2, 0)), strict=True):
-            before, *of_inputs = step(carried[-1], upstream)  # (12) ← S_t q_t (11), gate_t S_{t−1} (10)
-            carried.append(before)
+            to_earlier, *of_inputs = step(carried[-1], upstream)  # (12) ← S_t q_t (11), gate_t S_{t−1} (10)
+            carried.append(to_earlier)
             of_steps.append(of_inputs)
         dq, dk, dv, dbeta, dgate = (
             np.stack(parts, axis=axis)
             for parts, axis in zip(zip(*reversed(of_steps), strict=True), (-2, -2, -2, -1, -1), strict=True)
         )
-        return dq, dk, dv, dbeta, dgate
+        return carried[-1], dq, dk, dv, dbeta, dgate
 
-    return y, backward
+    return (S[-1], y), backward
 
 
 def scaled(matrix, number):

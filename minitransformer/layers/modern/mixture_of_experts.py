@@ -8,11 +8,14 @@ computes all positions, so that each equation is one statement. A program for ma
 ones: the terms that it leaves out are 0, in y and in all gradients.
 """
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from minitransformer.layers.feed_forward import swiglu
 from minitransformer.layers.linear import rows
 from minitransformer.layers.modern.checks import check_mixture
 from minitransformer.layers.modern.top_k_gates import top_k_gates
-from minitransformer.module import Array, Arrays, Backward
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply
 
 
 def mixture_of_experts(
@@ -85,3 +88,41 @@ def mixture_of_experts(
         return dX.reshape(shape), drouter, dw_gate, dw_up, dw_down
 
     return Y.reshape(shape), backward
+
+
+class MixtureOfExperts(Module):
+    """E experts (`n_experts`), of which each position uses k (`n_active`), in place of one gated feed-forward layer.
+
+    The layers have no biases. `std` and `residual_std` are as in FeedForward, which has the other arguments too.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        n_experts: int,
+        n_active: int,
+        *,
+        std: float = 0.02,
+        residual_std: float | None = None,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ):
+        rng = rng if rng is not None else np.random.default_rng(0)
+
+        def drawn(std: float, *shape: int) -> Parameter:
+            return Parameter(rng.normal(0, std, shape).astype(dtype))
+
+        self.n_active = n_active
+        self.router = drawn(std, d_model, n_experts)
+        self.w_gate, self.w_up = drawn(std, n_experts, d_model, d_ff), drawn(std, n_experts, d_model, d_ff)
+        self.w_down = drawn(std if residual_std is None else residual_std, n_experts, d_ff, d_model)
+
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
+        """Map x (..., C) to (..., C) by mixture_of_experts."""
+        return apply(mixture_of_experts, x, self.router, self.w_gate, self.w_up, self.w_down, k=self.n_active)
+
+    def multiplications(self, T: int) -> int:
+        """Return the multiplications of one position in matrix products: the router, and the chosen experts."""
+        _, C, F = self.w_gate.data.shape
+        return self.router.data.size + 3 * self.n_active * C * F

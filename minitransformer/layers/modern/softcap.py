@@ -6,8 +6,9 @@ numbers far below the cap pass nearly unchanged.
 
 import numpy as np
 
+from minitransformer.layers.embedding import Unembedding
 from minitransformer.layers.modern.checks import check_softcap
-from minitransformer.module import Array, Backward
+from minitransformer.module import Array, Backward, Parameter, apply
 
 
 def softcap(x: Array, *, cap: float) -> tuple[Array, Backward[Array]]:
@@ -40,3 +41,21 @@ def softcap(x: Array, *, cap: float) -> tuple[Array, Backward[Array]]:
         return dx
 
     return y, backward
+
+
+class CappedUnembedding(Unembedding):
+    """The unembedding, whose logits are kept between −cap and cap."""
+
+    def __init__(self, weight: Parameter, cap: float):
+        super().__init__(weight)
+        self.cap = cap
+
+    def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
+        """Return the capped logits (..., V) of x (..., C)."""
+        logits, unembedding_backward = super().forward(x)
+        capped, cap_backward = apply(softcap, logits, cap=self.cap)
+
+        def backward(dcapped):
+            return unembedding_backward(cap_backward(dcapped))
+
+        return capped, backward
