@@ -29,6 +29,7 @@ FLAGS = {
     "model": "MODEL",
     **{name: name for name in ("bias", "tie_embeddings", "trainable")},  # fields without an option of the same meaning
 }
+MOST_IN_METAVAR = 30  # characters of the choices of an option; more are listed in its help
 KINDS = {
     check_int: {"type": int, "metavar": "N"},
     number: {"type": float, "metavar": "X"},
@@ -112,6 +113,8 @@ def add_fields(group, cls, names, **defaults) -> None:
         statement = statements(cls)[name]
         check, optional, words = statement["check"], statement["optional"], statement["means"]
         kind = {"choices": tuple(check.keywords["known"])} if check.func is one_of else KINDS[check.func]
+        if len("".join(kind.get("choices", ()))) > MOST_IN_METAVAR:
+            kind["metavar"], words = "KIND", f"{words}: {', '.join(kind['choices'])}"
         default = defaults.get(name, cls.__dataclass_fields__[name].default)
         if zero_is_none(cls, name):
             words += f"; 0: {optional}"

@@ -231,7 +231,13 @@ def written_activation(config: Config, otherwise: str) -> str:
     return next(iter(FEED_FORWARDS[config.feed_forward].hub), otherwise)
 
 
+def check_division(config: Config, name: str) -> None:
+    if config.d_model % config.n_heads:
+        raise ValueError(f"n_heads {config.n_heads} cannot be written: in a {name} it divides d_model {config.d_model}")
+
+
 def written_gpt2(config: Config) -> dict:
+    check_division(config, "GPT-2")
     is_gated = FEED_FORWARDS[config.feed_forward].gated
     return {
         "architectures": ["GPT2LMHeadModel"],
@@ -242,8 +248,7 @@ def written_gpt2(config: Config) -> dict:
 
 
 def written_llama(config: Config) -> dict:
-    if config.d_model % config.n_heads:
-        raise ValueError(f"n_heads {config.n_heads} cannot be written: in a Llama it divides d_model {config.d_model}")
+    check_division(config, "Llama")
     return {"architectures": ["LlamaForCausalLM"], "mlp_bias": config.bias, **written_rotary(config)}
 
 
