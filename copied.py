@@ -2,7 +2,7 @@
 
 Both are invariant to a shift of all entries along the axis, from x to x + h. The result does not depend on h, so the
 derivative with respect to h is zero. As h is added to every entry, this derivative is also Σ dx: the gradients sum to
-zero along the axis.
+zero along the axis (except for the logarithm of a row of −∞, see log_softmax).
 """
 
 import numpy as np
@@ -44,8 +44,8 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
 
             dx = y · (dy − Σ y · dy)                        (3)
 
-        The subtracted sum removes what softmax ignores. With dy = 1, L is Σ y, which is always 1, so dx is zero. A
-        check with this dy does not detect a backward pass that returns zeros.
+        The subtracted sum removes what softmax ignores: as Σ y = 1, it makes Σ dx zero. With dy = 1, L is Σ y, which is
+        always 1, so dx is zero. A check with this dy does not detect a backward pass that returns zeros.
         """
         weighted_sum = (y * dy).sum(axis=axis, keepdims=True)
         dx = y * (dy - weighted_sum)  # (3) ← e / Σ e (2), e (1)

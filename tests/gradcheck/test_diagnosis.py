@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from corpus import entries, functions_in
+from quick import a_share
 from verdicts import Scale, diagnosed, message
 
 from gradcheck import Call, check, check_call, check_module
@@ -170,9 +171,7 @@ gelu x: g + np.einsum("ijk,klm->ijm", dy, normal(C, C, C))[..., :C] => ^$
 """.strip().split("\n")
 
 
-@pytest.mark.parametrize(
-    "row", [pytest.param(r, marks=pytest.mark.slow if i % 2 else ()) for i, r in enumerate(REPLACED)]
-)
+@pytest.mark.parametrize("row", a_share(REPLACED, 4))
 def test_a_gradient_in_place_of_the_right_one_is_named(row):
     name, argument, expression, pattern = re.fullmatch(r"(\w+) ?(\w*): (.*) => (.*)", row).groups()
     names = ["g", "dy", *RIGHT[name].input_names()]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import compiled
+from quick import a_share
 from verdicts import normal
 
 import gradcheck
@@ -118,9 +119,7 @@ TransformerBlock | dr = dy + norm2_ → dr = norm2_ | dr: the term d[fy] is miss
 """.strip().split("\n")  # kind | old → new | name of the row: diagnosis; three of four are slow
 
 
-@pytest.mark.parametrize(
-    "row", [pytest.param(r, marks=pytest.mark.slow if i % 4 else ()) for i, r in enumerate(PLANTED)]
-)
+@pytest.mark.parametrize("row", a_share(PLANTED, 8))
 def test_the_line_of_a_planted_mistake_is_found_and_it_is_named(row, plant):
     kind, old, new, name, said = re.fullmatch(r"(.*) \| (.*) → (.*) \| (\w+): (.*)", row).groups()
     line = 1 + (FOLDER / FILES[kind]).read_text("utf-8").partition(old)[0].count("\n")

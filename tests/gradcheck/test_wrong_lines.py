@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 from corpus import compiled, entries
+from quick import a_share
 from verdicts import normal
 
 import gradcheck
@@ -53,7 +54,7 @@ ONE_LINE = [  # y, the line of dx, pattern of its sentence, options
 ]
 
 
-@pytest.mark.parametrize("y, dx, sentence, options", ONE_LINE)
+@pytest.mark.parametrize("y, dx, sentence, options", a_share(ONE_LINE, 2))
 def test_the_mistake_in_one_line_is_named_if_every_draw_allows_it(y, dx, sentence, options):
     text = f"""
     def function(x, *, p=2, keep=None, axis=-1):
@@ -131,7 +132,10 @@ x * w | dx | ^the loop ends too early$
 """
 
 
-@pytest.mark.parametrize("row", re.split(r"\n(?=\S)", WHOLE.strip("\n")), ids=lambda row: row.partition("\n")[0])
+WHOLES = a_share(re.split(r"\n(?=\S)", WHOLE.strip("\n")), 2)
+
+
+@pytest.mark.parametrize("row", WHOLES, ids=lambda row: row.partition("\n")[0])
 def test_the_wrong_line_of_a_whole_backward_pass_is_named(row):
     header, _, body = row.partition("\n")
     y, name, sentence, *options = header.split(" | ")
@@ -201,7 +205,7 @@ PLACED = [
 
 @pytest.mark.parametrize(
     "text, old, new, sentence",
-    [pytest.param(*row, marks=pytest.mark.slow if i % 4 else ()) for i, row in enumerate(PLACED)],
+    a_share(PLACED, 4),
 )
 def test_a_mistake_in_a_sum_or_a_loop_is_placed_where_it_is(text, old, new, sentence):
     assert text.count(old) == 1
@@ -442,10 +446,7 @@ for entry in entries(OF_EVERY_FORM, normal, X=X, W=W):
 
 @pytest.mark.parametrize(
     "function, inputs, options, lines, follows",
-    [
-        pytest.param(*case.values, id=case.id, marks=pytest.mark.slow if i % 2 else ())
-        for i, case in enumerate(FUNCTIONS)
-    ],
+    a_share(FUNCTIONS, 4),
 )
 def test_the_wrong_lines_are_found_and_no_other(function, inputs, options, lines, follows):
     report = gradcheck.steps(function, *inputs, **options)

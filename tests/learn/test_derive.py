@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from quick import a_share
 
 from minitransformer import cli
 from minitransformer.learn.derivations.files import read, text_of
@@ -52,14 +53,14 @@ def judgement(tmp_path):
     return judge
 
 
-@pytest.mark.parametrize("name, lines", STYLES, ids=[f"{name}-{at}" for at, (name, _) in enumerate(STYLES)])
+@pytest.mark.parametrize("name, lines", a_share(STYLES, 3), ids=[f"{name}-{at}" for at, (name, _) in enumerate(STYLES)])
 def test_right_derivations_of_other_styles_are_complete_and_right(judgement, name, lines):
     found, missing = judgement(text_of(name), lines)
     assert [line for line in found if line.verdict not in ("holds", "defines")] == []
     assert missing == []
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize("block", a_share(BLOCKS, 2), ids=range(len(BLOCKS)))
 def test_lines_in_vectors_matrices_indices_and_velocities_are_judged_as_they_are(judgement, block):
     head, right, wrong = re.split(r"\n-- (?:right|wrong)\n", block)
     header, misjudged = f"{head}\n" if "\n" in head else text_of(head), []

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from other_styles import BODIES
+from quick import a_share
 from solutions import blank_filled, right_hand_sides, solution
 
 from minitransformer import cli
@@ -35,7 +36,7 @@ def test_a_file_as_it_is_cut_is_not_begun_and_its_solution_is_right(exercise, le
     assert str(verdict) == f"{exercise.name}: right (level {level})"
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("exercise", a_share(EXERCISES, 2), ids=lambda exercise: exercise.name)
 @pytest.mark.parametrize("level", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_right_solution_in_another_style_is_right(exercise, level, graded):
     text = cut(exercise, level)

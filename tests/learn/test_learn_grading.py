@@ -229,9 +229,10 @@ NAMED_ELSEWHERE = (
         for words in texts
     ],
 )
-def test_a_file_that_is_not_right_gets_a_line_that_says_why(status, words, graded_apart):
-    file = WRONG_FILES[status][words]
-    verdict = graded_apart(*(file if isinstance(file, tuple) else ("softmax", file)))
+def test_a_file_that_is_not_right_gets_a_line_that_says_why(status, words, graded, graded_apart):
+    name, text = file if isinstance(file := WRONG_FILES[status][words], tuple) else ("softmax", file)
+    is_harmless = status != "failed" and "import os" not in text
+    verdict = (graded if is_harmless else graded_apart)(name, text)
     assert verdict.status == status
     assert re.search(words, verdict.mistake) and "\n" not in verdict.mistake, verdict.mistake
 

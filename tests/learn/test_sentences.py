@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from quick import a_share
 from solutions import filled, solution
 
 import gradcheck.diagnosis
@@ -44,7 +45,7 @@ def in_other_words(monkeypatch):
     return replace
 
 
-@pytest.mark.parametrize("name, right, wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("name, right, wrong", a_share(WRONG.values(), 2), ids=WRONG)
 def test_other_words_change_no_verdict_kind_place_or_question(name, right, wrong, in_other_words, tmp_path):
     text = solution(named_exercise(name), 1)
     assert right in text
