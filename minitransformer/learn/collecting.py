@@ -19,7 +19,7 @@ from queue import SimpleQueue
 
 from gradcheck.front.streams import error_in_words
 from minitransformer.learn.exercises import NOTHING, Exercise
-from minitransformer.learn.explaining import equation_numbers
+from minitransformer.learn.explaining import equation_numbers, worth_of
 from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.reading import Unreadable
@@ -99,8 +99,7 @@ class Submission:
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
-    numbers = equation_numbers(exercise)
-    return Graded(verdict, numbers, float(getattr(exercise, "about", {}).get("points", len(numbers) or 1)))
+    return Graded(verdict, equation_numbers(exercise), worth_of(exercise))
 
 
 def submissions(folder) -> dict[str, Path]:

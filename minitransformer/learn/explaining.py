@@ -24,6 +24,11 @@ def equation_numbers(exercise) -> dict:
     return found
 
 
+def worth_of(exercise) -> float:
+    """Return the points for a complete solution."""
+    return float(getattr(exercise, "about", {}).get("points", len(equation_numbers(exercise)) or 1))
+
+
 def blank_rows(exercise, left) -> tuple:
     numbers = equation_numbers(exercise)
     nameless = "..." if "" in numbers else exercise.target if exercise.is_value else "backward"

@@ -64,6 +64,14 @@ def check(name: str, folder=None) -> Verdict:
     return warm().verdict(found_folder(folder), name)
 
 
+def points(name: str, folder=None) -> float:
+    """Grade an exercise and return its points, as `learn collect` awards them. Raises the exceptions of `check`."""
+    from minitransformer.learn.collecting import ungraded
+
+    folder = found_folder(folder)
+    return ungraded(exercise_in(folder, name), warm().verdict(folder, name)).points
+
+
 def plot(name: str, folder=None):
     """Plot the learner's and the true derivative of relu, silu or gelu.
 

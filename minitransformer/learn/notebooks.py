@@ -2,11 +2,13 @@
 
 import ast
 import json
+import pprint
 import re
 
 from gradcheck.names import names_bound
 from minitransformer.book.observation import is_python
 from minitransformer.learn.cutting import File
+from minitransformer.learn.explaining import equation_numbers, worth_of
 from minitransformer.learn.reading import Unreadable
 
 MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
@@ -57,19 +59,36 @@ def start(node) -> int:
 
 
 def notebook_of(text, exercise, level) -> str:
-    """Return an exercise as a notebook, with a cell for the solution and a cell that checks it.
+    """Return an exercise as a notebook, with cells for the solution, its check and its points.
 
-    `text(exercise, level)` returns the source of the exercise.
+    `text(exercise, level)` returns the source of the exercise. The last cell is marked for nbgrader, which takes the
+    number that it displays as the points.
     """
     name, no_result = exercise.name, {"execution_count": None, "outputs": []}
-    task = f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells."
+    task = f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run all cells."
     code = f"%%writefile {name}.py\n{text(exercise, level).rstrip()}"
     check = f'from minitransformer.learn import check\n\ncheck("{name}", ".")'
+    graded = {"grade": True, "solution": False, "locked": True, "task": False, "schema_version": 3}
+    graded |= {"grade_id": f"{name}-points", "points": worth_of(exercise)}
+    points = f'from minitransformer.learn import points\n\npoints("{name}", ".")'
     cells = [
         {"cell_type": "markdown", "id": "markdown", "metadata": {}, "source": task},
         {"cell_type": "code", "id": "code", "metadata": {}, "source": code} | no_result,
         {"cell_type": "code", "id": "check", "metadata": {}, "source": check} | no_result,
+        {"cell_type": "code", "id": "points", "metadata": {"nbgrader": graded}, "source": points} | no_result,
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     whole = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def otter_test_of(exercise) -> str:
+    """Return a test of the Otter autograder, with a case for each point of an exercise in the current folder."""
+    count = len(equation_numbers(exercise)) or 1
+    share, import_line = worth_of(exercise) / count, ">>> from minitransformer.learn import points\n"
+    codes = [
+        f"{import_line}>>> points({exercise.name!r}, '.') >= {share * k - 1e-6}\nTrue" for k in range(1, count + 1)
+    ]
+    cases = [{"code": code, "hidden": False, "locked": False, "points": share} for code in codes]
+    suite = {"cases": cases, "scored": True, "setup": "", "teardown": "", "type": "doctest"}
+    return f"OK_FORMAT = True\n\ntest = {pprint.pformat({'name': exercise.name, 'suites': [suite]}, width=110)}\n"

@@ -13,6 +13,7 @@ from gradcheck.front.program import started_as
 from minitransformer.book.observation import parsed
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, Exercise
+from minitransformer.learn.notebooks import otter_test_of
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
 from minitransformer.learn.refusing import Refusal, is_untouched, of_header, source_of
 from minitransformer.system.files import write_atomically
@@ -64,6 +65,8 @@ def start(folder, exercises, level: int, text=cut, ending=".py", task=TASK) -> t
     words = {"task": task, "levels": levels if task == TASK else ""}
     texts = {f"{exercise.name}{ending}": partial(text, exercise, level) for exercise in exercises}
     texts |= {f"{exercise.name}{ENDING}": partial(graded_by, exercise, level) for exercise in own}
+    if ending == ".ipynb":
+        texts |= {f"tests/{exercise.name}.py": partial(otter_test_of, exercise) for exercise in exercises}
     texts[TEST] = TEST_TEXT.format
     texts[PAGE] = partial(PAGE_TEXT.format, first=exercises[0].name, listed=listed, **words)
     added, kept = [], []
@@ -71,6 +74,7 @@ def start(folder, exercises, level: int, text=cut, ending=".py", task=TASK) -> t
         if (folder / name).exists():
             kept.append(name)
         else:
+            (folder / name).parent.mkdir(exist_ok=True)
             write_atomically(folder / name, lambda file, make=make: file.write(make().encode()))
             added.append(name)
     return added, kept

@@ -1,6 +1,7 @@
 """Grading: files that are accepted, files that are refused, and that only the file is graded."""
 
 import ast
+import doctest
 import json
 import re
 import subprocess
@@ -695,7 +696,39 @@ def test_an_exercise_is_a_notebook_that_writes_its_file_and_checks_it(tmp_path, 
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}).execute()
-    assert "not begun" in notebook.cells[-1].outputs[0]["data"]["text/plain"]
+    assert "not begun" in notebook.cells[-2].outputs[0]["data"]["text/plain"]
+    assert notebook.cells[-1].outputs[0]["data"]["text/plain"] == "0.0"
+
+
+def test_a_notebook_has_the_points_of_nbgrader_and_the_tests_of_otter(tmp_path, monkeypatch):
+    # https://nbgrader.readthedocs.io/en/stable/contributor_guide/metadata.html, and otter.test_files.OKTestFile
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["learn", "start", "--set", "norms", "--notebook", "--out", "."]) == 0
+    *others, cell = json.loads((tmp_path / "rms_norm.ipynb").read_text("utf-8"))["cells"]
+    assert [other["metadata"] for other in others] == [{}, {}, {}]
+    assert cell["metadata"]["nbgrader"] == {
+        "grade": True,
+        "grade_id": "rms_norm-points",
+        "locked": True,
+        "points": 3.0,
+        "schema_version": 3,
+        "solution": False,
+        "task": False,
+    }
+    (tmp_path / "rms_norm.py").write_text(
+        solution(named_exercise("rms_norm"), 1).replace("dgamma = ", "dgamma = -"), "utf-8"
+    )
+    assert learn.points("rms_norm", ".") == 2.0
+    found = {}
+    exec((tmp_path / "tests/rms_norm.py").read_text("utf-8"), found)
+    (suite,) = found["test"]["suites"]
+    assert found["OK_FORMAT"] and [case["points"] for case in suite["cases"]] == [1.0, 1.0, 1.0]
+    parser, failed = doctest.DocTestParser(), []
+    for case in suite["cases"]:
+        runner = doctest.DocTestRunner(verbose=False)
+        runner.run(parser.get_doctest(case["code"], {}, "case", None, 0), out=lambda text: None)
+        failed.append(runner.failures)
+    assert failed == [0, 0, 1]
 
 
 EXAMPLE = Path(learn.__file__).parent / "example_set"
