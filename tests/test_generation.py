@@ -143,6 +143,13 @@ def expected_distribution(logits, temperature, top_k, top_p):
     return {i: p[i] / sum(p[j] for j in kept) for i in kept}
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1e-300, 5e-324])
+def test_a_tiny_temperature_chooses_the_likeliest_token(temperature, rng):
+    logits = np.array([[-2.0, 3.0, 2.5], [-7.0, -9.0, -8.0]])
+    chosen = sample(logits, temperature=temperature, top_k=None, top_p=None, rng=rng)
+    assert chosen.tolist() == [1, 0]
+
+
 @given(rngs, st.integers(1, 12), st.floats(0.05, 20), st.integers(1, 14) | st.none(), st.floats(0.01, 1) | st.none())
 def test_each_token_owns_its_share_of_the_uniform_numbers(rng, V, temperature, top_k, top_p):
     """With u on a fine grid instead of random, each token comes as often as its probability says."""

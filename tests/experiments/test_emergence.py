@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from minitransformer import Transformer, analyze_emergent_capabilities
+from minitransformer import Transformer, analyze_emergent_capabilities, cli
 from minitransformer.experiments.emergence import (
     CAPABILITIES,
     alphabet as a,
@@ -318,3 +318,19 @@ def test_a_report_has_its_pictures(found, tmp_path):
 def test_an_argument_that_cannot_be_used_is_refused_before_the_training(words, arguments):
     with pytest.raises((ValueError, TypeError), match=words):
         analyze_emergent_capabilities(**({"model_sizes": [1_000]} | arguments))
+
+
+@pytest.mark.parametrize("failures", [{}, {"900 parameters, seed 0": "out of memory"}])
+def test_the_status_of_the_command_is_1_after_failed_runs(failures, tmp_path, monkeypatch, capsys):
+    class Report(SimpleNamespace):
+        def __str__(self):
+            return "the report"
+
+    monkeypatch.setattr("minitransformer.commands.scale.can_draw", lambda: False)
+    monkeypatch.setattr(
+        "minitransformer.experiments.emergence.analyze_emergent_capabilities",
+        lambda *given, **options: Report(failures=failures),
+    )
+    arguments = ["scale", "--sizes", "900", "--seeds", "1", "--steps", "8", "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == (1 if failures else 0)
+    assert "the report" in capsys.readouterr().out

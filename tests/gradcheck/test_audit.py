@@ -1,5 +1,6 @@
 """The audit: mutants that a good check kills and a weak one does not, and every kind of mistake that it must make."""
 
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 import minitransformer
 from gradcheck.__main__ import main
 from gradcheck.audit import mutate
-from gradcheck.audit.reporting import with_progress
+from gradcheck.audit.reporting import with_progress, write_json
 from gradcheck.audit.trials import SURVIVING, Outcome
 from gradcheck.mistakes import KINDS, ROWS
 
@@ -164,6 +165,22 @@ def results(tmp_path, *arguments):
     file = tmp_path / "results.json"
     main(["audit", *arguments, "--json", str(file)])
     return json.loads(file.read_text("utf-8"))
+
+
+def test_the_json_lists_every_mutant_with_its_place_edit_and_outcome(write, tmp_path):
+    path = write(
+        "import numpy as np\ndef f(x):\n    def backward(dy):\n        return x * dy\n    return x, backward\n"
+    )
+    mutants, statuses = mutate(path), itertools.cycle(("killed", SURVIVING))
+    tried = [(mutant, Outcome(status, message="ä")) for mutant, status in zip(mutants, statuses, strict=False)]
+    write_json(tmp_path / "out.json", "mine", "pytest -x", tried)
+    data = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert (data["target"], data["command"], data["mutants"]) == ("mine", "pytest -x", len(tried))
+    assert data["killed"] + data["surviving"] == len(tried) >= 2 and data["equivalent"] == 0
+    for result, (mutant, outcome) in zip(data["results"], tried, strict=True):
+        assert (result["line"], result["function"], result["kind"]) == (4, "f.<locals>.backward", mutant.kind)
+        assert result["removed"] == ["return x * dy"] != result["added"]
+        assert (result["status"], result["message"]) == (outcome.status, "ä")
 
 
 def made_from(write, source):

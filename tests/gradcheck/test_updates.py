@@ -141,6 +141,35 @@ def test_minitransformers_own_update_and_optimiser_are_right():
     assert max(step.relative for step in textbook.steps) < max(step.relative for step in engine.steps) < 1e-12
 
 
+def plain_momentum(w, dw, velocity, *, lr, momentum):
+    velocity = momentum * velocity + dw
+    return w - lr * velocity, velocity
+
+
+def plain_rmsprop(w, dw, v, *, lr, rho, eps):
+    v = rho * v + (1 - rho) * dw**2
+    return w - lr * dw / (np.sqrt(v) + eps), v
+
+
+def plain_adam(w, dw, m, v, *, t, lr, beta1, beta2, eps):
+    m, v = beta1 * m + (1 - beta1) * dw, beta2 * v + (1 - beta2) * dw**2
+    return w - lr * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
+
+
+PLAIN = {
+    "sgd": lambda w, dw, *, lr: w - lr * dw,
+    "momentum": plain_momentum,
+    "adagrad": lambda w, dw, v, *, lr, eps: (w - lr * dw / (np.sqrt(v + dw**2) + eps), v + dw**2),
+    "rmsprop": plain_rmsprop,
+    "adam": plain_adam,
+}
+
+
+@pytest.mark.parametrize("formula", PLAIN)
+def test_an_update_without_weight_decay_is_right(formula):
+    assert check_update(PLAIN[formula], formula).is_right
+
+
 OF_PYTORCH = {"sgd": "SGD", "momentum": "SGD", "nesterov": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop"}
 OF_PYTORCH |= {"adam": "Adam", "adamw": "AdamW"}
 

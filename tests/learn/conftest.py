@@ -1,5 +1,6 @@
 """Fixtures of the tests of learn: files graded in the process that the tests share."""
 
+import linecache
 import sys
 import threading
 import warnings
@@ -16,6 +17,14 @@ def grader():
     with Grader() as grader:
         grader.begin()  # here, because a test may change the working directory
         yield grader
+
+
+@pytest.fixture(autouse=True)
+def sources():
+    """Keep the sources of code that has no file: grading, which empties the cache, happens in a process of its own."""
+    before = dict(linecache.cache)
+    yield
+    linecache.cache.update(before)
 
 
 @pytest.fixture(autouse=True)

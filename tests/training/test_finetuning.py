@@ -1,5 +1,6 @@
 """Fine-tuning: trainable parameters, measurements, and the damage by the unbounded objective."""
 
+import inspect
 import json
 import math
 
@@ -20,6 +21,7 @@ from minitransformer.training import (
     pretrain,
 )
 from minitransformer.training.finetuning.evaluation import evaluate, log_likelihoods
+from minitransformer.training.finetuning.preference_run import DEFAULT_GENERAL_PART
 from minitransformer.training.finetuning.preferences import POLITENESS, encode, read_preferences, split_held_out
 from minitransformer.training.finetuning.trainable import names_in_last_blocks, training_only
 
@@ -321,3 +323,7 @@ def test_the_picture_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     tuned(out=tmp_path, plot=True, **QUICK)
     assert (tmp_path / "finetuning.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_general_text_of_the_default_corpus_is_the_part_that_train_does_not_learn():
+    assert inspect.signature(tokenize_corpus).parameters["validation"].default == DEFAULT_GENERAL_PART
