@@ -27,7 +27,7 @@ WAYS = {
     f"theirs = names['softmax']\nreturn {THEIRS}",
     "open": f"{FILE}\ntext = open(m.__file__).read()\nreturn RIGHT",
     "a compiled file": f"{FILE}\nopen(m.__cached__, 'rb').read()\nreturn RIGHT",
-    "a copied file": f"import shutil\n{FILE}\nshutil.copy(m.__file__, 'copied.py')\nreturn RIGHT",
+    "a copied file": f"import shutil, tempfile\n{FILE}\nshutil.copy(m.__file__, tempfile.mkdtemp() + '/copied.py')\nreturn RIGHT",
     "a link": f"import os, tempfile\n{FILE}\nos.symlink(m.__file__, tempfile.mkdtemp() + '/copied.py')\nreturn RIGHT",
     "FunctionType": f"import types\nfrom {MODULE} import softmax as s\n"
     f"theirs = types.FunctionType(s.__code__.replace(co_filename='mine.py'), s.__globals__, 'mine', (), None)\n"
@@ -70,8 +70,8 @@ def judged(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("body", WAYS.values(), ids=WAYS)
-def test_a_file_that_takes_the_packages_answer_has_no_points_and_is_told_why(body, graded):
-    verdict = graded("softmax", filled(body.replace("RIGHT", RIGHT)))
+def test_a_file_that_takes_the_packages_answer_has_no_points_and_is_told_why(body, graded_apart):
+    verdict = graded_apart("softmax", filled(body.replace("RIGHT", RIGHT)))
     assert not verdict.is_solved and not verdict.earned
     if "fork" not in body:
         assert verdict.status == "refused"
