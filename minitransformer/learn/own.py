@@ -4,6 +4,7 @@
 cases and the original text of the exercise, but not the solution. example_set/README.md describes the TOML file.
 """
 
+import ast
 import json
 import tomllib
 from contextlib import suppress
@@ -15,8 +16,10 @@ from gradcheck import Call, Case
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import Exercise, exercise_set
 from minitransformer.learn.reading import read_regular
+from minitransformer.system.validation import looked_up
 
 ENDING, MOST_BYTES = ".exercise", 1_000_000
+KEYS, KEYS_OF_CASE = ("name", "title", "source", "function", "points", "cases"), ("name", "inputs", "options")
 FORMS = {
     "name": "a Python identifier",
     "points": "a positive number",
@@ -55,6 +58,14 @@ def read_toml(path) -> OwnExercise:
         raise ValueError(f"{path}: invalid TOML: {error}") from None
     refuse(path, about)
     source = path.parent / about["source"]
+    try:
+        tree = ast.parse(source.read_text("utf-8"))
+        functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        looked_up(about["function"], functions, "function")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: source must be a file beside it, but there is no {source}") from None
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
     return OwnExercise(about["name"], about["title"], source, about["function"], about["name"], about=about)
 
 
@@ -66,6 +77,13 @@ def exercises_of(name: str) -> list[Exercise]:
 
 def refuse(path, about):
     """Raise ValueError if an entry of a TOML file is missing or invalid."""
+    cases = [each for each in about["cases"] if isinstance(each, dict)] if isinstance(about.get("cases"), list) else []
+    for table, keys in ((about, KEYS), *((case, KEYS_OF_CASE) for case in cases)):
+        for key in table:
+            try:
+                looked_up(key, dict.fromkeys(keys), "key")
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
     points = about.get("points", 1)
     right = {key: isinstance(about.get(key), str) for key in ("name", "title", "source", "function")}
     right["name"] = right["name"] and about["name"].isidentifier()

@@ -20,7 +20,7 @@ from gradcheck.museum import CASES
 from minitransformer.learn.cutting import File, globals_read, only_the_question, target_of, title
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.learn.hints import lines_of
-from minitransformer.learn.own import OwnExercise
+from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.verdict import BEGUN, WRONG, Verdict
 
 NAME = "WRONG_LINE"
@@ -82,6 +82,8 @@ def with_bug(exercise, level: int, seed: int, grader) -> str:
             answer = target_of(next(node for node in nodes if node.lineno == mutant.lines[0])) or "return"
             text = with_task(exercise, level, seed, answer, code)
             (Path(folder) / f"{exercise.name}.py").write_text(text, "utf-8")
+            if isinstance(exercise, OwnExercise):
+                (Path(folder) / f"{exercise.name}{ENDING}").write_text(graded_by(exercise, level), "utf-8")
             if grader.verdict(folder, exercise.name).about:
                 return text
     raise ValueError(f"{exercise.name}: no mistake was found that changes a gradient")

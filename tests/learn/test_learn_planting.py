@@ -1,11 +1,12 @@
 """A planted mistake changes a gradient, is found by its line, and is never shown."""
 
 import re
+from pathlib import Path
 
 import pytest
 from sampling import THOROUGH
 
-from minitransformer import cli
+from minitransformer import cli, learn
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.planting import NAME, of_museum, text_of, with_bug
 
@@ -62,3 +63,38 @@ def test_the_museum_is_a_source_of_mistakes(tmp_path, monkeypatch, grader):
             f'"{answer}"'
             not in (tmp_path / f"bugs/{exercise.name}.exercise").read_text("utf-8").partition('"given"')[0]
         )
+
+
+def test_a_mistake_is_planted_in_an_exercise_of_a_teacher(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = Path(learn.__file__).parent / "example_set"
+    assert cli.main(["learn", "start", "--set", str(example), "--bug", "3", "--out", "bugs"]) == 0
+    path = tmp_path / "bugs/convolution.py"
+    assert "WRONG_LINE is still blank; wrong gradients: dweight" in str(learn.check("convolution", "bugs"))
+    text = path.read_text("utf-8").replace("WRONG_LINE = ...", 'WRONG_LINE = "return"')
+    path.write_text(text.replace("return dx, -dweight", "return dx, dweight"), "utf-8")
+    assert learn.check("convolution", "bugs").is_solved
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("points = 2", "point = 2", "there is no key 'point'; did you mean points?"),
+        ("inputs = {x = [2, 7", "input = {x = [2, 7", "there is no key 'input'; did you mean inputs?"),
+        (
+            'function = "convolution"',
+            'function = "convolutoin"',
+            "no function 'convolutoin'; did you mean convolution?",
+        ),
+        ("convolution.py", "other.py", "source must be a file beside it, but there is no "),
+        ("convolution.py", "broken.py", "invalid syntax"),
+    ],
+)
+def test_a_slip_in_a_toml_file_is_named(old, new, words, tmp_path, capsys):
+    for path in (Path(learn.__file__).parent / "example_set").glob("convolution.*"):
+        text = path.read_text("utf-8")
+        (tmp_path / path.name).write_text(text.replace(old, new) if path.suffix == ".toml" else text, "utf-8")
+    (tmp_path / "broken.py").write_text("def (:", "utf-8")
+    assert cli.main(["learn", "start", "--set", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert words in said and "convolution.toml: " in said and not (tmp_path / "out/convolution.py").exists()
