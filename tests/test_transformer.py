@@ -493,7 +493,7 @@ def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
         ({"n_kv_heads": 3}, "n_kv_heads must divide n_heads 4, not be 3"),
         ({"n_kv_heads": 8}, "n_kv_heads must divide n_heads 4, not be 8"),
         ({"norm": "batch_norm"}, "norm 'batch_norm'.* layer_norm, rms_norm"),
-        ({"feed_forward": "silu"}, "feed_forward 'silu'.* gelu, gelu_tanh, relu, relu_squared, swiglu"),
+        ({"feed_forward": "silu"}, "feed_forward 'silu'.* " + ", ".join(FEED_FORWARDS)),
         ({"positions": "alibi"}, "positions 'alibi'.* learned, sinusoidal, rotary"),
         ({"dtype": "float16"}, "dtype 'float16'.* float32, float64"),
         ({"positions": "rotary", "d_head": 3}, "even .*, not 3"),

@@ -160,7 +160,10 @@ class MultiHeadAttention(Module):
 def as_heads(
     xw: Array, d_head: int, steps: Sequence[Callable[[Array], tuple[Array, Backward[Array]]] | None]
 ) -> tuple[Array, Backward[Array]]:
-    """Split xw (..., T, heads · D) into heads (..., heads, T, D), and apply the steps, in order, that are not None."""
+    """Split xw (..., T, heads · D) into heads (..., heads, T, D), and apply the steps, in order, that are not None.
+
+    Saved for backward: the arrays that the steps save.
+    """
     heads, backwards = [split(xw, d_head)], []
     for step in steps:
         if step is not None:

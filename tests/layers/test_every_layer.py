@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minitransformer as mt
-from minitransformer.layers.feed_forward import swiglu
+from minitransformer.layers.feed_forward import FEED_FORWARDS, swiglu
 from minitransformer.layers.lora import low_rank
 from minitransformer.layers.positions import frequencies
 
@@ -61,7 +61,7 @@ REFUSED = [  # words of the message, the call
         lambda: mt.TransformerBlock(6, 2, 9, norm="batch_norm"),
     ),
     (
-        "unknown feed_forward 'tanh'; choose from gelu, gelu_tanh, relu, relu_squared, swiglu",
+        "unknown feed_forward 'tanh'; choose from " + ", ".join(FEED_FORWARDS),
         lambda: mt.TransformerBlock(6, 2, 9, feed_forward="tanh"),
     ),
     *(

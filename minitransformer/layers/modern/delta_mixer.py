@@ -93,8 +93,8 @@ class DeltaMixer(Module):
         v, v_backward = as_heads(xv, self.d_head, [self.v])
         beta, beta_backward = opening(x, self.w_beta, 0.0, self.beta)
         gate, gate_backward = opening(x, self.w_gate, OPEN, self.gate)
-        empty = np.zeros((*v.shape[:-2], self.d_head, self.d_head), v.dtype)
-        before = empty if cache is None or cache.state is None else cache.state
+        shape = (*v.shape[:-2], self.d_head, self.d_head)
+        before = np.zeros(shape, v.dtype) if cache is None or cache.state is None else cache.state
         (after, read), scan_backward = faster(delta_scan)(before, q, k, v, beta, gate)
         if cache is not None:
             cache.store(after, x.shape[-2])
@@ -106,7 +106,7 @@ class DeltaMixer(Module):
             """The steps in reverse order. x reaches y along five paths, one for each of its maps, and they add."""
             dmerged = w_o_backward(dy)
             dread = heads_backward(split(dmerged, self.d_head))
-            _, dq, dk, dv, dbeta, dgate = scan_backward(empty, dread)
+            _, dq, dk, dv, dbeta, dgate = scan_backward(np.zeros(shape, dy.dtype), dread)
             dx = projections_backward(q_backward(dq), k_backward(dk), v_backward(dv))
             return dx + beta_backward(dbeta) + gate_backward(dgate)
 
@@ -118,7 +118,10 @@ class DeltaMixer(Module):
 
 
 def unit_length(x: Array) -> tuple[Array, Backward[Array]]:
-    """Divide each vector of x (..., D) by its length, as the RMS norm with the constant gain 1/√D does."""
+    """Divide each vector of x (..., D) by its length, as the RMS norm with the constant gain 1/√D does.
+
+    Saved for backward: the arrays that rms_norm saves.
+    """
     gain = np.full(x.shape[-1], 1 / math.sqrt(x.shape[-1]), x.real.dtype)
     y, rms_norm_backward = apply(rms_norm, x, gain, eps=EPS)
 
@@ -130,7 +133,10 @@ def unit_length(x: Array) -> tuple[Array, Backward[Array]]:
 
 
 def opening(x: Array, linear: Linear, shift: float, hooks: Identity) -> tuple[Array, Backward[Array]]:
-    """Return sigmoid(shift + linear(x)) (..., H, T) of x (..., T, C), after the hooks of `hooks`."""
+    """Return sigmoid(shift + linear(x)) (..., H, T) of x (..., T, C), after the hooks of `hooks`.
+
+    Saved for backward: the arrays that the Linear and sigmoid save.
+    """
     logits, linear_backward = linear(x)
     opened, sigmoid_backward = apply(sigmoid, shift + logits)
     hooked, hooks_backward = hooks(opened)

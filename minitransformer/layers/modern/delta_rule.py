@@ -86,12 +86,12 @@ def delta_rule(q: Array, k: Array, v: Array, beta: Array, gate: Array) -> tuple[
     Raises: TypeError for an array that is not floating-point; ValueError for inconsistent shapes, or no positions.
     """
     check_delta_rule(q, k, v, beta, gate)
-    empty = np.zeros((*v.shape[:-2], v.shape[-1], q.shape[-1]), v.dtype)
-    (_, y), scan_backward = delta_scan(empty, q, k, v, beta, gate)
+    shape = (*v.shape[:-2], v.shape[-1], q.shape[-1])
+    (_, y), scan_backward = delta_scan(np.zeros(shape, v.dtype), q, k, v, beta, gate)
 
     def backward(dy):
         """The last state is not used, so its gradient is zero, and the first is a constant."""
-        _, dq, dk, dv, dbeta, dgate = scan_backward(np.zeros_like(empty), dy)
+        _, dq, dk, dv, dbeta, dgate = scan_backward(np.zeros(shape, dy.dtype), dy)
         return dq, dk, dv, dbeta, dgate
 
     return y, backward
@@ -112,7 +112,9 @@ def delta_scan(
     """
     S, outputs, backwards = [before], [], []
     for at in range(q.shape[-2]):
-        inputs_at = [x[..., at, :] for x in (q, k, v)] + [beta[..., at], gate[..., at]]
+        inputs_at = [np.take(x, at, axis=-2) for x in (q, k, v)] + [
+            np.take(number, at, axis=-1) for number in (beta, gate)
+        ]
         (state, output), step_backward = delta_step(S[at], *inputs_at)  # (10)
         S.append(state)
         outputs.append(output)
