@@ -332,6 +332,7 @@ def clipping_call(rng, max_norm, largest=1.0):
         parameter.accumulate(rng.normal(size=parameter.data.shape))
         parameter.grad *= bool(largest)
     parameters[0].grad[0, 0] *= largest
+    parameters.append(Parameter(rng.normal(size=2)))  # without a gradient
     return Call(clip_grad_norm, parameters, max_norm)
 
 
@@ -379,7 +380,7 @@ CASES = [
     Case("adamw", adamw_call),
     *[
         Case(f"clip_grad_norm, max_norm {norm}", lambda rng, norm=norm: clipping_call(rng, norm))
-        for norm in (0.7, 70.0)
+        for norm in (0.7, 2.0, 70.0)
     ],
     Case("clip_grad_norm, an infinite gradient", lambda rng: clipping_call(rng, 0.7, np.inf)),
     Case("clip_grad_norm, gradients of zero", lambda rng: clipping_call(rng, 0.7, 0)),

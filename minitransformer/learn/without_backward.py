@@ -97,8 +97,8 @@ def same(found, expected) -> bool:
     if isinstance(expected, (list, tuple)):
         is_list = isinstance(found, (list, tuple)) and len(found) == len(expected)
         return is_list and all(map(same, found, expected))
-    if isinstance(found, (list, tuple)) and np.ndim(expected) == 0:
-        return False
+    if found is None or expected is None or isinstance(found, (list, tuple)):
+        return found is expected
     return np.shape(found) == np.shape(expected) and np.allclose(found, expected, rtol=1e-9)
 
 
