@@ -27,7 +27,8 @@ WAYS = {
     f"theirs = names['softmax']\nreturn {THEIRS}",
     "open": f"{FILE}\ntext = open(m.__file__).read()\nreturn RIGHT",
     "a compiled file": f"{FILE}\nopen(m.__cached__, 'rb').read()\nreturn RIGHT",
-    "a copied file": f"import shutil, tempfile\n{FILE}\nshutil.copy(m.__file__, tempfile.mkdtemp() + '/copied.py')\nreturn RIGHT",
+    "a copied file": f"import shutil, tempfile\n{FILE}\n"
+    "shutil.copy(m.__file__, tempfile.mkdtemp() + '/copied.py')\nreturn RIGHT",
     "a link": f"import os, tempfile\n{FILE}\nos.symlink(m.__file__, tempfile.mkdtemp() + '/copied.py')\nreturn RIGHT",
     "FunctionType": f"import types\nfrom {MODULE} import softmax as s\n"
     f"theirs = types.FunctionType(s.__code__.replace(co_filename='mine.py'), s.__globals__, 'mine', (), None)\n"
