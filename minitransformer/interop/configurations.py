@@ -59,6 +59,7 @@ DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 ROPE_FIELDS = {
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
     "default": (),
 }
 # Fields of a GPT-2 that change the result, with their only supported value, which is also their default.

@@ -13,7 +13,9 @@ LAYOUTS = ("half", "interleaved")
 SCALINGS = {
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings"),
 }
+OPTIONAL_OF_SCALINGS = {"yarn": ("beta_fast", "beta_slow", "attention_factor")}
 
 
 def check_choice(name, value, choices):
@@ -149,6 +151,9 @@ def check_scaling(scaling):
                 f"rope_scaling of type {kind!r} must have the key {name!r}, but has only {', '.join(scaling)}"
             )
         positive(f"rope_scaling: {name}", scaling[name])
+    for name in OPTIONAL_OF_SCALINGS.get(kind, ()):
+        if name in scaling:
+            positive(f"rope_scaling: {name}", scaling[name])
     if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
         raise ValueError(f"rope_scaling: low_freq_factor must be less than high_freq_factor, not {low} and {high}")

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from minitransformer.layers.checks import check_even, check_rotary, check_scaling
 from minitransformer.layers.embedding import Embedding
+from minitransformer.layers.modern.yarn import yarn_keep, yarn_length
 from minitransformer.module import Array, Backward, Module, apply
 
 
@@ -53,6 +54,8 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | 
     Pairs with at least `high` circles do not change, because keep = 1. Pairs with at most `low` circles turn s times as
     slowly, because keep = 0. Between them, (5) interpolates. Here s is "factor", N "original_max_position_embeddings",
     low "low_freq_factor" and high "high_freq_factor".
+
+    {"rope_type": "yarn"} has other shares in (5), see modern/yarn.py.
     """
     check_scaling(scaling)
     omega = base ** (-np.arange(0, channels, 2) / channels)  # (1) (C/2,)
@@ -61,6 +64,9 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | 
     s = scaling["factor"]
     if scaling["rope_type"] == "linear":
         return omega / s  # (2)
+    if scaling["rope_type"] == "yarn":
+        share = yarn_keep(channels, float(base), scaling)
+        return share * omega + (1 - share) * omega / s  # (5)
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     circles = scaling["original_max_position_embeddings"] * omega / (2 * math.pi)  # (3)
     keep = np.clip((circles - low) / (high - low), 0, 1)  # (4)
@@ -115,9 +121,13 @@ def rotary(
 
 
 def cos_and_sin(positions, D, base, scaling, dtype):
-    """Return cos(t ω) and sin(t ω) (T, D/2) of positions t (T,), computed in float64 and converted to `dtype`."""
+    """Return cos(t ω) and sin(t ω) (T, D/2) of positions t (T,), computed in float64 and converted to `dtype`.
+
+    With YaRN, both are multiplied by its factor of queries and keys.
+    """
     angles = np.asarray(positions)[:, None] * frequencies(D, float(base), scaling)
-    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+    length = yarn_length(scaling) if scaling is not None and scaling["rope_type"] == "yarn" else 1.0
+    return (length * np.cos(angles)).astype(dtype), (length * np.sin(angles)).astype(dtype)
 
 
 def turned(x, *, cos, sin, layout):

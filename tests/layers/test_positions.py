@@ -103,3 +103,20 @@ def test_the_module_passes_its_settings_on(rng):
     expected = rotary(x, positions=np.arange(3), **options)[0]
     assert np.array_equal(Rotary(**options)(x, positions=np.arange(3))[0], expected)
     assert not np.allclose(expected, rotary(x, positions=np.arange(3))[0])
+
+
+@pytest.mark.parametrize("factor, length", [(4.0, 0.1 * np.log(4) + 1), (0.5, 1.0)])
+def test_yarn_keeps_fast_pairs_slows_down_slow_ones_and_lengthens_queries_and_keys(factor, length, rng):
+    scaling = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": 512}
+    ratio = frequencies(64, 10000.0, scaling) / frequencies(64, 10000.0)
+    circles = 512 * frequencies(64, 10000.0) / (2 * np.pi)
+    assert np.allclose(ratio[circles > 50], 1) and np.allclose(ratio[circles < 0.5], 1 / factor)
+    assert (np.diff(ratio) * (factor - 1) <= 1e-12).all() and len(np.unique(ratio.round(6))) > 10
+    x, positions = rng.normal(size=(5, 64)), np.arange(3, 8)
+    y, backward = rotary(x, positions=positions, scaling=scaling)
+    plain, _ = rotary(x, positions=positions)
+    fast = np.flatnonzero(circles > 50)
+    assert np.allclose(y[:, fast], length * plain[:, fast])
+    assert np.allclose(np.linalg.norm(backward(y)), length**2 * np.linalg.norm(x))
+    given = rotary(x, positions=positions, scaling=scaling | {"attention_factor": 1.0})[0]
+    assert np.allclose(given * length, y)

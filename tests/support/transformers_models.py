@@ -86,7 +86,8 @@ def random_llama(rng):
             "high_freq_factor": 4.0,
             "original_max_position_embeddings": 16,
         },
-    ][rng.integers(3)]
+        {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 16, "beta_fast": 4.0},
+    ][rng.integers(4)]
     return LlamaConfig(
         vocab_size=int(rng.integers(20, 50)),
         hidden_size=kv_heads * group * int(rng.integers(3, 9)),
