@@ -35,9 +35,11 @@ def rng():
 @pytest.fixture(scope="session")
 def repeating_model():
     """A LanguageModel over the letters a … z, trained to repeat: "r" follows "qwertyqwe". Do not change it."""
-    from repeated_letters import trained_to_repeat
+    from repeated_letters import STORED
 
-    return trained_to_repeat()
+    from minitransformer import LanguageModel
+
+    return LanguageModel.load(STORED)
 
 
 @pytest.fixture(scope="session")

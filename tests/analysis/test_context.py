@@ -5,10 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from repeated_letters import LONGEST, repeated_rows, trained_to_repeat
 from strategies import random_model
 
 from minitransformer import CharTokenizer, Config, LanguageModel, visualize_context_influence
 from minitransformer.analysis import attention_weights, context_influence, position_contributions
+from minitransformer.text import IGNORE_INDEX
 
 TEXT = "qwertyqwer"
 
@@ -69,3 +71,12 @@ def test_nothing_in_the_text_reaches_the_terminal_raw(lm):
 def test_a_position_without_a_prediction_is_refused(lm, text, position, words):
     with pytest.raises((ValueError, IndexError), match=words):
         visualize_context_influence(lm, text, position)
+
+
+@pytest.mark.slow
+def test_the_stored_model_is_as_good_as_one_that_is_trained_now(repeating_model, rng):
+    inputs, targets = repeated_rows(rng, LONGEST)
+    asked = targets != IGNORE_INDEX
+    models = [lm.model for lm in (repeating_model, trained_to_repeat())]
+    right = [(model.predict(inputs).argmax(axis=-1) == targets)[asked].mean() for model in models]
+    assert min(right) > 0.99 and abs(right[0] - right[1]) < 0.005

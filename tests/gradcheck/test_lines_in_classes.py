@@ -342,7 +342,7 @@ def test_each_line_of_a_right_class_is_right_or_not_followed(imported, name):
     assert any(row.verdict == "right" for row in report.rows)
 
 
-@pytest.mark.parametrize("name, change", a_share(rows_of(MISTAKES), 3))
+@pytest.mark.parametrize("name, change", a_share(rows_of(MISTAKES), 6))
 def test_a_mistake_of_one_token_in_a_class_is_placed_on_its_line(imported, name, change):
     old, new = change.split(" → ")
     text = CLASSES[name][0]
@@ -484,7 +484,7 @@ def test_the_lines_of_a_right_gradient_or_jacobian_are_right_or_not_followed(imp
     assert report.passed and {row.verdict for row in report.rows} <= {"right", "not followed"}
 
 
-@pytest.mark.parametrize("name, change", a_share(rows_of(MISTAKES_OF_VALUES), 2))
+@pytest.mark.parametrize("name, change", a_share(rows_of(MISTAKES_OF_VALUES), 4))
 def test_a_mistake_of_one_token_in_a_gradient_or_jacobian_is_placed_on_its_line(imported, name, change):
     old, new = change.split(" → ")
     before, found, after = VALUES.partition(old)

@@ -1,4 +1,9 @@
-"""A small language model that learns, in two seconds, to repeat any sequence of letters: something to look into."""
+"""A small language model that has learned to repeat any sequence of letters: something to look into.
+
+`python tests/support/repeated_letters.py` trains it again, in five seconds, and stores it beside this file.
+"""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -8,6 +13,7 @@ from minitransformer.text import IGNORE_INDEX
 from minitransformer.training import training_step
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+STORED = Path(__file__).with_suffix(".npz")
 STEPS, ROWS, LR = 400, 32, 5e-3
 SHORTEST, FIRST_LONGEST, LONGEST = 3, 6, 12
 
@@ -35,3 +41,7 @@ def repeated_rows(rng, longest):
     row = np.take_along_axis(letters, positions % length, axis=1)
     targets = np.where(positions >= length + 1, row, IGNORE_INDEX)  # the first letter that comes back tells the length
     return row[:, :-1], targets[:, 1:]
+
+
+if __name__ == "__main__":
+    trained_to_repeat().save(STORED)
