@@ -27,6 +27,7 @@ SMALL_WORDS = """and as becomes by equals for from get gives hence if in is it l
 then this thus to using we where which with since because yields""".split()  # noqa: SIM905
 INNER = re.compile(r"⟨((?:[^⟨⟩,()]|\((?:[^()]|\([^()]*\))*\))*),([^⟨⟩]*)⟩")
 MARKS = {"\u0302": "hat", "\u0307": "dot"}
+MARKED = re.compile(r"\\(?:wide)?(hat|dot)\s*\{?\s*(?!\\(?:wide)?(?:hat|dot))(\\?[A-Za-z]+)\s*\}?")
 OPERATORS = set("=·+−/(≈≤≥")
 
 
@@ -85,7 +86,8 @@ def translated(line: str) -> str:
     text = re.sub("[ᵢⱼₖₚₜₒₙₘ]+", lambda m: "_" + m[0].translate(str.maketrans("ᵢⱼₖₚₜₒₙₘ", "ijkptonm")), text)
     text = re.sub(r"^(?:\(\d+\)|\d+[.)])\s+|\s+\(\d+\)\s*$", "", text)
     text = re.sub(r"\\(?:mathrm|text|mathbf|mathbb|operatorname|boldsymbol)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\\(?:wide)?(hat|dot)\s*\{?\s*(\\?[A-Za-z]+)\s*\}?", lambda m: f"{m[2].lstrip(chr(92))}{m[1]}", text)
+    for _ in MARKS:  # from the inner mark outwards
+        text = MARKED.sub(lambda m: f"{m[2].lstrip(chr(92))}{m[1]}", text)
     text = re.sub(r"_\{\s*([\w,\s]+?)\s*\}", lambda m: "_" + re.sub(r"[\s,]", "", m[1]), text)
     text = re.sub(r"\\sum_\{(\w)\s*=[^{}]*\}(?:\^\{[^{}]*\}|\^\w)?", r"\\sum_\1", text)
     plain = ""
@@ -131,11 +133,13 @@ def word(match) -> str:
     if name[0] == "d" and name != "dot" and (name[1:].removesuffix("hat").rstrip("2") in GREEK or name.endswith("hat")):
         begin, name = "d", name[1:]
     is_word = name in ("hat", "that", "what", "dot")
-    mark = "" if is_word else next((mark for mark, suffix in MARKS.items() if name.endswith(suffix)), "")
-    name = name.removesuffix(MARKS[mark]) if mark else name
+    marks = ""
+    for mark, suffix in reversed(MARKS.items()):  # xhatdot is x with a hat, and a dot above it
+        if name.endswith(suffix) and not is_word:
+            name, marks = name.removesuffix(suffix), mark + marks
     square = "²" if name.endswith("2") and name[:-1] in GREEK else ""
     name = name.removesuffix("2") if square else name
-    return begin + GREEK.get(name, name) + mark + square + index
+    return begin + GREEK.get(name, name) + marks + square + index
 
 
 # Readings of the slash
