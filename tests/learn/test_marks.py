@@ -200,7 +200,8 @@ def in_other_styles(name, text):
                 statement.value = Inlined(values).visit(statement.value)
                 is_pure = not any(call in ast.unparse(statement.value) for call in calls if call.endswith("backward"))
                 is_read = any(isinstance(n.ctx, ast.Load) for n in names if n.id == target)
-                is_kept = "zeros" in ast.unparse(statement.value) or len(statement.targets) > 1 or not is_read
+                is_written = isinstance(statement.value, ast.List) or "zeros" in ast.unparse(statement.value)
+                is_kept = is_written or len(statement.targets) > 1 or not is_read
                 if stores.count(target) == 1 and is_pure and not is_kept:
                     values[target] = statement.value
             others = [s for s in function.body if s not in single or s.targets[0].id not in values]
