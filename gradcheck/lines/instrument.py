@@ -207,7 +207,7 @@ class _Probes(ast.NodeTransformer):
             nodes = [n for n in ast.iter_child_nodes(statement) if isinstance(n, ast.expr)]
             walrus = [(n, n.value) for child in nodes for n in ast.walk(child) if isinstance(n, ast.NamedExpr)]
             value = getattr(statement, "value", None)
-            if kind == "forward" and value and not isinstance(statement, ast.Expr):
+            if kind == "forward" and value:
                 self.statement = statement
                 statement.value = self.visit(value)
             elif kind == "backward" and value and isinstance(statement, ast.Return):

@@ -334,7 +334,8 @@ def mistake_in(scenes, target):
         return Mistake(bench.event, f"the mistake is within {joined(within)}, which the line calls", WITHIN)
     if bench.value is None or not is_real_array(bench.value):
         return None
-    return _not_finite_or_zero(bench) or (_simplest_edit(bench, others) if others else None)
+    is_compared = others and np.any(bench.truth)  # a factor of zeros makes every value zero
+    return _not_finite_or_zero(bench) or (_simplest_edit(bench, others) if is_compared else None)
 
 
 def _not_finite_or_zero(bench):

@@ -19,6 +19,7 @@ from gradcheck.lines.report import (
     equation_in,
 )
 from gradcheck.lines.search import find_mistakes, is_start
+from gradcheck.lines.sequences import find_wrong_sequence
 from gradcheck.lines.source import is_gradient
 from gradcheck.mistakes.repairing import BEFORE
 
@@ -38,8 +39,10 @@ def report_on(scene, again, component=None):
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
-        find_mistakes([one for one in scenes if one is not None])
-        _prefer_known_gradients(scenes)
+        drawn = [one for one in scenes if one is not None]
+        if not find_wrong_sequence(drawn):
+            find_mistakes(drawn)
+            _prefer_known_gradients(scenes)
         pinned = _pinned(scenes, typical_mistakes(component, scenes) if component else [])
     rows, right = [], scene.right(scene.mended())
     for target in scene.targets:

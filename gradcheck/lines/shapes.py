@@ -135,7 +135,7 @@ def _mistake(call, backward, statement, frame):
     names = Names(frame.f_locals, names_read(statement), (), lambda name: False)
     names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with at most 4 axes
     for edit, code in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:
-        corrected = with_node(own, own.value, ast.copy_location(code, own.value))
+        corrected = with_node(own, own.value, code)  # `code` may be a part of the shared tree
         if edit.row.kind not in OF_SHAPES or value_of(code, frame) is None:
             continue
         tree = ast.fix_missing_locations(copy.deepcopy(with_node(source.tree, own, corrected)))

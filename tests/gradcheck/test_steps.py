@@ -232,6 +232,17 @@ def test_a_source_that_changed_since_is_not_taken_for_what_runs(tmp_path):
         gradcheck.steps(scope["double"], normal(3))
 
 
+def test_the_lines_can_be_read_after_a_check_whose_backward_raises(tmp_path):
+    path, scope = tmp_path / "raising.py", {}
+    text = "def product(x, w):\n    def backward(dy):\n        return dy @ w.T, x.T\n    return x @ w, backward\n"
+    path.write_text(text.replace("x.T", "x.T + dy"), "utf-8")
+    exec(compile(path.read_text("utf-8"), str(path), "exec"), scope)
+    for _ in range(2):
+        report = gradcheck.check(scope["product"], normal(4, 3), normal(3, 2), raises=False)
+        assert "raises ValueError in line 3" in str(report)
+    assert gradcheck.steps(scope["product"], normal(4, 3), normal(3, 2)).first_wrong.line == 3
+
+
 def test_a_gradient_of_another_shape_is_refused_in_one_line():
     def flat(x):
         def backward(dy):

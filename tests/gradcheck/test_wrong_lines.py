@@ -216,6 +216,113 @@ def test_a_mistake_in_a_sum_or_a_loop_is_placed_where_it_is(text, old, new, sent
     assert re.search(sentence, report.first_wrong.sentence), report
 
 
+LSTM = """
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+
+def forward(x, h0, c0, wx, wh, b):
+    H = h0.shape[1]
+    h, c, caches, hs = h0, c0, [], []
+    for t in range(x.shape[0]):
+        z = x[t] @ wx + h @ wh + b
+        i = sigmoid(z[:, :H])
+        f = sigmoid(z[:, H:2 * H])
+        o = sigmoid(z[:, 2 * H:3 * H])
+        g = np.tanh(z[:, 3 * H:])
+        c_prev, h_prev = c, h
+        c = f * c_prev + i * g
+        tanh_c = np.tanh(c)
+        h = o * tanh_c
+        caches.append((x[t], h_prev, c_prev, i, f, o, g, tanh_c))
+        hs.append(h)
+    return np.stack(hs), (caches, x, wx, wh)
+
+
+def backward(dhs, cache):
+    caches, x, wx, wh = cache
+    dx, dwx, dwh, db = np.zeros_like(x), np.zeros_like(wx), np.zeros_like(wh), np.zeros(wx.shape[1])
+    dh_next = np.zeros_like(caches[0][1])
+    dc_next = np.zeros_like(dh_next)
+    for t in range(len(caches) - 1, -1, -1):
+        xt, h_prev, c_prev, i, f, o, g, tanh_c = caches[t]
+        dh = dhs[t] + dh_next
+        do = dh * tanh_c
+        dc = dh * o * (1 - tanh_c ** 2) + dc_next
+        df = dc * c_prev
+        di = dc * g
+        dg = dc * i
+        dc_next = dc * f
+        dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g ** 2)], axis=1)
+        dx[t] = dz @ wx.T
+        dwx += xt.T @ dz
+        dwh += h_prev.T @ dz
+        db += dz.sum(axis=0)
+        dh_next = dz @ wh.T
+    return dx, dh_next, dc_next, dwx, dwh, db
+"""
+DELTA_RULE = """
+def forward(q, k, v, beta, gate):
+    S, states, errors, ys = np.zeros((v.shape[1], k.shape[1])), [], [], []
+    for t in range(len(q)):
+        states.append(S)
+        decayed = gate[t] * S
+        e = v[t] - decayed @ k[t]
+        S = decayed + beta[t] * np.outer(e, k[t])
+        errors.append(e)
+        ys.append(S @ q[t])
+    return np.stack(ys), (q, k, v, beta, gate, states, errors)
+
+
+def backward(dy, cache):
+    q, k, v, beta, gate, states, errors = cache
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    dbeta, dgate, dS = np.zeros_like(beta), np.zeros_like(gate), np.zeros_like(states[0])
+    for t in reversed(range(len(q))):
+        e = errors[t]
+        decayed = gate[t] * states[t]
+        after = decayed + beta[t] * np.outer(e, k[t])
+        dq[t] = after.T @ dy[t]
+        dafter = dS + np.outer(dy[t], q[t])
+        written = dafter @ k[t]
+        de = beta[t] * written
+        dbeta[t] = e @ written
+        dv[t] = de
+        ddecayed = dafter - np.outer(de, k[t])
+        dk[t] = beta[t] * dafter.T @ e - decayed.T @ de
+        dgate[t] = np.sum(states[t] * ddecayed)
+        dS = gate[t] * ddecayed
+    return dq, dk, dv, dbeta, dgate
+"""
+THROUGH_TIME = [
+    (LSTM, "(1 - tanh_c ** 2) + dc_next", "(1 - tanh_c) + dc_next", ""),
+    (LSTM, "dc_next = dc * f", "dc_next = dc * i", "i stands where f belongs"),
+    (LSTM, "f * (1 - f)", "f * (1 + f)", ""),
+    (LSTM, "np.zeros_like(dh_next)", "caches[0][2]", ""),
+    (LSTM, "dh = dhs[t] + dh_next", "dh = dhs[t]", ""),
+    (DELTA_RULE, "dafter - np.outer", "dafter + np.outer", ""),
+    (DELTA_RULE, "dafter = dS + np.outer(dy[t], q[t])", "dafter = dS + np.outer(dy[t], k[t])", ""),
+    (DELTA_RULE, "dS = gate[t] * ddecayed", "dS = beta[t] * ddecayed", "beta stands where gate belongs"),
+]
+
+
+@pytest.mark.parametrize(
+    "text, old, new, sentence",
+    [pytest.param(*row, marks=pytest.mark.slow if i % 4 else ()) for i, row in enumerate(THROUGH_TIME)],
+)
+def test_a_mistake_in_a_pass_backward_in_time_is_placed_where_it_is(text, old, new, sentence):
+    assert text.count(old) == 1
+    scope = compiled(text.replace(old, new))
+    if text is LSTM:
+        shapes = (3, 2, 2), (2, 3), (2, 3), (2, 12), (3, 12), (12,)
+    else:
+        shapes = (3, 2), (3, 2), (3, 4), (3,), (3,)
+    inputs = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
+    report = gradcheck.steps(from_pair(scope["forward"], scope["backward"]), *inputs)
+    assert report.first_wrong.line == 1 + text.partition(old)[0].count("\n"), report
+    assert sentence in report.first_wrong.sentence, report
+
+
 # Names that hold a part of a gradient, or another gradient
 
 
