@@ -196,9 +196,9 @@ def shares(x1, x2):
         are 0 for dy1 = dy2. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
         """
         dy1, dy2 = dy
-        J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← (19), (20)
-        dx1 = J[0][0] * dy1 + J[1][0] * dy2  # (23) ← (21), (22)
-        dx2 = J[0][1] * dy1 + J[1][1] * dy2  # (24) ← (21), (22)
+        J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← exp(x1) (19), y1 = e1/(e1 + e2) (20)
+        dx1 = J[0][0] * dy1 + J[1][0] * dy2  # (23) ← exp(x1) (19)
+        dx2 = J[0][1] * dy1 + J[1][1] * dy2  # (24) ← exp(x2) (19)
         return dx1, dx2
 
     return np.array([y1, y2]), backward

@@ -44,7 +44,7 @@ FUNCTIONS = {
     "arccosh": lambda a: log(a + (a * a - 1) ** HALF),
     "arctanh": lambda a: log((1 + a) / (1 - a)) / 2,
     "arctan": arctan,
-    "arctan2": lambda a, b: arctan(a / b) + (0 if b > 0 else np.pi if a > 0 else -np.pi),
+    "arctan2": lambda a, b: arctan(a / b) + (0 if b > 0 else np.pi if a >= 0 else -np.pi),
     "arcsin": arcsin,
     "arccos": lambda a: np.pi / 2 - arcsin(a),
     "expit": lambda a: 1 / (1 + exp(-a)),

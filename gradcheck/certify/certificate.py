@@ -29,6 +29,7 @@ from gradcheck.report import GradientError
 ROUNDED = Decimal("1e-9")  # relative: a larger difference is not due to rounded constants
 CANCELLED = Decimal("1e-20")  # relative: a larger difference is not due to cancellation in 60 digits
 LIKE_FLOATS = 1e-9  # relative to the largest entry: the largest difference between the digits and float64
+ROUNDING = 1e-12  # absolute: the smallest difference that matters for a result that may be zero
 PASSES = 4  # at most: a pass may find a root whose square the next pass recognises
 
 
@@ -163,7 +164,9 @@ def _judge(name, run, pairs, arguments, compared):
     if run.rounded:
         reason = f"the two sides differ by {gap:.1e} of their size: a constant is rounded, or wrong in that digit"
     else:
-        reason = f"the two sides differ by {gap:.1e} of their size: the other digits are lost to cancellation"
+        reason = (
+            f"the two sides differ by {gap:.1e} of their size: lost to cancellation, or different"
+        )
     return Certificate(name, "cannot tell", reason)
 
 
@@ -186,7 +189,7 @@ def gap_of(pairs):
 
 def error_exponent(run):
     """Return n such that the probability of a wrong certificate is below 10^n (see README.md)."""
-    formulas = math.log10(run.created * run.known) + math.log10(4 * run.largest)
+    formulas = math.log10(max(1, run.created * run.known)) + math.log10(4 * max(1, run.largest))
     point = -math.log10(run.p)
     prime = math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS / 2**constants.BITS)
     events = formulas + point, formulas + prime, -constants.ROUNDS * math.log10(4)
@@ -220,10 +223,7 @@ def sides(call, floats, rng):
         gradients = with_zeros(run_backward(call, backward, dy.copy(), arguments), arguments)
         expected = [floats.y, *floats.gradients]
         for label, array, numbers in zip(["y", *(a.label for a in arguments)], expected, [y, *gradients], strict=True):
-            values = np.array([float(a.d) for a in entries(numbers)])
-            slack = LIKE_FLOATS * np.max(np.abs(array), initial=0) + floats.rounding
-            if values.size != array.size or not np.all(np.abs(values - array.ravel()) <= slack):
-                raise CannotTell(f"{label} computed with exact numbers differs from {label} computed in float64")
+            require_like_floats(label, numbers, array, floats.rounding)
         moving, _ = on_numbers(run, {i: vs[i] for i in chosen})
         tangents = [Number(*(a.tangent or (Decimal(0), 0, 0)), "tangent", (a,)) for a in entries(moving)]
         left = list(map(multiply, entries(dy), tangents))
@@ -232,6 +232,14 @@ def sides(call, floats, rng):
         return [(reduce(add, left, lift(0)), reduce(add, right, lift(0)), size)]
 
     return pairs
+
+
+def require_like_floats(label, numbers, array, rounding=ROUNDING):
+    """Raise CannotTell if the digits of exact numbers differ from the same numbers computed in float64."""
+    values = np.array([float(a.d) for a in entries(numbers)])
+    slack = LIKE_FLOATS * np.max(np.abs(array), initial=0) + rounding
+    if values.size != np.size(array) or not np.all(np.abs(values - np.ravel(array)) <= slack):
+        raise CannotTell(f"{label} computed with exact numbers differs from {label} computed in float64")
 
 
 def variables(run, name, array, on=scalar.INPUTS, tangents=()):

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, is_floating
+from gradcheck.call import Call, Differentiable, describe, is_floating
 from gradcheck.certify import scalar
 from gradcheck.certify.arrays import Array, entries
-from gradcheck.certify.certificate import Certificate, decide, variables
+from gradcheck.certify.certificate import Certificate, decide, require_like_floats, variables
 from gradcheck.contract import arguments_of, run_and_test, run_backward, with_zeros
 
 DRAWS = 100  # of small whole numbers, in search of an example
@@ -69,7 +69,11 @@ def _compared(calls, dy, seed, trace):
     def pairs(run):
         exact = [variables(run, i, x) if is_floating(x) else x for i, x in enumerate(calls[0].inputs)]
         upstream = None if dy is None else variables(run, "dy", dy, scalar.DY)
-        both = zip(*(results(call, exact, upstream).values() for call in calls), strict=True)
+        sides = [results(call, exact, upstream) for call in calls]
+        for side, floats in zip(sides, (left, right), strict=True):
+            for label, numbers in side.items():
+                require_like_floats(label, numbers, floats[label])
+        both = zip(*(side.values() for side in sides), strict=True)
         found = [pair for a, b in both for pair in zip(entries(a), entries(b), strict=True)]
         return [(a, b, max(abs(a.d), abs(b.d))) for a, b in found]
 
@@ -79,10 +83,14 @@ def _compared(calls, dy, seed, trace):
 
 def results(call, inputs, dy=None):
     """Evaluate a Call on other inputs. Return {name: array}: the results, with the gradients if `dy` is given."""
-    arguments, call = arguments_of(call), call.on(inputs)
+    arguments = arguments_of(call)
+    call = call.on([x.copy() if isinstance(x, np.ndarray) else x for x in inputs])
     returned = call.evaluate()
     is_pair = isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])
     ys = returned[:1] if is_pair else returned if isinstance(returned, tuple) else (returned,)
+    for y in ys:
+        if not isinstance(y, Array) and np.asarray(y).dtype.kind not in "biufc":
+            raise TypeError(f"{call.name} must return an array or a tuple of arrays, not {describe(y)}")
     found = {"y" if len(ys) == 1 else f"y[{i}]": y for i, y in enumerate(ys)}
     if dy is not None:
         if isinstance(dy, Array):

@@ -23,8 +23,8 @@ from functools import cache
 
 from gradcheck.certify import scalar
 from gradcheck.certify.constants import has_root
-from gradcheck.certify.decimals import arctangent, cosine_and_sine, error_function
-from gradcheck.certify.scalar import CannotTell, Number, bits, digits, lift, multiply
+from gradcheck.certify.decimals import PI, arctangent, cosine_and_sine, error_function
+from gradcheck.certify.scalar import NOISE, CannotTell, Number, bits, digits, lift, multiply
 
 DIGITS = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 QUARTERS = (1, 2, 3, 4, 6, 8, 12, 16)  # exp(a) is E⁴ for a random E, so exp(a · k/4) is E^k
@@ -122,8 +122,8 @@ class Run:
                         self.parts.setdefault((name, key[1] * multiple % self.p), (e, k))
             if key in self.parts:
                 e, k = self.parts[key]
-                quarters[e] = quarters.get(e, 0) + k
-        found = [*quarters.items(), *others]
+                quarters[e.v] = e, quarters.get(e.v, (e, 0))[1] + k
+        found = [*quarters.values(), *others]
         for multiple, k in self.multiples.items() if u.op in ("add", "multiply") else ():
             if all(n * k % 4 == 0 for _, n in found):
                 self.sums.setdefault((name, whole[1] * multiple % self.p), [(e, n * k // 4) for e, n in found])
@@ -136,7 +136,7 @@ class Run:
 
     def log(self, a):
         """Return log a as the sum of log |b| over the factors b of a."""
-        if not a.d > 0 or not a.d.is_finite():
+        if not a.d.is_finite() or not (is_positive(a) or a > 0):
             return lift(float(a.d.ln()))
         terms = []  # (term, its factor, the number of which it is the logarithm)
         for b, c in factors(a):
@@ -157,6 +157,8 @@ class Run:
     def power(self, a, c):
         if not c:
             return lift(1)
+        if c < 0 and a.on & scalar.DY:
+            raise CannotTell("backward divides by values that depend on dy, but it must be linear in dy")
         if a.v and not a.d and (c < 0 or c.denominator > 1):
             raise CannotTell(
                 "the function takes a root of a number that is zero at these inputs, but not at all others (a kink)"
@@ -212,7 +214,10 @@ class Run:
 
     def arc(self, name, a):
         """Compute arctan a or arcsin a."""
-        d = a.d if name == "arctan" else a.d / (1 - a.d * a.d).sqrt()
+        below = 1 - a.d * a.d
+        if name == "arcsin" and below <= NOISE:  # at ±1, but for the last digits
+            return Number((PI / 2).copy_sign(a.d), self.odd(name, a), 1, name, (a,), a.on)
+        d = a.d if name == "arctan" else a.d / below.sqrt()
         return Number(arctangent(d), self.odd(name, a), 1, name, (a,), a.on)
 
     def turn(self, a):
@@ -229,6 +234,20 @@ class Run:
         for number, function in zip(pair, ("cos", "sin"), strict=True):
             number.proof = (function, parts)
         return pair
+
+
+def is_positive(a):
+    """Return True if a number is positive for all inputs: sums, products and powers of exponentials and constants."""
+    pending = [a]
+    while pending:
+        b = pending.pop()
+        if b.op in ("add", "multiply"):
+            pending += b.args
+        elif b.op == "power" and b.args and b.args[1] % 2:
+            pending.append(b.args[0])
+        elif b.op not in ("exp", "power", "root") and (b.on or not b.d > 0):
+            return False
+    return True
 
 
 def factors(a):

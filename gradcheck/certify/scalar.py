@@ -22,6 +22,7 @@ from gradcheck.certify.constants import read
 from gradcheck.certify.decimals import PI
 
 EQUAL = decimal.Decimal("1e-40")  # relative: closer numbers are equal in their digits
+NOISE = decimal.Decimal("1e-50")
 INPUTS, DY, MOVING = 1, 2, 4
 
 run: Any = None  # the current Run (relations.py), set by Run.computing
@@ -131,7 +132,11 @@ class Number:
     __pow__, __rpow__ = operator(power)
     __lt__, __gt__, __le__, __ge__ = comparison(-1), comparison(1), comparison(-1, 0), comparison(1, 0)
     __eq__, __ne__ = comparison(0), comparison(-1, 1, None)
-    __hash__ = object.__hash__
+
+    def __hash__(self):
+        if self.on:
+            raise CannotTell("the function puts a value that depends on the inputs into a set or a dictionary")
+        return hash(self.v)
 
     def __neg__(self):
         return multiply(lift(-1), self)
@@ -194,7 +199,9 @@ def order(a, b):
     """
     if not (a.d.is_finite() and b.d.is_finite()):
         return None if a.d.is_nan() or b.d.is_nan() else (a.d > b.d) - (a.d < b.d)
-    is_small, on = abs(a.d - b.d) <= EQUAL * max(abs(a.d), abs(b.d)), a.on | b.on
+    difference, on = abs(a.d - b.d), a.on | b.on
+    is_small = difference <= EQUAL * max(abs(a.d), abs(b.d))
+    is_small |= "add" in (a.op, b.op) and 0 < difference <= NOISE  # all digits may be lost to cancellation
     if a.v != b.v and on:
         if on & DY:
             raise CannotTell("backward compares values that depend on dy, but it must be linear in dy")

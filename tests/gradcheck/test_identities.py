@@ -120,6 +120,58 @@ def test_a_result_that_is_not_finite_is_not_decided():
     assert found.reason == "y is not finite for these inputs"
 
 
+p = np.array([0.7, 1.2, 2.1])
+NOT_ONE_FUNCTION = {  # f, g and the inputs: none of the pairs may be certified
+    "the side of the cut": (lambda x: np.arctan2(np.zeros(3), x), lambda x: 0 * x - np.pi, -p),
+    "exact numbers are no floats": (lambda x: x * 2 if isinstance(x.flat[0], float) else x, lambda x: x, p),
+    "rounded in between": (lambda x: x.astype(np.float16).astype(float), lambda x: x, p),
+    "rounded constants": (lambda x: x * np.array([0.1, 0.2, 0.3], np.float32), lambda x: x * [0.1, 0.2, 0.3], p),
+    "in the 22nd digit": (lambda x: x * (2**70 + 1) / 2**70, lambda x: x, p),
+}
+ONE_FUNCTION = {
+    "the angle of a negative number": (lambda x: np.arctan2(0.0, x), lambda x: np.pi + 0 * x, -p),
+    "an argument that is overwritten": (lambda x: np.multiply(x, 2, out=x), lambda x: 2 * x, p),
+    "no entries": (lambda x: x + x, lambda x: 2 * x, np.zeros((0, 3))),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ONE_FUNCTION)
+def test_different_programs_are_not_certified(name):
+    assert not gradcheck.same(*NOT_ONE_FUNCTION[name])
+
+
+@pytest.mark.parametrize("name", ONE_FUNCTION)
+def test_programs_that_an_attack_found_refused_are_certified(name):
+    assert gradcheck.same(*ONE_FUNCTION[name])
+
+
+def test_the_sign_of_an_argument_of_a_logarithm_is_a_decision():
+    (decision,) = gradcheck.certify(lambda x: (np.nansum(np.log(x)), lambda dy: dy / x), p).decisions
+    assert decision.endswith("the first value is greater in all 3 compared pairs")
+    of_a_sum = gradcheck.certify(lambda x: (np.log(np.exp(x).sum()), lambda dy: dy * np.exp(x) / np.exp(x).sum()), p)
+    assert of_a_sum and not of_a_sum.decisions
+
+
+@pytest.mark.parametrize("name", ["a set", "a quotient of dy", "noise"])
+def test_gradients_that_depend_on_more_than_they_may_are_not_certified(name):
+    def f(x):
+        def backward(dy):
+            if name == "a set":
+                return 2 * x * dy * len(set(dy.tolist())) / 3
+            if name == "a quotient of dy":
+                return 2 * x * dy**2 / dy
+            return np.where(np.sin(3 * x) - (3 * np.sin(x) - 4 * np.sin(x) ** 3) > 0, 2, 3) * x * dy
+
+        return x * x, backward
+
+    assert not gradcheck.certify(f, np.array([9 / 13, 0.8]), seed=1)
+
+
+def test_results_that_are_no_arrays_are_refused():
+    with pytest.raises(TypeError, match="must return an array or a tuple of arrays, not a dict"):
+        gradcheck.same(lambda x: {"y": x}, lambda x: x, p)
+
+
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_an_expectation_is_the_sum_over_all_draws(outcomes, draws, seed):
     rng = np.random.default_rng(seed)
