@@ -164,9 +164,7 @@ def _judge(name, run, pairs, arguments, compared):
     if run.rounded:
         reason = f"the two sides differ by {gap:.1e} of their size: a constant is rounded, or wrong in that digit"
     else:
-        reason = (
-            f"the two sides differ by {gap:.1e} of their size: lost to cancellation, or different"
-        )
+        reason = f"the two sides differ by {gap:.1e} of their size: lost to cancellation, or different"
     return Certificate(name, "cannot tell", reason)
 
 

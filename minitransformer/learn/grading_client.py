@@ -66,7 +66,7 @@ def check(name: str, folder=None) -> Verdict:
 
 def points(name: str, folder=None) -> float:
     """Grade an exercise and return its points, as `learn collect` awards them. Raises the exceptions of `check`."""
-    from minitransformer.learn.collecting import ungraded
+    from minitransformer.learn.graded import ungraded
 
     folder = found_folder(folder)
     return ungraded(exercise_in(folder, name), warm().verdict(folder, name)).points
