@@ -20,10 +20,10 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from gradcheck.mistakes.planter import codes_of, key_of, planted
-from minitransformer.learn.exercises import PACKAGE
 from minitransformer.learn.refusing import plain_text
 from minitransformer.module import TWINS, load_extension_of
 
+PACKAGE = Path(__file__).parents[1]
 MARK = "__minitransformer_call__"
 READS = ("open", "os.link", "os.symlink", "os.rename")
 STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn")
