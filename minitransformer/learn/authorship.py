@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gradcheck.mistakes.planter import codes_of, key_of, planted
 from minitransformer.learn.refusing import plain_text
+from minitransformer.learn.watched import current
 from minitransformer.module import TWINS, load_extension_of
 
 PACKAGE = Path(__file__).parents[1]
@@ -91,7 +92,6 @@ def wrong(value):
     return value + 1 if hasattr(value, "__add__") and not isinstance(value, str) else value
 
 
-current: list[Watch] = []  # the watch of the file that is being graded, because an audit hook cannot be removed
 hooks: list = []
 
 
@@ -115,19 +115,6 @@ def watching(watch):
     finally:
         current.clear()
         delattr(builtins, MARK)
-
-
-@contextmanager
-def unwatched():
-    """Let the grader itself call the package's function within a `with` block."""
-    before = [(watch, watch.is_on) for watch in current]
-    for watch, _ in before:
-        watch.is_on = False
-    try:
-        yield
-    finally:
-        for watch, is_on in before:
-            watch.is_on = is_on
 
 
 def exchanges(exercise):

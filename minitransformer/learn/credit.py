@@ -19,11 +19,11 @@ import numpy as np
 
 from gradcheck.names import names_in
 from minitransformer.book.observation import watched
-from minitransformer.learn.authorship import unwatched
 from minitransformer.learn.cutting import File, functions_within, only_the_question, parts_of, statements_of, target_of
 from minitransformer.learn.probing import Event, array_of, probed, with_stacks
 from minitransformer.learn.verdict import FOLLOWS, RIGHT, WRONG_LINE
 from minitransformer.learn.vocabulary import with_result_of
+from minitransformer.learn.watched import unwatched
 from minitransformer.module import Module
 
 DIGITS = 1e-7  # two values are equal if they differ by at most this, relative to the largest entry

@@ -52,8 +52,8 @@ class Exercise:
 
     def cases(self) -> list[Case]:
         from minitransformer.cases import FUNCTIONS, MODULES
-        from minitransformer.learn.authorship import unwatched
         from minitransformer.learn.lessons import CASES
+        from minitransformer.learn.watched import unwatched
 
         found = [case for case in (*FUNCTIONS, *MODULES, *CASES) if f"{case.name},".startswith(f"{self.prefix},")]
         has_axes = not self.is_value and not isinstance(self.reference, type)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck import Call, GradientError, Problem, Report, check_call, randomize_parameters, to_float64
-from minitransformer.learn.authorship import unwatched
 from minitransformer.learn.exercises import FORWARD, SLOPES
 from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
 from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
 from minitransformer.learn.questions import question_on_problem
 from minitransformer.learn.variants import of_result
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
+from minitransformer.learn.watched import unwatched
 
 OF_NUMBER = ("no gradients", "parts of a gradient", "gradients added", "gradients dropped")  # kinds of problems
 SEEDS = (0, 1)  # seeds of the random inputs of each case

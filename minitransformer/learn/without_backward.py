@@ -6,11 +6,11 @@ import re
 import numpy as np
 
 from gradcheck import GradientError, check_update
-from minitransformer.learn.authorship import unwatched
 from minitransformer.learn.exercises import HINTS, NOTHING
 from minitransformer.learn.explaining import blank_rows, equation_numbers
 from minitransformer.learn.loading import Fault
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, WRONG_LINE, Row, Verdict
+from minitransformer.learn.watched import unwatched
 
 # {name in gradcheck's formula: name in the exercise}
 NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
