@@ -59,9 +59,9 @@ def scaled_dot_product(
 
             dv = weightsᵀ dy    dweights = dy vᵀ            (4)
 
-        then back through the softmax, for each query separately (see softmax.py),
+        then back through the softmax (without a mask and dropout), for each query separately (see softmax.py),
 
-            dscores = weights · (dweights − Σ weights · dweights)   (unmasked)      (5)
+            dscores = weights · (dweights − Σ weights · dweights)      (5)
 
         Last, (1) is another product, scores_ij = s Σ_c q_ic k_jc, with ∂scores_ij/∂q_ic = s k_jc and ∂scores_ij/∂k_jc =
         s q_ic. A query reaches its scores with all keys, dq_ic = s Σ_j dscores_ij k_jc, and a key its scores with all

@@ -13,7 +13,8 @@ Only the product A B matters: for any invertible M (R, R), A M and M⁻¹ B defi
 M be the identity matrix plus ε N, with a small number ε and any N. Up to terms of ε², its inverse is the identity minus
 ε N. Then A changes by ε A N, B by −ε N B, and the loss by ε times the sum over the entries of dA · (A N) − dB · (N B),
 up to terms of ε². This is the sum over the entries of (Aᵀ dA − dB Bᵀ) · N, which is zero for every N. So the two
-gradients are related by Aᵀ dA = dB Bᵀ. Indeed, by (1), (3), (5) and (6) below, both are s · hᵀ dy Bᵀ with h = x A.
+gradients are related by Aᵀ dA = dB Bᵀ. Indeed, by (1), (3), (5) and (6) below, both sides equal s · hᵀ dy Bᵀ with h = x
+A.
 
 B is initialized to zero and A is not, so y = 0, and training starts from exactly the given model. A check at these
 values would compare zeros: with a B of zero, dh is zero by (3), so that even a wrong (4) or (5) gives dA = 0 and dx =

@@ -189,8 +189,8 @@ def test_dropout_that_the_other_side_cannot_express_is_left_out_and_said(gpt2, t
         ("llama", {"attention_bias": True}, "attention_bias True with mlp_bias False is not supported"),
         (
             "llama",
-            {"rope_scaling": {"type": "yarn", "factor": 2}},
-            "unknown rope_type 'yarn'; choose from linear",
+            {"rope_scaling": {"type": "longrope", "factor": 2}},
+            "unknown rope_type 'longrope'; choose from linear",
         ),
         ("llama", {"rope_parameters": {"rope_type": "dynamic"}}, "unknown rope_type 'dynamic'"),
         ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5 is not supported"),

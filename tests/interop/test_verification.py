@@ -1,5 +1,7 @@
 """The gradient of a whole model, verified: right ones pass, and each planted mistake is found and its tensor named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import strategies
@@ -9,8 +11,7 @@ from strategies import random_model
 from minitransformer import Config, LanguageModel
 from minitransformer.cli import main
 from minitransformer.interop.verification import parts_of, verify_gradient
-from minitransformer.layers import feed_forward
-from minitransformer.layers.feed_forward import swiglu
+from minitransformer.layers.feed_forward import FEED_FORWARDS, swiglu
 
 SIZES = {"vocab_size": 30, "context": 9, "d_model": 12, "n_heads": 3, "n_layers": 3}
 GPT2 = Config(**SIZES, feed_forward="gelu_tanh")
@@ -94,7 +95,7 @@ def with_half_of_dg(g, u):
 
 
 def test_a_mistake_in_a_backward_pass_shows_in_all_that_its_gradient_reaches(monkeypatch):
-    monkeypatch.setattr(feed_forward, "swiglu", with_half_of_dg)
+    monkeypatch.setitem(FEED_FORWARDS, "swiglu", replace(FEED_FORWARDS["swiglu"], function=with_half_of_dg))
     found = verify_gradient(random_model(LLAMA), IDS)
     assert [part.is_right for part in found.parts] == [False, False, False, False, True, True]
     named = {tensor.name for tensor in found.wrong}
@@ -129,7 +130,7 @@ def test_without_a_text_every_model_is_verified(tmp_path, capsys, text, context,
 
 def test_the_command_says_what_is_wrong_and_its_exit_status_does_too(tmp_path, capsys, monkeypatch):
     small_lm(feed_forward="swiglu").save(tmp_path / "model.npz")
-    monkeypatch.setattr(feed_forward, "swiglu", with_half_of_dg)
+    monkeypatch.setitem(FEED_FORWARDS, "swiglu", replace(FEED_FORWARDS["swiglu"], function=with_half_of_dg))
     assert main(["verify", str(tmp_path), "--text", "the cat"]) == 1
     shown = capsys.readouterr().out
     assert "WRONG" in shown and "blocks.0.feed_forward.gate.weight" in shown.partition("the gradient is wrong in")[2]

@@ -79,7 +79,10 @@ REFUSED = [  # words of the message, the call
     ("x (4,) must be (..., positions, channels)", lambda: mt.rotary(ones(4), positions=np.arange(4))),
     ("positions must have shape (3,) for x", lambda: mt.rotary(ones(3, 4), positions=np.arange(2))),
     ("unknown rotary layout 'llama'", lambda: mt.rotary(ones(3, 4), positions=np.arange(3), layout="llama")),
-    ("rope_type 'yarn'; choose from linear, llama3", lambda: frequencies(4, scaling={"rope_type": "yarn"})),
+    (
+        "rope_type 'longrope'; choose from linear, llama3, yarn",
+        lambda: frequencies(4, scaling={"rope_type": "longrope"}),
+    ),
     (
         "rope_scaling of type 'linear' must have the key 'factor'",
         lambda: frequencies(4, scaling={"rope_type": "linear"}),
