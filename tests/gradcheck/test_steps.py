@@ -232,14 +232,14 @@ def test_a_source_that_changed_since_is_not_taken_for_what_runs(tmp_path):
         gradcheck.steps(scope["double"], normal(3))
 
 
-def test_the_lines_can_be_read_after_a_check_whose_backward_raises(tmp_path):
+@pytest.mark.parametrize("wrong", ["x.T * dy", "x.T + dy", "(x.T @ dy) * x"])
+def test_the_lines_can_be_read_after_a_check_whose_backward_raises(wrong, tmp_path):
     path, scope = tmp_path / "raising.py", {}
-    text = "def product(x, w):\n    def backward(dy):\n        return dy @ w.T, x.T\n    return x @ w, backward\n"
-    path.write_text(text.replace("x.T", "x.T + dy"), "utf-8")
+    backward = f"    def backward(dy):\n        dw = {wrong}\n        return dy @ w.T, dw\n"
+    path.write_text(f"def product(x, w):\n{backward}    return x @ w, backward\n", "utf-8")
     exec(compile(path.read_text("utf-8"), str(path), "exec"), scope)
-    for _ in range(2):
-        report = gradcheck.check(scope["product"], normal(4, 3), normal(3, 2), raises=False)
-        assert "raises ValueError in line 3" in str(report)
+    report = gradcheck.check(scope["product"], normal(4, 3), normal(3, 2), raises=False)
+    assert "raises ValueError in line 3" in str(report)
     assert gradcheck.steps(scope["product"], normal(4, 3), normal(3, 2)).first_wrong.line == 3
 
 
