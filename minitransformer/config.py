@@ -161,7 +161,7 @@ class Config:
 
     @property
     def layer_windows(self) -> tuple[int | None, ...]:
-        """Return the window of each layer, None where it has none."""
+        """Return the window of each layer, or None for a layer without one."""
         windows = self.windows or (None,)
         return tuple(windows[i % len(windows)] for i in range(self.n_layers))
 

@@ -292,7 +292,7 @@ def rotary_of(config: Config) -> Rotary | None:
 
 
 def through_blocks(blocks, x, *, masks, positions, cache):
-    """Apply the blocks in order to x (..., T, C), each with its mask. `cache` keeps what later positions need."""
+    """Apply the blocks in order to x (..., T, C), each with its mask. `cache` stores arrays for later positions."""
     for i, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
         layer_cache = None if cache is None else cache.layers[i]
         x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]

@@ -174,9 +174,13 @@ def decided(run):
     for (file, number), results in run.decisions.items():
         line = linecache.getline(file, number).strip() or f"line {number}"
         greater, n = sum(results.values()), len(results)
-        found = "in the compared pair" if n == 1 else f"in all {n} compared pairs"
-        found = found if greater == n else f"in {greater or 'none'} of {n} compared pairs"
-        sentences.append(f"`{line}` ({os.path.basename(file)}): the first value is greater {found}")
+        if n == 1:
+            found = f"the first value {'is' if greater else 'is not'} greater in the compared pair"
+        elif greater == n:
+            found = f"the first value is greater in all {n} compared pairs"
+        else:
+            found = f"the first value is greater in {greater or 'none'} of {n} compared pairs"
+        sentences.append(f"`{line}` ({os.path.basename(file)}): {found}")
     return tuple(sentences)
 
 

@@ -62,8 +62,7 @@ def in_words(x):
         return "" if q == Fraction(x) else str(q)
     roots = math.isqrt(s.numerator), math.isqrt(s.denominator)
     if k in (2, -2) and (roots[0] ** 2, roots[1] ** 2) == (s.numerator, s.denominator):
-        above, below = ((n if n > 1 else "", "π" * power) for n, power in zip(roots, (k // 2, -k // 2), strict=True))
-        above, below = (f"{n}{power}" for n, power in ((above[0], above[1]), (below[0], below[1])))
+        above, below = (f"{n if n > 1 else ''}{'π' * (power > 0)}" for n, power in zip(roots, (k, -k), strict=True))
         return f"{'-' if q < 0 else ''}{above or 1}{below and '/' + below}"
     above, below = (f"{n if n > 1 else ''}{'π' * power}" for n, power in ((s.numerator, k), (s.denominator, -k)))
     return f"{'-' if q < 0 else ''}√({above or 1}{below and '/' + below})"

@@ -1,4 +1,4 @@
-"""Attention: other orders of the same sums, and what its result does not depend on."""
+"""Attention: other orders of the same sums, and invariances."""
 
 import numpy as np
 

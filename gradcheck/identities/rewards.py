@@ -1,4 +1,4 @@
-"""Learning from rewards: what the expected gradient of an estimator is.
+"""Learning from rewards: the expected gradients of estimators.
 
 A policy is the softmax of logits z (A,), so that ∇ log π(a) = onehot(a) − π. Expectations are sums over all actions.
 """
@@ -70,7 +70,7 @@ def expected_gradient_of_k3(z, z_reference):
 
     k3 = ratio − 1 − log ratio, ratio = reference / π    E[∇ k3] = E[(1 − ratio) ∇ log π] = ∇ KL(reference ‖ π)
 
-    Near miss: the gradient of KL(π ‖ reference), E[−log ratio ∇ log π], which k3 is often said to have.
+    Near miss: E[−log ratio ∇ log π], the gradient of KL(π ‖ reference), with which k3's is often confused.
     """
     policy, reference = softmax(z), softmax(z_reference)
     ratio = reference / policy

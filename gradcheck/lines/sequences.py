@@ -41,11 +41,11 @@ def find_wrong_sequence(scenes):
             mended = first.mended(site, label)
             if mended and all(draw.mended(site, label) for draw in draws[1:]):
                 found.append((-len(mended), first.order(site, label), site, label))
-    *_, site, label = min(found, default=(0, 0, None, None), key=lambda one: one[:2])
-    if site is None or (
-        len(first.lines[site]) == 1 and label != START
-    ):  # the other search examines lines outside of loops more closely
+    if not found:
         return False
+    *_, site, label = min(found, key=lambda one: one[:2])
+    if len(first.lines[site]) == 1 and label != START:
+        return False  # search.py examines a line outside of loops more closely
     for draw in draws:
         draw.blame(site, label)
     return True

@@ -126,7 +126,7 @@ def two_tokens(through_blocks, rng):
     cases=(two_tokens,),
 )
 def through_blocks(blocks, x, *, masks, positions, cache):
-    """Apply the blocks in order to x (..., T, C), each with its mask. `cache` keeps what later positions need."""
+    """Apply the blocks in order to x (..., T, C), each with its mask. `cache` stores arrays for later positions."""
     alone = cache is not None and x.shape[-2] == 1
     for i, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
         layer_cache = None if cache is None else cache.layers[i]

@@ -181,7 +181,7 @@ def rope(content) -> tuple:
 def write_config(config: Config) -> dict:
     """Return the config.json for a Config, of the first architecture that can express it.
 
-    What is written is read again and compared, field by field. Raises ValueError, with a field, if no architecture can
+    The result is read again and compared, field by field. Raises ValueError, with a field, if no architecture can
     express the Config.
     """
     if config.positions not in WRITERS:
@@ -223,7 +223,7 @@ def differing_fields(config: Config, architecture: str, read: Config) -> dict:
 
 def warn_of_dropout(config: Config, architecture: str) -> None:
     if config.dropout and architecture != "gpt2":
-        words = "which affects only training: Transformers' Llama has none between its layers"
+        words = f"which affects only training: Transformers' {architecture.capitalize()} has none between its layers"
         warnings.warn(f"written without the dropout of {config.dropout}, {words}", stacklevel=4)
 
 

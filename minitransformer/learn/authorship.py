@@ -71,7 +71,7 @@ class Watch:
         return isinstance(path, (str, bytes, os.PathLike)) and os.path.realpath(os.fsdecode(path)) in self.sources
 
     def look_for_copies(self):
-        """Report a module beside the file that contains the package's function."""
+        """Report a module in the folder of the file that contains a copy of the package's function."""
         if not self.sources:
             return
         target = self.exercise.target
