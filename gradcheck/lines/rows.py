@@ -40,10 +40,13 @@ def report_on(scene, again, component=None):
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
         drawn = [one for one in scenes if one is not None]
-        if not find_wrong_sequence(drawn):
+        is_in_loop = find_wrong_sequence(drawn)
+        if not is_in_loop:
             find_mistakes(drawn)
             _prefer_known_gradients(scenes)
         pinned = _pinned(scenes, typical_mistakes(component, scenes) if component else [])
+        if is_in_loop and not any(mistake.code for mistake in pinned.values()):
+            scene.vouched = set()  # another line, or the order of the iterations, may be wrong instead
     rows, right = [], scene.right(scene.mended())
     for target in scene.targets:
         verdict = _verdict(scene, target, pinned, right)

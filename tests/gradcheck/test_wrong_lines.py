@@ -312,15 +312,36 @@ THROUGH_TIME = [
 )
 def test_a_mistake_in_a_pass_backward_in_time_is_placed_where_it_is(text, old, new, sentence):
     assert text.count(old) == 1
-    scope = compiled(text.replace(old, new))
+    report = through_time(text, text.replace(old, new))
+    assert report.first_wrong.line == 1 + text.partition(old)[0].count("\n"), report
+    assert sentence in report.first_wrong.sentence, report
+
+
+def through_time(text, wrong):
+    scope = compiled(wrong)
     if text is LSTM:
         shapes = (3, 2, 2), (2, 3), (2, 3), (2, 12), (3, 12), (12,)
     else:
         shapes = (3, 2), (3, 2), (3, 4), (3,), (3,)
     inputs = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
-    report = gradcheck.steps(from_pair(scope["forward"], scope["backward"]), *inputs)
-    assert report.first_wrong.line == 1 + text.partition(old)[0].count("\n"), report
-    assert sentence in report.first_wrong.sentence, report
+    return gradcheck.steps(from_pair(scope["forward"], scope["backward"]), *inputs)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"df = dc * c_prev": "df = dc * c_prev ** 2 + dh", "di = dc * g": "di = dc + g * dh"},
+        {"dc_next = dc * f": "dc_next = dc + dh", "dh_next = dz @ wh.T": "dh_next = 3 * dz @ wh.T + dh"},
+    ],
+)
+def test_of_two_mistakes_in_a_loop_no_right_line_is_called_wrong(edits):
+    mistakes, wrong = {1 + LSTM.partition(old)[0].count("\n") for old in edits}, LSTM
+    for old, new in edits.items():
+        assert wrong.count(old) == 1
+        wrong = wrong.replace(old, new)
+    report = through_time(LSTM, wrong)
+    assert not report.passed
+    assert {row.line for row in report.rows if row.verdict == "WRONG"} <= mistakes
 
 
 # Names that hold a part of a gradient, or another gradient
