@@ -295,7 +295,7 @@ def backward(dy, cache):
     return dq, dk, dv, dbeta, dgate
 """
 THROUGH_TIME = [
-    (LSTM, "(1 - tanh_c ** 2) + dc_next", "(1 - tanh_c) + dc_next", ""),
+    (LSTM, "(1 - tanh_c ** 2) + dc_next", "(1 + tanh_c ** 2) + dc_next", "added where it should be subtracted"),
     (LSTM, "dc_next = dc * f", "dc_next = dc * i", "i stands where f belongs"),
     (LSTM, "f * (1 - f)", "f * (1 + f)", ""),
     (LSTM, "np.zeros_like(dh_next)", "caches[0][2]", ""),
