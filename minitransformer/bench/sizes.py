@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from minitransformer.config import Config
+from minitransformer.layers.feed_forward import FEED_FORWARDS
 
 SHORT_PROMPT = 8  # tokens of the prompt in a turn of decoding
 MOST_DECODED = 64  # new tokens in a turn of decoding
@@ -45,6 +46,11 @@ SIZES = {
 # Fields of Config whose values the models in PyTorch and JAX take as they are. The others must have their defaults.
 ANY = ("vocab_size", "context", "d_model", "n_heads", "n_layers", "d_ff", "n_kv_heads", "d_head", "norm", "bias")
 ANY += ("tie_embeddings", "eps", "rope_base", "dtype")
+
+
+def check_supported_in_torch(config: Config) -> None:
+    known = [name for name, choice in FEED_FORWARDS.items() if choice.torch is not None]
+    check_supported("TorchTransformer", config, feed_forwards=known)
 
 
 def check_supported(name: str, config: Config, *, feed_forwards) -> None:

@@ -1,15 +1,15 @@
 """The Transformer in idiomatic PyTorch, with copies of the weights of a model of this package.
 
 The PyTorch model uses one product for q, k and v, scaled_dot_product_attention, and PyTorch's norms, activations and
-cross-entropy. A test compares the loss and every gradient of both models. check_supported refuses a Config with other
-parts than those of the named sizes.
+cross-entropy. A test compares the loss and every gradient of both models. A Config with other parts than those of the
+named sizes is refused.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from minitransformer.bench.sizes import check_supported
+from minitransformer.bench.sizes import check_supported_in_torch
 from minitransformer.layers.feed_forward import FEED_FORWARDS
 from minitransformer.layers.positions import frequencies
 from minitransformer.layers.rms_norm import RMSNorm
@@ -52,8 +52,7 @@ class TorchTransformer(nn.Module):
     def __init__(self, model):
         super().__init__()
         config = model.config
-        known = [name for name, choice in FEED_FORWARDS.items() if choice.torch is not None]
-        check_supported("TorchTransformer", config, feed_forwards=known)
+        check_supported_in_torch(config)
         self.config = config
         self.embedding = nn.Embedding.from_pretrained(tensor(model.embedding.weight), freeze=False)
         self.positions = None

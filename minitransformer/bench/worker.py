@@ -17,6 +17,7 @@ from minitransformer.system.extras import MissingExtra
 from minitransformer.system.processes import Lost, Process
 from minitransformer.system.tuning import tune_process
 from minitransformer.training.environment import environment
+from minitransformer.training.replicas import replicas_that_pay
 
 WARM_UP = 3  # first steps, in which memory is allocated and compilers run
 FEWEST = 2  # steps of a turn
@@ -24,13 +25,13 @@ PATIENCE = 10.0  # seconds to wait for the end of a process
 OURS, ENGINE = "minitransformer", "engine"
 # {engine of this package without replicas: environment variables of its process}
 BARE = {ENGINE: {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
-JAX = "jax"
-FRAMEWORKS = ("torch", "torch-fused", "torch-compile", JAX)
+TORCH, JAX = "torch", "jax"
+FRAMEWORKS = (TORCH, "torch-fused", "torch-compile", JAX)
 ABOUT = {
     OURS: "this package, with replicas in several processes, as in train",
     ENGINE: "this package in one process",
     "textbook": "this package in one process, without its engine (MINITRANSFORMER_PLAIN=1)",
-    "torch": "PyTorch, eager, with its defaults",
+    TORCH: "PyTorch, eager, with its defaults",
     "torch-fused": "PyTorch, eager, with AdamW(fused=True)",
     "torch-compile": "PyTorch, the model compiled, with AdamW(fused=True)",
     JAX: "JAX, one compiled function for a step, on all cores",
@@ -112,6 +113,17 @@ class Worker:
         self.engine.restart_replicas()
         return peak_above(lambda: self.engine.training_step(*batch))
 
+    def course(self, **run) -> dict:
+        """Train with a recipe (see course.py). Does not need `prepare`."""
+        if self.name in FRAMEWORKS:
+            from minitransformer.bench import torch_course
+
+            return torch_course.course(**run)
+        from minitransformer.bench.course import course
+
+        threads = int(os.environ.get(THREAD_VARIABLES[0], 1)) if self.name == OURS else 1
+        return course(**run, replicas=lambda batch_size: replicas_that_pay(batch_size, threads))
+
     def limits(self) -> dict:
         return machine_limits(self.engine)
 
@@ -146,4 +158,4 @@ def build(name: str, config, seed: int):
         return JaxEngine(config, seed)
     from minitransformer.bench.torch_engine import TorchEngine
 
-    return TorchEngine(config, seed, fused=name != "torch", compiled=name == "torch-compile")
+    return TorchEngine(config, seed, fused=name != TORCH, compiled=name == "torch-compile")
