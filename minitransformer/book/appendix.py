@@ -12,15 +12,13 @@ from gradcheck.front.streams import counted, joined
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
-from minitransformer.book.pictures import board, matrix, table, written
+from minitransformer.book.pictures import LARGEST, board, matrix, sized, table
 from minitransformer.book.planted import SMALL, planted_mistakes
 from minitransformer.book.run import numbers_in, saved
 from minitransformer.book.specimens import called_by
 from minitransformer.book.typesetting import mathml, name_set
 from minitransformer.cases import CASES
 from minitransformer.module import plain
-
-LARGEST = 60  # largest size of an array whose entries are shown
 
 
 def appendix(runs) -> list:
@@ -40,9 +38,9 @@ def section(title, parts):
 def numbers_of(run):
     boxes, names, function = [], names_of(run.statements), run.specimen.function
     for symbol, value in run.given().items():
-        label, size = name_set(symbol, names), " × ".join(map(str, np.shape(value)))
-        large = f'<span class="given">{label} {size} numbers</span>'
-        boxes.append(matrix(label, value, written) if np.size(value) <= LARGEST else large)
+        label = name_set(symbol, names, after="=")
+        large = f'<span class="given">{label} {sized(value)}</span>'
+        boxes.append(matrix(label, value) if np.size(value) <= LARGEST else large)
     name = f"<code>{escape(function)}</code> " if function else ""
     return f'<div><p class="of">{name}{shown_on(run)}</p>{board(boxes)}</div>' if boxes else ""
 
@@ -103,8 +101,8 @@ def checks(reports: dict, cases) -> list:
     rows = []
     for name, report in reports.items():
         worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
-        verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
-        rows.append((escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict))
+        row = escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict_of(report)
+        rows.append(row)
     details = "".join(
         f'<p>{escape(name)}</p><div class="scroll" tabindex="0">{report_html(r)}</div>' for name, r in reports.items()
     )
@@ -122,6 +120,30 @@ def checks(reports: dict, cases) -> list:
         table("case | the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, without a tolerance", certificates),
         "</section>",
     ]
+
+
+def verdict_of(result) -> str:
+    """Return the verdict of an argument, or of a whole report, as HTML."""
+    text = getattr(result, "verdict", "right" if result.is_right else "WRONG")
+    return f'<span class="{"right" if result.is_right else "wrong"}">{escape(text)}</span>'
+
+
+def is_it_right(function, reports, cases) -> str:
+    """Compare the gradients of a function's cases with central differences, in a table. Return "" without a case."""
+    rows = []
+    for case in cases:
+        if case.name in reports and target_of(case).__qualname__ == function:
+            for argument in reports[case.name].arguments:
+                verdict = verdict_of(argument)
+                rows.append((escape(case.name), escape(argument.name), f"{argument.worst_relative:.0e}", verdict))
+    if not rows:
+        return ""
+    found = table("case | gradient of | largest error, relative | verdict", rows)
+    return (
+        '<div class="columns check"><div class="words"><h3>Is it right?</h3><p>Each number is moved a little, up and '
+        "down, and y is computed twice: a central difference. Backward must return the same, up to rounding.</p></div>"
+        f"<aside>{found}</aside></div>"
+    )
 
 
 def certified(case):
@@ -163,10 +185,15 @@ def checked(cases) -> dict:
 
 
 @cache
+def target_of(case):
+    return called_by(case.draw(np.random.default_rng(0)).target)
+
+
+@cache
 def cases_by_file() -> dict:
     found = {}
     for case in CASES:
-        target = called_by(case.draw(np.random.default_rng(0)).target)
+        target = target_of(case)
         file = target.__module__.removeprefix("minitransformer.").replace(".", "/") + ".py"
         found.setdefault(file, []).append(case)
     return found

@@ -45,19 +45,22 @@ def marks_of(source: str) -> dict:
     return found
 
 
-def listing(lines, numbers: dict, known: set, marks: dict) -> str:
+def listing(lines, numbers: dict, known: set, marks: dict, anchored: set) -> str:
     """Format numbered lines of code as HTML, without the common indentation.
 
     `numbers` maps lines to equation numbers, and `marks` maps lines to the tokens to be coloured. `known` contains the
-    equation numbers on the page. The CSS variable `--in` indents the rest of a wrapped line.
+    equation numbers on the page, and `anchored` its anchors, to which those of the lines are added. The CSS variable
+    `--in` indents the rest of a wrapped line.
     """
     shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
     made = ""
     for at, text in lines:
         classes = "".join(f" e{number}" for number in numbers.get(at, ()))
         indented = max(len(text) - len(text.lstrip(" ")) - shared, 0)
+        anchor = "" if f"L{at}" in anchored else f' id="L{at}"'
+        anchored.add(f"L{at}")
         made += (
-            f'<span class="line{classes}" id="L{at}" style="--in:{indented}">'
+            f'<span class="line{classes}"{anchor} style="--in:{indented}">'
             f'<a class="at" href="#L{at}">{at}</a>{coloured(text, marks.get(at, ()), known, shared)}</span>'
         )
     return made

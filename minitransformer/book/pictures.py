@@ -1,17 +1,49 @@
-"""Draw arrays as HTML tables, Jacobians as heat maps, and series as line charts."""
+"""Draw arrays as HTML tables, and series as line charts."""
 
 from html import escape
 
 import numpy as np
 
-RED, BLUE = "#b3261e", "#1f5fa8"
+LARGEST = 60  # largest size of an array whose entries are shown
 
 
-def matrix(label: str, array, show, kind: str = "matrix") -> str:
-    array = np.asarray(array)
-    rows = array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]) if array.ndim else array.reshape(1, 1)
-    cells = "".join(f"<tr>{''.join(f'<td>{show(entry)}</td>' for entry in row)}</tr>" for row in rows)
-    return f'<span class="given">{label}<table class="{kind}">{cells}</table></span>'
+def matrix(label: str, value, way: str = "forward", name: str = "", show=None, kind: str = "") -> str:
+    """Return an array in brackets, with a cell for each entry.
+
+    `way` is the class of its colours, "forward" or "grad", or "" for none. The darkness of a cell, `--s`, is the size
+    of the entry relative to the largest one. `show` formats the entries (default: a fixed number of decimals), and
+    `name` is the array's name in the code.
+    """
+    value = np.asarray(value)
+    rows = value.reshape(int(np.prod(value.shape[:-1])), value.shape[-1]) if value.ndim else value.reshape(1, 1)
+    finite = np.abs(value[np.isfinite(value)]) if value.dtype.kind in "fiub" else np.zeros(1)
+    largest, at = finite.max(initial=0) or 1, iter(range(value.size))
+    digits = digits_of(value, largest)
+    show = show or (lambda entry: written(entry, f".{digits}f"))
+    block = value.shape[-2] if value.ndim > 2 else len(rows) + 1
+    cells = ""
+    for k, row in enumerate(rows):
+        cells += '<tr class="next">' if k and k % block == 0 else "<tr>"
+        for entry in row:
+            style = f' style="--s:{min(1, abs(entry) / largest):.2f}"' if way and np.isfinite(entry) else ""
+            negative = ' class="neg"' if way and entry < 0 else ""
+            index = f' data-i="{next(at)}"' if name else ""
+            cells += f"<td{index}{negative}{style}>{show(entry)}</td>"
+        cells += "</tr>"
+    tied = f' data-array="{escape(name)}" data-digits="{digits}"' if name else ""
+    focus = ' tabindex="0"' if rows.shape[1] > 5 else ""
+    classes = " ".join(filter(None, ("matrix", way, kind)))
+    return f'<span class="given"{focus}>{label}<table class="{classes}"{tied}><tbody>{cells}</tbody></table></span>'
+
+
+def digits_of(value, largest) -> int:
+    """Return the number of decimals that shows the entries: none for integers, two, or more if all are small."""
+    is_whole = value.dtype.kind in "iub"
+    return 0 if is_whole else 2 + max(0, min(4, int(-np.floor(np.log10(largest))) - 1))
+
+
+def sized(value) -> str:
+    return f"{' × '.join(map(str, np.shape(value)))} numbers"
 
 
 def table(headings: str, rows, kind="") -> str:
@@ -32,32 +64,8 @@ def written(entry, form: str = ".3g") -> str:
     if not np.isfinite(entry):
         return "NaN" if np.isnan(entry) else ("−∞" if entry < 0 else "∞")
     text = format(float(entry), form)
-    return text.replace("-", "−") if float(text) else "0"
-
-
-def heat_map(matrix, of: str, by: str) -> str:
-    size, left, top = 34, 32, 24
-    scale = np.abs(matrix).max(initial=0) or 1
-    parts = [label(left + size * (j + 0.5), 15, by, j) for j in range(matrix.shape[1])]
-    for i, row in enumerate(matrix):
-        parts.append(label(left / 2, top + size * i + 21, of, i))
-        parts += [entry(left + size * j, top + size * i, size, value, scale) for j, value in enumerate(row)]
-    wide, tall = left + size * matrix.shape[1] + 2, top + size * matrix.shape[0] + 2
-    return svg(wide, tall, "".join(parts), f"the Jacobian of {of} with respect to {by}")
-
-
-def entry(x, y, size, value, scale):
-    strength, number = abs(value) / scale, written(value, ".2f")
-    kind = "entry strong" if strength > 0.5 else "entry"
-    return (
-        f'<rect x="{x}" y="{y}" width="{size}" height="{size}" fill="{RED if value > 0 else BLUE}" '
-        f'fill-opacity="{strength:.2f}"/><text class="{kind}" x="{x + size / 2}" y="{y + 21}">{number}</text>'
-    )
-
-
-def label(x, y, name, index):
-    below = f'<tspan class="index" dy="3">{index}</tspan>'
-    return f'<text class="axes middle" x="{x}" y="{y}">{escape(name)}{below}</text>'
+    text = text.lstrip("-") if not float(text) else text
+    return text.replace("-", "−") if float(text) or form.endswith("f") else "0"
 
 
 def svg(wide, tall, body, title):

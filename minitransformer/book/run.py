@@ -87,10 +87,21 @@ class Run:
                 self.give(node, place)
 
     def place_that_assigns(self, node, places):
-        texts = texts_of(node)
-        by_symbol = [place for place in places if symbol_of(place.name) in texts]
-        by_code = [place for place in places if place.name in map(self.code_name, texts)]
+        by_symbol = [place for place in places if symbol_of(place.name) in texts_of(node)]
+        by_code = [place for place in places if self.is_named(node, place.name)]
         return next(iter(by_symbol + by_code), None)
+
+    def is_named(self, node, name):
+        """Return True if a variable of the code contains the value of a symbol."""
+        texts = texts_of(node)
+        return symbol_of(name) in texts or name in map(self.code_name, texts)
+
+    def symbol_for(self, name):
+        """Return the symbol of a variable of the code, such as W for weight."""
+        for symbol, code in self.specimen.names.items():
+            if isinstance(code, str) and name in (code, f"d{code}"):
+                return f"{'d' * (name != code)}{symbol}"
+        return symbol_of(name)
 
     def give(self, node, place):
         """Assign the value at a place to a symbol. If the equation defines a square, assign the root."""
@@ -152,8 +163,10 @@ class Run:
         value = self.values[known[0]]
         return value**2 if isinstance(node, n.Power) else value
 
-    def given(self):
-        shown = [s for s in self.statements if s.shown_on is self and not s.in_prose]
+    def given(self, shown=None):
+        """Return the values of the symbols that equations read, by default those whose values this run shows."""
+        if shown is None:
+            shown = [s for s in self.statements if s.shown_on is self and not s.in_prose]
         made = set()
         for s in shown:  # lr_t = lr · … makes lr_t, not lr
             right = {symbol.text for symbol in symbols_in(*s.equation.sides[1:])}
@@ -209,7 +222,8 @@ def belongs(function, specimen):
 
 
 def normal(shape):
-    return np.random.default_rng(7).normal(size=shape) if shape else 0.7
+    drawn = np.round(np.random.default_rng(7).normal(size=shape), 1)
+    return np.where(drawn == 0, 0.1, drawn) if shape else 0.7
 
 
 def saved(backward):

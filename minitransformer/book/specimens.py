@@ -63,6 +63,7 @@ class Specimen:
     explains: bool | None = None  # True for equations without a number, False for numbered ones, None for all
     letters: dict = field(default_factory=dict)  # {length: name of an axis} for the picture of the shapes
     shows: dict = field(default_factory=dict)  # {(of, by): caption} of Jacobians to draw
+    is_on_ladder: bool = False  # True if the chapter's ladder shows this call; the default is the first one
     dy: object = None  # the argument of backward, or None for random numbers
 
     def value(self, symbol, local):
@@ -74,7 +75,9 @@ class Specimen:
 
 
 def normal(*shape, other=0):
-    return np.random.default_rng([*shape, *[other] * bool(other)]).normal(size=shape)
+    """Draw normal numbers with one decimal, none of them 0."""
+    drawn = np.round(np.random.default_rng([*shape, *[other] * bool(other)]).normal(size=shape), 1)
+    return np.where(drawn == 0, 0.1, drawn)
 
 
 def on(call, inputs, sizes="", names="", known=None, **fields):
@@ -216,6 +219,7 @@ def of_attention() -> list[Specimen]:
         on(scaled_dot_product, "H Tq D, H Tk D, H Tk Dv", "H=2 Tq=3 Tk=5 D=4 Dv=6", "softmax = value_of(softmax)"),
         on(scaled_dot_product, visible, options=causal, shows=shows, **WITH_A_MASK),
         on(scaled_dot_product, "Tq D, Tk D, Tk Dv", "Tq=3 Tk=5 D=4 Dv=2", explains=True),
+        on(scaled_dot_product, "t d, t d, t d", "t=3 d=2", explains=False, is_on_ladder=True),
         on(masked_softmax, "Tq Tk", "Tq=3 Tk=5", functions, options=mask | {"on_weights": dropping}),
         on(attention, "H Tq D, K Tk D, K Tk Dv", "H=6 Tq=3 Tk=5 D=4 Dv=7 K=2", attend, groups, options=mask),
     ]

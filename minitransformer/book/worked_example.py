@@ -102,7 +102,7 @@ def worked_page(seed: int = 0) -> list:
 def named(name, array, decimals=3):
     label = f"<var>{escape(name)}</var>" if name else ""
     form = ".0f" if np.array_equal(array, np.round(array)) else f".{decimals}f"
-    return matrix(label, array, partial(written, form=form))
+    return matrix(label, array, way="", show=partial(written, form=form))
 
 
 def board_of_steps(steps):

@@ -90,7 +90,9 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
 
 def given_and_asked(sheet, level, answers):
     names = names_of([statement for statement, _ in sheet.asked])
-    given = board(matrix(name_set(name, names, after="="), array, written) for name, array in sheet.given.items())
+    given = board(
+        matrix(name_set(name, names, after="="), array, way="", show=written) for name, array in sheet.given.items()
+    )
     return given, "".join(question(s, value, names, level, answers) for s, value in sheet.asked), names
 
 
@@ -118,7 +120,11 @@ def minutes(sheet):
 
 def classic_mistakes(sheet, names):
     rows = [
-        (f"({m.number}) {mathml(m.equation, names, display=False)}", matrix("", wrong, written), escape(m.sentence))
+        (
+            f"({m.number}) {mathml(m.equation, names, display=False)}",
+            matrix("", wrong, way="", show=written),
+            escape(m.sentence),
+        )
         for m, wrong in sheet.mistakes
     ]
     return f"<h2>Numbers of classic mistakes</h2>{table('wrong equation | its numbers | mistake', rows)}"
@@ -126,9 +132,9 @@ def classic_mistakes(sheet, names):
 
 def question(statement, value, names, level, answers):
     hint = mathml(statement.equation, names, only_left=level == WITHOUT_EQUATIONS)
-    cells = matrix("", value, written) if answers else matrix("", value, lambda entry: "", kind="matrix to-write")
+    cells = matrix("", value, way="", show=written if answers else lambda entry: "", kind="to-write" * (not answers))
     number = f'<span class="number">({statement.number}) <i>{"●" * points(statement)}</i></span>'
-    return f'<div class="question"><div tabindex="0">{hint}</div>{cells}{number}</div>'
+    return f'<div class="ask"><div tabindex="0">{hint}</div>{cells}{number}</div>'
 
 
 def written(entry):

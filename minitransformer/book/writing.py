@@ -12,7 +12,7 @@ from pathlib import Path
 from gradcheck import load_cases
 from gradcheck.front.streams import counted, one_line, printable
 from minitransformer.book import notation
-from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text, mistakes
+from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text, is_it_right, mistakes
 from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
 from minitransformer.book.choices import choices_page
 from minitransformer.book.derivations import DIFFERENT, EQUAL, read_derivations
@@ -21,7 +21,7 @@ from minitransformer.book.film import film_page
 from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
 from minitransformer.book.index import index_page
-from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
+from minitransformer.book.page import Words, columns, details, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
 from minitransformer.book.worked_example import worked_page
@@ -82,13 +82,24 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
 
 def chapter(title, path, derivations, reports, cases, leaf=None):
     words = Words(derivations)
-    opening = f'<p class="question">{escape(leaf.question)}</p><p>{escape(leaf.about)}</p>' if leaf else ""
-    opening += f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
-    body = [f"<h1>{escape(title)}</h1>{opening}", *words.passages()]
-    body += [*(small_example(leaf.file) if leaf else ()), *appendix(derivations.runs)]
+    opening = f'<p class="question">{escape(leaf.question)}</p>' if leaf else ""
+    number = f'<p class="kicker">Chapter {CHAPTERS.index(leaf) + 1}</p>' if leaf else ""
+    body = [f"<header>{number}<h1>{escape(title)}</h1>{opening}</header>"]
+    body += [columns(f"<p>{escape(leaf.about)}</p>")] if leaf else []
+    body += words.parts(right=lambda function: is_it_right(function, reports, cases))
     body += mistakes(path, cases) if derivations.statements else []
-    body += [*checks(reports, cases), *exhibits(leaf.exhibits if leaf else ())]
-    return [*body, *in_the_text(derivations.statements, words.names)], words.known
+    body += exhibits(leaf.exhibits if leaf else ())
+    body += [
+        "<section><h2>Details</h2>",
+        details("The paths of values and gradients", words.graphs()),
+        details("A small example with exact numbers", *(small_example(leaf.file) if leaf else ())),
+        details("Numbers, operations and saved arrays", *appendix(derivations.runs)),
+        details("Certificate and all cases", *checks(reports, cases)),
+        details("Equations in the text", *in_the_text(derivations.statements, words.names)),
+        details("The file", words.whole_file()),
+        "</section>",
+    ]
+    return body, words.known
 
 
 def in_numbers(derivations):

@@ -29,7 +29,7 @@ def test_every_chapter_has_a_question_and_a_reason():
 
 def test_a_chapter_with_a_worksheet_has_an_example_with_short_exact_numbers():
     (section,) = small_example("layers/softmax.py")
-    assert section.count('<div class="question">') == 3 and "ln 2" in section and "--worksheet softmax" in section
+    assert section.count('<div class="ask">') == 3 and "ln 2" in section and "--worksheet softmax" in section
     assert small_example("layers/block.py") == []
 
 

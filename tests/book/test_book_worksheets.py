@@ -106,7 +106,7 @@ def test_the_key_has_the_numbers_and_the_sheet_has_cells_for_them(name):
     assert f"{sheet.count('●') // 2} points, about " in sheet and sheet.count("●") == key.count("●")
     assert key.count("Numbers of classic mistakes") == 2 and "mistake" not in sheet
     asked = np.concatenate([np.ravel(value) for one in made for _, value in one.asked])
-    cells = [re.findall(r"<td>(.*?)</td>", part) for part in re.findall(r'<div class="question">.*?</table>', key)]
+    cells = [re.findall(r"<td>(.*?)</td>", part) for part in re.findall(r'<div class="ask">.*?</table>', key)]
     read = [number_read(text) for row in cells for text in row]
     np.testing.assert_allclose(read, asked, rtol=0, atol=1e-9)
     blank = re.findall(r'<table class="matrix to-write">.*?</table>', sheet)
