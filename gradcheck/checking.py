@@ -67,7 +67,7 @@ def _checked(
     dtype = getattr(call.target, "checked_dtype", None)
 
     def in_float64(call):
-        return _in_float64(call.copy(), terms, explain, raises, lines)
+        return _in_float64(call.copy(), terms, explain, lines and raises)
 
     try:
         if dtype is None and not any(map(is_low_precision, call.inputs)):
@@ -90,7 +90,7 @@ def _checked(
         return error.report
 
 
-def _in_float64(call, terms, explain, raises, lines):
+def _in_float64(call, terms, explain, lines):
     began, found = time.monotonic(), []
     with prepared(call, terms.parameter_seed):
         examination = _examine(call, terms)
@@ -98,7 +98,7 @@ def _in_float64(call, terms, explain, raises, lines):
         if explain and not report.is_right:
             call.deadline = time.monotonic() + seconds
             report = _with_diagnoses(examination, terms)
-    if raises and not report.is_right:
+    if not report.is_right:
         if explain and lines:
             found = _table_of_lines(report, call, terms, seconds)
         raise GradientError(report, found)
@@ -177,7 +177,7 @@ def check(settings: Settings, function: Differentiable, /, *inputs: Any, order: 
     Raises TypeError or ValueError if the check would be meaningless, for example because `dy` is constant, no input is
     a floating-point array, or the function is not deterministic.
     """
-    if is_module(function):
+    if parameters_of(function):
         name = Call(function).name
         raise TypeError(f"{name} has parameters, whose gradients check() does not compare: use check_module()")
     if order not in (1, 2):

@@ -8,6 +8,7 @@ An array is a parameter if it has a gradient by one of these conventions:
     layer.params[0], layer.grads[0]                         lists
     layer.W, layer.grads["W"]
     layer.W.data, layer.W.grad                              a parameter object; also value
+    layer.W, which backward(dy, learning_rate) updates      the gradient is the value before minus the value after
 
 An array that several layers share, such as a tied weight, has the sum of the gradients that they store. An array
 without a gradient, such as a running mean, raises an error that names the array. The array is ignored only if
@@ -38,7 +39,8 @@ HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': '
 class Parameter:
     """A parameter of a layer, and the places where its array and its gradients are stored.
 
-    `gradients` has a list of places for each gradient, which is stored at one of them.
+    `gradients` has a list of places for each gradient, which is stored at one of them. It is empty if backward updates
+    the array with a learning rate of 1.
     """
 
     def __init__(self, layer, places, gradients):
@@ -55,6 +57,8 @@ class Parameter:
             put_at(self.layer, place, array)
 
     def gradient_in(self, layer):
+        if not self.gradients:
+            return self.data - value_at(layer, self.places[0])
         found = {id(gradient): gradient for places in self.gradients for gradient in [_first(layer, places)]}
         return None if {*found} == {id(None)} else sum(g for g in found.values() if g is not None)
 
@@ -65,14 +69,16 @@ class Parameter:
                 put_at(layer, place, np.zeros_like(value_at(layer, self.places[0])))
 
 
-def find(layer):
+def find(layer, has_updates=False):
     """Find the parameters of a layer by the conventions above, and return {name: Parameter}.
 
-    Raises ValueError if an array has no gradient.
+    `has_updates` is True if backward has a learning rate. Otherwise ValueError is raised if an array has no gradient.
     """
     places_of, objects = _searched(layer)
     listed = {place: _listed(value) for place, value in objects.items()}
     beside = {place: _gradients(layer, place) for places in places_of.values() for place in places}
+    if has_updates:  # a gradient that backward would create is then the change of the array
+        beside = {place: several if any(exists(layer, p) for p in several) else [] for place, several in beside.items()}
     gradients = {place for several in beside.values() for place in several}
     found = {}
     for i, places in places_of.items():
@@ -84,11 +90,9 @@ def find(layer):
             several = [beside[place] for place, is_inner in zip(paired, inner, strict=True) if is_inner]
             found[_name(paired[0])] = Parameter(layer, places, several)
         elif not all(place in gradients or _is_passed_over(layer, place, i, listed, places_of) for place in places):
-            raise _refusal(
-                layer,
-                f"{_shown(places[0])} looks like a parameter, but has no gradient; {HINT}. "
-                "If it is left over from an earlier call, clear it, or pass a layer that has not run",
-            )
+            if not has_updates:
+                raise _no_gradient(layer, places[0])
+            found[_name(places[0])] = Parameter(layer, places, [])
     return found
 
 
@@ -96,7 +100,7 @@ def named(layer, parameters):
     """Return {name: Parameter} for the parameters that the user has named.
 
     `parameters` maps the name of a parameter to that of its gradient. The gradient is in the same object as the
-    parameter if its name has no dot.
+    parameter if its name has no dot. The name of the parameter itself stands for an array that backward updates.
     """
     places_of, _ = _searched(layer)
     found = {}
@@ -108,7 +112,7 @@ def named(layer, parameters):
             raise _refusal(layer, f"{found} a floating-point array; {_names_beside(layer, place)}")
         there = (*(GRADIENTS.get(key, key) for key in before), gradient)
         there = _resolved(layer, gradient) if "." in gradient else there
-        found[name] = Parameter(layer, places_of.get(id(array), [place]), [[there]])
+        found[name] = Parameter(layer, places_of.get(id(array), [place]), [[there]] if there != place else [])
     return found
 
 
@@ -125,7 +129,7 @@ def look_up(layer, parameters, is_complete, inputs, options, passes):
         with random.repeated():
             try:
                 y = forward(run, [factor * value if is_floating(value) else value for value in given], keywords)
-                backward(run, np.ones_like(y))
+                backward(run, np.random.default_rng(0).normal(size=np.shape(y)))
             except Exception:
                 return
         runs.append(run)
@@ -134,6 +138,9 @@ def look_up(layer, parameters, is_complete, inputs, options, passes):
         if not any(exists(runs[0], place) for place in places):
             beside = _names_beside(runs[0], place)
             raise _refusal(layer, f"{_shown(place)}, the gradient of {name}, is not there after backward; {beside}")
+    for parameter in () if is_complete else parameters.values():
+        if not parameter.gradients and np.array_equal(parameter.gradient_in(runs[0]), np.zeros_like(parameter.data)):
+            raise _no_gradient(layer, parameter.places[0])
     for place, *_ in [] if is_complete else _searched(runs[0])[0].values():
         is_new = not is_floating(value_at(layer, place)) and np.array_equal(
             value_at(runs[0], place), value_at(runs[1], place)
@@ -312,6 +319,14 @@ def _is_passed_over(layer, place, i, listed, places_of):
         if ids and speaks and i not in ids:
             return True
     return False
+
+
+def _no_gradient(layer, place):
+    return _refusal(
+        layer,
+        f"{_shown(place)} looks like a parameter, but has no gradient; {HINT}. "
+        "If it is left over from an earlier call, clear it, or pass a layer that has not run",
+    )
 
 
 def _refusal(layer, problem):

@@ -44,9 +44,15 @@ def _require_same(call, other):
             for parameter, array in zip(parameters, arrays, strict=True):
                 parameter.data, parameter.grad = array, None
         y_too, backward = other.on([*inputs, *(scale * array for array in arrays)]).evaluate()
-        pairs = [(y, y_too), *zip(given, _listed(backward(call.as_y(dy))), strict=True)]
+        found = _listed(backward(call.as_y(dy)))
+        for i, (parameter, array) in enumerate(zip(parameters, arrays, strict=True), len(found) - len(parameters)):
+            if not getattr(parameter, "gradients", True):  # the change of an array is rounded
+                found[i] = scale * array - (scale * array - found[i])
+        pairs = [(y, y_too), *zip(given, found, strict=True)]
         if not all(a is b or np.array_equal(a, b, equal_nan=True) for a, b in pairs):
-            raise ValueError(f"{call.name}: its lines cannot be examined, which depend on other states of the object")
+            is_updated = not all(getattr(parameter, "gradients", True) for parameter in parameters)
+            states = "parameters after their update" if is_updated else "other states of the object"
+            raise ValueError(f"{call.name}: its lines cannot be examined, which depend on {states}")
 
 
 def _listed(gradients):

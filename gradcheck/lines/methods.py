@@ -12,18 +12,20 @@ import types
 import numpy as np
 
 from gradcheck.adapters.layer_parameters import exists, put_at, value_at
-from gradcheck.adapters.layers import forward_of, run_backward, run_forward, takes_dy
+from gradcheck.adapters.layers import backward_of, forward_of, learning_rates, run_backward, run_forward, takes_dy
 from gradcheck.lines.enclosed import NUMPY, Enclosed, definitions, enclosed, name_of, returning
-from gradcheck.lines.places import Places, is_bound_first
+from gradcheck.lines.places import Places, is_bound_first, path_of
 from gradcheck.names import names_in
 
 
 def of_layer(call):
     target, layer = call.target, copy.deepcopy(call.target.layer)
-    methods = [inspect.unwrap(getattr(m, "__func__", m)) for m in (forward_of(layer), layer.backward)]
+    methods = [inspect.unwrap(getattr(m, "__func__", m)) for m in (forward_of(layer), backward_of(layer))]
     if not all(isinstance(method, types.FunctionType) for method in methods):
         return None
     nodes = definitions(call.name, methods)
+    if "super" in names_in(*nodes):
+        raise ValueError(f"{call.name}: its lines cannot be examined, because super() is called")
     root, *other = {node.args.args[0].arg for node in nodes}
     if other:
         raise ValueError(f"{call.name}: forward and backward have different names for the object")
@@ -35,8 +37,10 @@ def of_layer(call):
     last = copy.deepcopy(after)
     run_backward(last, np.ones(np.shape(y)))
     gradients = {}
+    if rates := learning_rates(layer):
+        nodes[1] = _with_gradients(call.name, nodes[1], rates, parameters, (last, after, layer))
     for parameter in parameters:
-        places, *others = parameter.gradients
+        places, *others = parameter.gradients or [[_gradient_of(parameter)]]
         if others:
             raise ValueError(f"{call.name}: layers share an array, of which each stores a part of the gradient")
         there = [place for place in places if value_at(last, place) is not None]
@@ -74,14 +78,86 @@ def of_layer(call):
     if call.argnums is not None:
         other.argnums = {*call.argnums, *range(len(call.inputs), len(other.inputs))}
     spelling = {local: ast.unparse(places.spelled(place)) for place, local in places.names.items()}
-    for name, place in zip(own, gradients, strict=True):
-        spelling.setdefault(f"d{name}", ast.unparse(places.spelled(place)))
+    for name, place, parameter in zip(own, gradients, parameters, strict=True):
+        shown = ast.unparse(places.spelled(place))
+        if not parameter.gradients:
+            shown = spelling[places.names[place]] = f"{ast.unparse(places.spelled(parameter.places[0]))}.grad"
+        spelling.setdefault(f"d{name}", shown)
 
     def returned(value):
         inputs = value.elts[: len(value.elts) - len(results)] if isinstance(value, ast.Tuple) else []
         return inputs[0] if len(inputs) == 1 else ast.Tuple(inputs, ast.Load())
 
     return other, other.target.source(other, outer, spelling, returned)
+
+
+def _gradient_of(parameter):
+    """Return the place that stands for the gradient of a parameter that backward updates."""
+    *owner, key = parameter.places[0]
+    return (*owner, f"gradient_of_{key}")
+
+
+def _with_gradients(name, backward, rates, parameters, states):
+    """Return a backward pass in which a gradient is stored for each update of a parameter.
+
+    The learning rates in `rates` are 1. `states` are the layer after backward, after forward and before. They are
+    changed as if the parameters had never been updated.
+    """
+    last, after, _ = states
+    gradients = {parameter.places[0]: _gradient_of(parameter) for parameter in parameters if not parameter.gradients}
+    for place, gradient in gradients.items():
+        change = value_at(after, place) - value_at(last, place)
+        for state in states:
+            put_at(state, gradient, change if state is last else np.zeros_like(change))
+        put_at(last, place, value_at(after, place))
+    updates = _Updates(backward.args.args[0].arg, rates, gradients)
+    backward = updates.visit(copy.deepcopy(backward))
+    if sorted(updates.found) != sorted(gradients):
+        raise ValueError(f"{name}: its lines cannot be examined, because a parameter is not updated by one statement")
+    backward.args.args = [argument for argument in backward.args.args if argument.arg not in rates]
+    return backward
+
+
+class _Updates(ast.NodeTransformer):
+    """Replaces `self.W -= learning_rate * dW` by `self.gradient_of_W = dW`.
+
+    `root` is the name of the object, and `gradients` maps the place of a parameter to that of its gradient. `found`
+    lists the places of the updated parameters.
+    """
+
+    def __init__(self, root, rates, gradients):
+        self.root, self.rates, self.gradients, self.found = root, rates, gradients, []
+
+    def visit_AugAssign(self, node):
+        return self._stored(node, node.target, node.value if isinstance(node.op, ast.Sub) else None)
+
+    def visit_Assign(self, node):
+        is_update = isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Sub)
+        is_update = is_update and path_of(node.value.left, self.root) == path_of(node.targets[0], self.root)
+        return self._stored(node, node.targets[0], node.value.right if is_update else None)
+
+    def _stored(self, node, target, change):
+        place = path_of(target, self.root)
+        if change is None or place not in self.gradients:
+            return self.generic_visit(node)
+        self.found.append(place)
+        there, key = copy.deepcopy(target), self.gradients[place][-1]
+        if isinstance(there, ast.Attribute):
+            there.attr = key
+        else:
+            there.slice = ast.Constant(key)
+        there.ctx = ast.Store()
+        return ast.copy_location(ast.Assign([there], self.visit(change)), node)
+
+    def visit_BinOp(self, node):
+        if isinstance(node.op, ast.Mult):
+            for rate, other in ((node.left, node.right), (node.right, node.left)):
+                if isinstance(rate, ast.Name) and rate.id in self.rates:
+                    return self.visit(other)
+        return self.generic_visit(node)
+
+    def visit_Name(self, node):
+        return ast.copy_location(ast.Constant(1.0), node) if node.id in self.rates else node
 
 
 def _apart(places, layer, forward, backward):

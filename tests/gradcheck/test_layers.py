@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from verdicts import check_case, check_module, normal
 
-from gradcheck import Call, Case
+from gradcheck import Call, Case, check
 from gradcheck.adapters import from_layer
 
 X = normal(4, 3)
@@ -308,7 +308,12 @@ REFUSED = {  # the layer, and words of the message
         r"stack\.0 looks like a parameter.* If it is left over from an earlier call, .* a layer that has not run",
     ),
     "a table of a layer within": (lambda: Outer(Map(3, 2), Positions()), rf"Outer: layers\.1\.table{UNPAIRED}"),
-    "no backward": (lambda: type("Half", (), {"forward": None})(), r"Half has no method forward\(\)"),
+    "no forward": (lambda: type("Half", (), {"forward": None})(), r"Half has no method forward\(\)"),
+    "no backward": (lambda: type("Half", (), {"forward": id})(), r"Half has no method backward\(\) or backprop\(\)"),
+    "a cache": (
+        lambda: type("Cached", (), {"forward": id, "backward": staticmethod(lambda dy, cache: dy)})(),
+        r"Cached.backward\(dy, cache\): from_layer passes dy, and 1 as a learning rate.*use from_pair",
+    ),
 }
 
 
@@ -352,6 +357,36 @@ def test_a_name_that_is_not_there_is_refused_with_the_names_that_are(names, mess
         check_module(from_layer(Map(3, 2), names), X)
 
 
+class Updating(Map):
+    """Backward takes a learning rate and updates W and b, as in many tutorials."""
+
+    backward = None  # the method is `backprop`
+
+    def __init__(self, n_in, n_out, wrong=""):
+        self.W, self.b, self.wrong = normal(n_in, n_out), np.zeros(n_out), wrong
+
+    def backprop(self, output_gradient, learn_rate):
+        before = self.W if self.wrong == "dx" else self.W.copy()
+        self.W -= learn_rate * self.x.T @ output_gradient
+        if self.wrong != "b is constant":
+            self.b = self.b - learn_rate * output_gradient.sum(axis=0) * (2 if self.wrong == "b" else 1)
+        return output_gradient @ before.T
+
+
+@pytest.mark.parametrize("parameters", [None, {"W": "W", "b": "b"}])
+@pytest.mark.parametrize("wrong, where", [("", []), ("b", ["b"]), ("dx", ["x"])])
+def test_the_gradient_of_an_array_that_backward_updates_is_its_change(parameters, wrong, where):
+    layer = Updating(3, 2, wrong)
+    assert wrong_ones(layer, parameters) == where
+    assert names(check_module(from_layer(layer), X, raises=False)) == ["x", "W", "b"]
+
+
+def test_an_array_that_a_backward_with_a_learning_rate_does_not_change_is_refused():
+    with pytest.raises(ValueError, match=f"Updating: b{UNPAIRED}"):
+        check_module(from_layer(Updating(3, 2, "b is constant")), X)
+    assert wrong_ones(Updating(3, 2, "b is constant"), {"W": "W", "b": "b"}) == ["b"]
+
+
 # State and names
 
 
@@ -366,7 +401,10 @@ def test_a_layer_and_its_gradients_are_left_as_they_were_and_backward_may_consum
 
 
 def test_a_layer_without_parameters_is_checked_for_its_input_and_makes_a_case():
-    assert names(check_module(from_layer(Tanh()), normal(3))) == ["x"]
+    for method in (check, check_module):
+        assert names(method(from_layer(Tanh()), normal(3))) == ["x"]
+    with pytest.raises(TypeError, match="Map has parameters, whose gradients"):
+        check(from_layer(Map(3, 2)), X)
     assert check_case(Case("map", lambda rng: Call(from_layer(Map(3, 2)), rng.normal(size=(4, 3))))).is_right
 
 

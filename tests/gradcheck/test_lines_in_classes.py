@@ -257,6 +257,22 @@ class MLP:  # keys that are computed
             self.grads["W" + str(i)] = self.cache["A" + str(i - 1)].T @ dZ
             dA = dZ @ self.params["W" + str(i)].T
         return dA
+
+class Updating:  # a learning rate
+    def __init__(self, n_in, n_out):
+        self.W, self.b = np.random.default_rng(0).normal(size=(n_in, n_out)), np.zeros(n_out)
+
+    def forward(self, x):
+        self.x = x
+        self.y = np.tanh(x @ self.W + self.b)
+        return self.y
+
+    def backprop(self, dy, learning_rate):
+        dz = dy * (1 - self.y ** 2)
+        dx = dz @ self.W.T
+        self.W -= learning_rate * (self.x.T @ dz)
+        self.b = self.b - dz.sum(axis=0) * learning_rate
+        return dx
 """
 X = [normal(4, 3)]
 CLASSES = {
@@ -264,6 +280,7 @@ CLASSES = {
     "Linear": (OTHER_FORMS, (3, 2), X, None),
     "Net": (OTHER_FORMS, (), X, None),
     "Swish": (OTHER_FORMS, (), X, None),
+    "Updating": (OTHER_FORMS, (3, 2), X, None),
     "MLP": (OTHER_FORMS, (3, 4, 2), X, None),
     "Dense": (DENSE, (3, 2), X, None),
     "LayerNorm": (LAYER_NORM, (5,), [normal(4, 5)], None),
@@ -278,6 +295,9 @@ Net: da * (self.h > 0) → da
 Swish: dz = ds * self.s → dz = ds
 Swish: dz * self.beta → dz
 MLP: dA * (1 - A**2) → dA * (1 - A)
+Updating: self.x.T @ dz → self.x.T @ dy
+Updating: dz.sum(axis=0) → dz.mean(axis=0)
+Updating: 1 - self.y ** 2 → 1 - self.y
 Dense: dout * (1 - self.a ** 2) → dout * (1 - self.a)
 Dense: dout * (1 - self.a ** 2) → dout * (1 + self.a ** 2)
 Dense: self.x.T @ dz → self.x.T @ dout
@@ -524,9 +544,25 @@ def test_a_class_whose_object_is_passed_on_has_no_lines_and_the_error_says_why(i
     text = DENSE.replace("self.activation(self.z)", "type(self).activation(self, self.z)")
     with pytest.raises(ValueError, match=r"Dense: .*self is used as a whole"):
         report_of(imported, "Dense", text)
+    text = DENSE.replace("self.activation(self.z)", "super().__new__(self, self.z)")
+    with pytest.raises(ValueError, match=r"Dense: its lines cannot be examined, because super\(\) is called"):
+        report_of(imported, "Dense", text)
+
+
+def test_lines_are_refused_if_backward_reads_a_parameter_that_it_has_updated(imported):
+    late = OTHER_FORMS.replace("dx = dz @ self.W.T\n", "pass\n").replace(
+        "        return dx\n", "        return dz @ self.W.T\n"
+    )
+    with pytest.raises(ValueError, match=r"Updating: its lines cannot be .* depend on parameters after their update"):
+        report_of(imported, "Updating", late)
+    twice = OTHER_FORMS.replace("dx = dz @", "self.W -= 0 * learning_rate; dx = dz @")
+    with pytest.raises(ValueError, match=r"Updating: .* a parameter is not updated by one statement"):
+        report_of(imported, "Updating", twice)
 
 
 def test_a_row_shows_the_code_of_the_class(imported):
+    row = report_of(imported, "Updating", OTHER_FORMS.replace("self.x.T @ dz", "self.x.T @ dy")).first_wrong
+    assert (row.name, row.sentence) == ("self.W.grad", "dy stands where dz belongs")
     name, old, new = "Dense", "self.x.T @ dz", "self.x.T @ dout"
     row = report_of(imported, name, DENSE.replace(old, new)).first_wrong
     assert (row.name, row.sentence) == ("self.grads['W']", "dout stands where dz belongs")

@@ -154,3 +154,23 @@ def test_a_gradient_that_is_zero_up_to_rounding_is_right_in_single_precision_too
     block = TransformerBlock(4, 2, 6)
     report = check_module(block, rng.normal(size=(2, 3, 4)).astype(np.float32))
     assert report["attention.w_k.bias"].is_right and block.norm1.gamma.data.dtype == np.float32
+
+
+def empty(shape, dtype=np.float32):
+    return np.empty(shape, dtype)
+
+
+class Buffered(Layer):
+    """Copies its input to an array of float32."""
+
+    def forward(self, x):
+        copy = empty(x.shape)
+        copy[...] = x
+        return super().forward(copy)
+
+
+def test_a_layer_that_rounds_to_float32_in_a_default_argument_is_measured():
+    report = check_module(from_layer(Buffered()), X.astype(np.float64))
+    assert report.is_right and "the function computes in float32" in report.notes[-1]
+    wrong = check_module(from_layer(Buffered(1.01)), X.astype(np.float64), raises=False)
+    assert (wrong["x"].verdict, wrong["W"].verdict) == ("CANNOT TELL", "WRONG")
