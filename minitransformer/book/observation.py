@@ -54,13 +54,13 @@ def resolved(file):
 
 
 @contextmanager
-def watched(path):
-    """Return a context manager that records all calls of the functions in a file, as Frames by qualified name."""
-    seen, wanted = {}, resolved(os.path.abspath(path))
+def watched(*paths):
+    """Return a context manager that records all calls of the functions in files, as Frames by qualified name."""
+    seen, wanted = {}, {resolved(os.path.abspath(path)) for path in paths}
 
     @cache  # called at every return of any function
     def is_wanted(file):
-        return resolved(file) == wanted
+        return resolved(file) in wanted
 
     def profiler(frame, event, returned):
         code = frame.f_code
