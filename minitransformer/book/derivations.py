@@ -12,7 +12,7 @@ import numpy as np
 from minitransformer.book import notation as n
 from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.formulas import formulas, relations_outside
-from minitransformer.book.observation import docstrings, is_python, places, read_python
+from minitransformer.book.observation import docstrings, is_python, numbers_of_lines, places, read_python
 from minitransformer.book.prose import blocks
 from minitransformer.book.run import Run, belongs
 from minitransformer.book.symbols import symbols_in
@@ -144,6 +144,12 @@ class Derivations:
     statements: list[Statement]
     runs: list[Run]
 
+    @property
+    def lines(self) -> dict[int, int]:
+        """The first line of code of each equation, by number."""
+        numbered = reversed(numbers_of_lines(self.source).items())
+        return {number: line for line, numbers in numbered for number in numbers}
+
 
 def read_derivations(path, specimens, source: str | None = None) -> Derivations:
     """Read a file, and execute the equations of its docstrings on specimens.
@@ -165,6 +171,15 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
         if statement.number is not None and statement.number not in numbered and not statement.listed:
             statement.reasons.append(f"no line of code ends in # ({statement.number})")
     return Derivations(code, found, runs)
+
+
+def executed_anywhere(text: str, derivations: Derivations) -> Statement:
+    """Execute an equation that belongs to a whole file on each run. It is equal if it holds on one of them."""
+    statement = Statement(text, n.parse(text), None, "", 0, (), ())
+    for run in derivations.runs:
+        run.execute_one(statement)
+    statement.errors = [min(statement.errors)] if statement.errors else []
+    return statement
 
 
 def concerns(statement, specimen):

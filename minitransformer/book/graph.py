@@ -45,8 +45,8 @@ class Value:
 def values_of(function: str, derivations) -> dict[str, Value]:
     """Return the values of a function by name, in the order of the equations. There are none if it has no gradients."""
     runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
-    local = (item for run in reversed(runs) for item in run.values.items())
-    arrays = {name: value for name, value in local if isinstance(value, np.ndarray)}
+    local = dict(item for run in reversed(runs) for item in run.values.items())
+    arrays = {name: value for name, value in local.items() if isinstance(value, np.ndarray)}
     forward, backward = (equations_of(name, derivations, arrays) for name in (function, function + BACKWARD))
     gradients = {name[1:]: number for name, number, *_ in backward if name.startswith("d")}
     if not forward or not gradients:

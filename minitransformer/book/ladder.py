@@ -14,6 +14,7 @@ from html import escape
 import numpy as np
 
 from gradcheck.names import names_in
+from minitransformer.book.derivations import fits
 from minitransformer.book.observation import RETURNED, functions, numbers_of_lines, statements
 from minitransformer.book.pictures import LARGEST, matrix, sized
 from minitransformer.book.run import BACKWARD, is_numeric
@@ -43,6 +44,9 @@ class Ladder:
     backward: list
     rungs: list  # (forward cells, backward cells)
 
+    def has(self, statement) -> bool:
+        return any(statement is own for cell in self.forward + self.backward for own in cell.statements)
+
 
 def ladder_of(function, derivations) -> Ladder | None:
     """Return the ladder of a function, or None if no specimen runs it or it has no numbered line of code."""
@@ -57,10 +61,17 @@ def ladder_of(function, derivations) -> Ladder | None:
     for cells, name in ((forward, function), (backward, function + BACKWARD)):
         known = {id(statement) for cell in cells for statement in cell.statements}
         for s in derivations.statements:
-            if s.number is not None and not s.in_prose and s.function == name and id(s) not in known:
+            is_its_own = s.number is not None and not s.in_prose and s.function == name and id(s) not in known
+            if is_its_own and s.number not in derivations.lines:
                 cells.append(Cell(name, [s.number], [s], [], {}))
     arguments = arguments_of(function, run, derivations)
-    known = {id(value) for value in arguments.values()} | {id(v) for c in forward for v in c.arrays.values()}
+    frame = run.frames[function].names
+    steps = {
+        id(value)
+        for name, value in frame.items()
+        if isinstance(value, np.ndarray) and name not in parameters(function, derivations)
+    }
+    known = {id(value) for value in arguments.values()} | steps
     for text, value in run.given([s for cell in forward + backward for s in cell.statements]).items():
         if id(value) not in known and not text.startswith("d"):
             arguments[text] = value
@@ -68,10 +79,13 @@ def ladder_of(function, derivations) -> Ladder | None:
     return Ladder(function, run, arguments, dy, forward, backward, rungs_of(forward, backward))
 
 
-def arguments_of(function, run, derivations) -> dict:
+def parameters(function, derivations, kinds=("posonlyargs", "args", "kwonlyargs")) -> list:
     code = dict(functions(derivations.source))[function].args
-    frame = run.frames[function]
-    names = [argument.arg for argument in (*code.posonlyargs, *code.args, *code.kwonlyargs)]
+    return [argument.arg for kind in kinds for argument in getattr(code, kind)]
+
+
+def arguments_of(function, run, derivations) -> dict:
+    frame, names = run.frames[function], parameters(function, derivations, ("posonlyargs", "args"))
     return {name: frame.names[name] for name in names if is_shown(frame.names.get(name))}
 
 
@@ -91,6 +105,8 @@ def cells_of(function, run, derivations) -> list[Cell]:
         if isinstance(statement, ast.Return) and not tags:
             continue
         lines = lines_of(statement, source)
+        if not was_run(statement, names, frame):
+            continue
         values = {name: frame.names[name] for name in names if is_shown(frame.names.get(name))}
         if isinstance(statement, ast.Return) and is_shown(frame.returned):
             values = {RETURNED: frame.returned}
@@ -111,6 +127,12 @@ def cells_of(function, run, derivations) -> list[Cell]:
         found = [Cell(function, [], [], lines, {name: value for *_, made in waiting for name, value in made.items()})]
     share_statements(found, function, run, derivations)
     return merged(found)
+
+
+def was_run(statement, names, frame) -> bool:
+    if isinstance(statement, ast.Return):
+        return statement.lineno <= frame.line <= statement.end_lineno
+    return not names or any(name in frame.names for name in names)
 
 
 def assigned_names(statement) -> list:
@@ -139,7 +161,7 @@ def share_statements(cells, function, run, derivations):
     displayed = [s for s in derivations.statements if s.number is not None and not s.in_prose]
     for number in dict.fromkeys(number for cell in cells for number in cell.numbers):
         group = [cell for cell in cells if number in cell.numbers]
-        its_own = [s for s in displayed if s.number == number]
+        its_own = [s for s in displayed if s.number == number and fits(s.remarks, run.specimen)]
         for statement in [s for s in its_own if s.function == function] or its_own:
             left = names_given(statement.equation)
             assigns = [c for c in group if any(run.is_named(node, name) for node in left for name in c.arrays)]
@@ -148,13 +170,17 @@ def share_statements(cells, function, run, derivations):
 
 
 def merged(cells) -> list:
-    """Join each cell without an equation to the one before, unless it is the first."""
+    """Join each cell without an equation to the one before it, or to the next if it is the first."""
     found: list = []
     for cell in cells:
-        if not cell.statements and found:
-            found[-1].lines += cell.lines
-            found[-1].arrays |= cell.arrays
-            found[-1].mirrors |= cell.mirrors
+        if found and not (cell.statements and found[-1].statements):
+            last = found[-1]
+            last.statements, last.numbers = last.statements + cell.statements, sorted({*last.numbers, *cell.numbers})
+            last.lines, last.arrays, last.mirrors = (
+                last.lines + cell.lines,
+                last.arrays | cell.arrays,
+                last.mirrors | cell.mirrors,
+            )
         else:
             found.append(cell)
     return found
@@ -217,8 +243,10 @@ class Drawing:
         is_blank = self.words.blank is not None and way == "grad"
         if is_blank:
             cell = replace(cell, lines=[(at, self.blank_line(text)) for at, text in cell.lines[-1:]])
+        widest = max((np.shape(value)[-1] for value in cell.arrays.values() if np.ndim(value)), default=0)
+        wide = " wide" * (widest > (4 if way == "forward" else 5))
         return (
-            f'<div class="cell">{equations}{self.words.code([cell], way)}'
+            f'<div class="cell{wide}">{equations}{self.words.code([cell], way)}'
             f"{'' if is_blank else self.arrays(cell.arrays, way, len(cell.arrays) > 1 or not cell.statements)}</div>"
         )
 

@@ -17,8 +17,10 @@ from minitransformer.book.observation import numbers_of_lines
 from minitransformer.book.pictures import matrix
 from minitransformer.book.prose import blocks, inline
 from minitransformer.book.run import BACKWARD, WIDEST
-from minitransformer.book.typesetting import mathml
+from minitransformer.book.typesetting import are_matrices, mathml, matrices
 
+# The name of a file, or of chapter zero, outside a tag, a link and a listing
+REFERENCE = re.compile(r"(?<![\w/.\"#>=-])(?:(\w+)\.py|chapter zero)\b(?![^<>]*(?:>|</a>|</code>|</script>))")
 ASIDE = ("Saved for backward", "Raises")  # the first words of paragraphs that stand in the margin
 CONTINUES = re.compile(r"([a-z].*?[.:])(?:\s+(?=[A-Zx∂])|$)")  # the rest of a sentence that an equation interrupts
 
@@ -40,6 +42,16 @@ def navigation(before, after):
     return f'<nav><span>{back}</span><span><a href="index.html">Contents</a></span><span>{on}</span></nav>'
 
 
+def cross_linked(markup, chapters):
+    """Link the names of files, such as softmax.py, to their chapters."""
+
+    def link(match):
+        page = match[1] or "module"
+        return f'<a href="{page}.html">{match[0]}</a>' if page in chapters else match[0]
+
+    return REFERENCE.sub(link, markup)
+
+
 def docstring_page(title, text):
     body = [f"<h1>{escape(title)}</h1>"]
     for kind, content in blocks(inspect.cleandoc(text)):
@@ -48,6 +60,8 @@ def docstring_page(title, text):
 
 
 def drawing(lines):
+    if are_matrices(lines):
+        return f'<div class="formula matrices" tabindex="0">{matrices(lines)}</div>'
     return f'<pre class="drawing" tabindex="0">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
 
 
@@ -75,7 +89,7 @@ class Words:
         self.names = names_of(derivations.statements)
         self.known = {s.number for s in derivations.statements if s.number is not None}
         self.numbers, self.marks = numbers_of_lines(derivations.source), marks_of(derivations.source)
-        self.line_of = {n: line for line, numbers in reversed(self.numbers.items()) for n in numbers}
+        self.line_of = derivations.lines
         self.anchored: set = set()
         self.pictured: set = set()
 
@@ -104,22 +118,33 @@ class Words:
         return sections
 
     def function(self, ladder, passage, backward, right):
-        lead, notes, aside = self.lead_and_notes(passage)
+        lead, notes, aside = self.lead_and_notes(passage, ladder)
         name = escape(passage.function.removesuffix(".forward"))
         way = "forward and backward, line by line" if ladder.backward else "line by line"
-        heading = f"<h2>{way[0].upper()}{way[1:]}</h2>" if len(self.ladders) == 1 else f"<h2>{name}: {way}</h2>"
-        drawn = Drawing(ladder, self).html()
+        heading = f"{name}: {way}" if len(self.ladders) > 1 else f"{way[0].upper()}{way[1:]}"
+        if self.blank is not None:  # a handout asks for every gradient, and gives no reason
+            asked = [s for group in self.of.values() for s in group if s.function == ladder.function + BACKWARD]
+            notes += "".join(self.equation(s) for s in asked if s.number is not None and not ladder.has(s))
         why = self.why(ladder, backward) if backward and self.blank is None else ""
-        return f'<section class="function">{heading}{columns(lead, aside)}{drawn}{right}{columns(notes)}{why}</section>'
+        why = f"<h2>Why{f': the gradients of {name}' * (len(self.ladders) > 1)}</h2>{why}" if why else ""
+        return (
+            f'<section class="function"><h2>{heading}</h2>{columns(lead, aside)}{Drawing(ladder, self).html()}'
+            f"{columns(notes) if notes else ''}{right}{why}</section>"
+        )
 
-    def lead_and_notes(self, passage):
-        """Return the HTML of a docstring before its first numbered equations, after them, and in the margin."""
+    def lead_and_notes(self, passage, ladder):
+        """Return the HTML of a docstring before its first numbered equations, after them, and in the margin.
+
+        The ladder replaces these equations, except those that its call does not execute.
+        """
         lead, notes, aside, into = "", "", "", None
         for kind, content in blocks(passage.docstring):
             if kind == "prose" and content.startswith(ASIDE):
                 aside += f"<p>{inline(content, self.names)}</p>"
             elif into is None and kind == "indented" and self.is_numbered(content, passage.function):
                 into = "notes"
+                lines = [s for line in content for s in self.of.get((passage.function, line.strip()), ())]
+                notes += "".join(self.equation(s) for s in lines if not ladder.has(s))
             elif into is None:
                 lead += self.block(kind, content, passage.function)
             else:
@@ -146,8 +171,7 @@ class Words:
         if len(steps) > 1 and not any(self.is_numbered(c, passage.function) for k, c in steps[-1] if k == "indented"):
             last = steps.pop()
             steps[-1] += last
-        made = [self.step(ladder, step, passage.function) for step in steps]
-        return f'<section class="why"><h2>Why</h2>{"".join(made)}</section>'
+        return "".join(self.step(ladder, step, passage.function) for step in steps)
 
     def step(self, ladder, step, function):
         lines = [line.strip() for kind, content in step if kind == "indented" for line in content]

@@ -115,7 +115,7 @@ def after_blocks(model, ids):
 
 def randomized(module):
     for k, (_, parameter) in enumerate(module.named_parameters()):
-        parameter.data = np.random.default_rng(k).normal(size=parameter.data.shape)
+        parameter.data = normal(*parameter.data.shape, other=k + 1)
     return module
 
 
@@ -240,7 +240,7 @@ def of_feed_forward() -> list[Specimen]:
     ]
 
 
-PLAIN: dict[str, Any] = {"variant": "plain", "variants": REDUCTIONS}
+PLAIN: dict[str, Any] = {"variant": "plain", "variants": REDUCTIONS, "is_on_ladder": True}
 
 
 def of_cross_entropy() -> list[Specimen]:
@@ -318,6 +318,7 @@ def specimens() -> dict[str, list[Specimen]]:
     column, jacobian = {"I": np.eye(5), "e": np.ones(5)}, "derivatives(lambda x: {}[0], x)"
     block = randomized(TransformerBlock(4, 2, 5))
     heads = randomized(MultiHeadAttention(4, 2, d_head=5, bias=False))
+    narrow = randomized(MultiHeadAttention(4, 2, bias=False))
     of_experts = "; ".join(f"W_{name} = w_{name}; dW_{name} = dw_{name}" for name in ("gate", "up", "down"))
     of_experts += "; W_router = router; dW_router = drouter"
     of_heads = "; ".join(f"W_{c} = self.w_{c}.weight.data" for c in "qkvo")
@@ -363,6 +364,15 @@ def specimens() -> dict[str, list[Specimen]]:
                 "H=2 T=3 C=4 D=5 H·D=10",
                 f"{of_heads}; attention = value_of(attention)",
                 {"split": lambda x: split(x, 5), "merge": merge},
+            ),
+            on(
+                narrow,
+                "T C",
+                "T=3 C=4",
+                of_heads,
+                {"split": lambda x: split(x, 2), "merge": merge},
+                explains=False,
+                is_on_ladder=True,
             ),
             on(
                 projections,

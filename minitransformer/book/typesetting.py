@@ -1,7 +1,9 @@
 """Convert expressions of the notation to MathML. Browsers render it without a library."""
 
+import re
 import unicodedata
 from html import escape
+from itertools import groupby
 
 from minitransformer.book import notation as n
 
@@ -38,6 +40,33 @@ def mathml(equation, names=(), *, only_left=False, display=True) -> str:
 
 def name_set(text: str, names=(), after: str = "") -> str:
     return f"<math>{row(Setter(frozenset(names)).symbol(n.Symbol(text)) + (operator(after) if after else ''))}</math>"
+
+
+def are_matrices(lines) -> bool:
+    counts = [line.count("│") for line in lines if line.strip()]
+    return all(count and count % 2 == 0 for count in counts) and not set("─▼▲") & set("".join(lines))
+
+
+def matrices(lines) -> str:
+    """Return equations of matrices, whose rows are drawn with │, as MathML. A blank line ends an equation."""
+    made = []
+    for _, group in groupby(lines, key=lambda line: bool(line.strip())):
+        cells = [line.split("│") for line in group if line.strip()]
+        parts = [row(part_between(part)) for part in cells[0][::2]] if cells else []
+        for k in range(1, max(map(len, cells), default=0), 2):
+            rows = [[entry for entry in re.split(r" {2,}", line[k].strip()) if entry] for line in cells]
+            table = "".join(
+                f"<mtr>{''.join(f'<mtd>{row(part_between(e))}</mtd>' for e in entries)}</mtr>" for entries in rows
+            )
+            parts[k // 2] += fenced("[", f"<mtable>{table}</mtable>", "]")
+        made += [f'<math display="block">{row("".join(parts))}</math>'] * bool(parts)
+    return "".join(made)
+
+
+def part_between(text: str) -> str:
+    """Return an expression, or an equation with an empty side, as MathML."""
+    sides = [side.strip() for side in text.split("=")]
+    return operator("=").join(row(Setter(()).set(n.parse(f"{side} = 0").sides[0])) if side else "" for side in sides)
 
 
 class Setter:

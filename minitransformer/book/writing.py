@@ -15,15 +15,16 @@ from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text, is_it_right, mistakes
 from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
 from minitransformer.book.choices import choices_page
-from minitransformer.book.derivations import DIFFERENT, EQUAL, read_derivations
+from minitransformer.book.derivations import DIFFERENT, EQUAL, executed_anywhere, read_derivations
 from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, gallery, museum
 from minitransformer.book.film import film_page
 from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
 from minitransformer.book.index import index_page
-from minitransformer.book.page import Words, columns, details, docstring_page, navigation, whole_page
+from minitransformer.book.page import Words, cross_linked, details, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
+from minitransformer.book.typesetting import mathml
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, small_example, worksheet_page
 from minitransformer.system.files import write_atomically
@@ -77,15 +78,14 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
         pages[leaf.page] = (leaf.title, body, numbers, navigation(before, after))
         say(said)
     pages["index"] = ("minitransformer, the book", front_page(LEAVES, len(verdicts), verdicts.count(EQUAL)))
+    for page, (title, body, *rest) in pages.items():
+        pages[page] = (title, [cross_linked("".join(body), {leaf.page for leaf in CHAPTERS} - {page})], *rest)
     return write_pages(folder, pages, found)
 
 
 def chapter(title, path, derivations, reports, cases, leaf=None):
     words = Words(derivations)
-    opening = f'<p class="question">{escape(leaf.question)}</p>' if leaf else ""
-    number = f'<p class="kicker">Chapter {CHAPTERS.index(leaf) + 1}</p>' if leaf else ""
-    body = [f"<header>{number}<h1>{escape(title)}</h1>{opening}</header>"]
-    body += [columns(f"<p>{escape(leaf.about)}</p>")] if leaf else []
+    body = [opening(leaf, words) if leaf else f"<h1>{escape(title)}</h1>"]
     body += words.parts(right=lambda function: is_it_right(function, reports, cases))
     body += mistakes(path, cases) if derivations.statements else []
     body += exhibits(leaf.exhibits if leaf else ())
@@ -100,6 +100,19 @@ def chapter(title, path, derivations, reports, cases, leaf=None):
         "</section>",
     ]
     return body, words.known
+
+
+def opening(leaf, words):
+    formula = ""
+    if leaf.formula:
+        statement = executed_anywhere(leaf.formula, words.derivations)
+        if statement.verdict != EQUAL:
+            raise ValueError(f"contents.md: {leaf.formula}: {statement.in_words}")
+        formula = f'<div class="formula-of-all" tabindex="0">{mathml(statement.equation, words.names)}</div>'
+    return (
+        f'<header><p class="kicker">Chapter {CHAPTERS.index(leaf) + 1}</p><h1>{escape(leaf.title)}</h1>'
+        f'<p class="question">{escape(leaf.question)}</p></header>{formula}<p>{escape(leaf.about)}</p>'
+    )
 
 
 def in_numbers(derivations):
