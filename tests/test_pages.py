@@ -109,7 +109,7 @@ ELSEWHERE = {
     r"minitransformer bench": "the slow tests of bench, in smaller sizes",
     r"minitransformer (train|generate|analyze|finetune|patterns)": "the tests of these commands, in fewer steps",
     r"minitransformer misconceptions": "test_misconceptions, and test_misconceptions_seeds with other seeds",
-    r"minitransformer learn (watch|collect|derive)": "the tests of learn",
+    r"minitransformer learn (open|watch|collect|derive)": "the tests of learn",
     r"minitransformer book --out": "the tests of the book",
     r"docker|mkdir class|cp -r submission|mv results|minitransformer book my_layers": "by hand",
 }

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -85,6 +85,21 @@ def where(arguments) -> int:
         show(f"next: {folder / name}.py ({todo[0].status}), then: {check_command(name, folder)}")
     else:
         show(f"All of them. `{learn('run')}` trains a model with your functions in it.")
+    return 0
+
+
+def open(arguments) -> int:
+    from minitransformer.learn.workbench.actions import Actions
+    from minitransformer.learn.workbench.checking import Checks
+    from minitransformer.learn.workbench.serving import Server, opened_in_browser
+
+    folder = arguments.folder or workspace.FOLDER
+    with closing(Checks(folder)) as checks:
+        actions = Actions(folder, arguments.level, checks)
+        with Server(actions, arguments.port or 0) as server:
+            show(f"the workbench: {server.address}\nCtrl-C ends it")
+            with nullcontext() if arguments.no_browser else opened_in_browser(server.address):
+                server.serve_until_idle()
     return 0
 
 

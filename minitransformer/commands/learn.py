@@ -21,6 +21,7 @@ LEVELS = {
 HELP = "write the backward passes yourself, graded line by line"
 
 EXAMPLES = """\
+  minitransformer learn open
   minitransformer learn start
   minitransformer learn start --set attention --level 0
   minitransformer learn check layer_norm
@@ -69,12 +70,22 @@ The notation is that of the book; dx/dy, sum_i, *, @, x.T, xhat and LaTeX are ac
 not reasons. To write an exercise of your own, see learn/derivations/README.md.
 """
 
-VERB_NOTES = {"check": LIMITS, "collect": COLLECT + LIMITS, "derive": DERIVE}
+OPEN = """\
+The page lists the exercises, and shows one beside its derivation. Each change is saved to the file that the other verbs
+use, and checked. Ctrl-C ends the program, and so does an hour without use.
+
+The server listens on this machine only (127.0.0.1), and each action needs the secret in the link. This is not a
+sandbox: your code runs with your rights, in a separate process with limits on time and memory.
+"""
+
+VERB_NOTES = {"open": OPEN, "check": LIMITS, "collect": COLLECT + LIMITS, "derive": DERIVE}
 VERB_EXAMPLES = (
     "minitransformer learn start --set attention --level 0",
     "minitransformer learn start --level 2 --out another",
     "minitransformer learn start --set norms --bug 1 --level 2 --out bugs",
     "minitransformer learn start --set first --student ada --out class/ada",
+    "minitransformer learn open",
+    "minitransformer learn open --level 1 --no-browser",
     "minitransformer learn check layer_norm",
     "minitransformer learn hint layer_norm",
     "minitransformer learn watch --in another",
@@ -118,6 +129,20 @@ def start_options(parser) -> None:
     option(parser, "--student", "name or number of a student, for a variant in which copied code fails", metavar="ID")
     switch(parser, "--notebook", "write notebooks, with a cell that checks")
     out_option(parser, "learn", "directory of the exercises")
+
+
+def open_options(parser) -> None:
+    folder_option(parser, default=None)
+    words = "level of the exercises that are not there yet"
+    option(parser, "--level", words, 0, choices=tuple(LEVELS))
+    option(
+        parser,
+        "--port",
+        "port to listen on (default: a free one)",
+        metavar="N",
+        limits={"minimum": 1, "maximum": 65535},
+    )
+    switch(parser, "--no-browser", "print the link, and open no browser")
 
 
 def name_and_folder(parser, default: str) -> None:
@@ -168,6 +193,7 @@ def derive_options(parser) -> None:
 # {verb: (summary, options)}
 VERBS = {
     "start": ("write the exercises, and keep existing files", start_options),
+    "open": ("write the backward passes in the browser, each line judged while you type", open_options),
     "check": ("grade the exercises, and name the wrong lines", partial(name_and_folder, default="all begun exercises")),
     "hint": (
         "print a hint that becomes more detailed each time, but not the answer",

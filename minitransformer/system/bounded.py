@@ -22,6 +22,7 @@ import secrets
 import select
 import signal
 import sys
+import threading
 import time
 from functools import partial
 from importlib import import_module
@@ -43,6 +44,7 @@ MOST = 64  # processes of one request
 TOO_MANY = f"it started {MOST} processes"
 LOOK = 0.01  # seconds between two counts of the processes
 LONGEST = 2**26  # bytes of a line
+CANCEL = "cancel"  # a message in place of a request
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
@@ -67,6 +69,7 @@ class Bounded:
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
         self.process: Any = None
+        self.sending = threading.Lock()
 
     def __enter__(self):
         return self
@@ -84,8 +87,7 @@ class Bounded:
         try:
             if self.process is None:
                 self.begin()
-            with contextlib.suppress(OSError):  # the supervisor has ended, which `received` reports
-                self.pipe.send((request, seconds + more))
+            self.send((request, seconds + more))
             deadline = time.monotonic() + allowed
             while (message := self.received(deadline))[0] not in ("end", "late"):
                 kind, value = message
@@ -106,6 +108,15 @@ class Bounded:
         if not is_done:
             raise Ended(reason, answer)
         return answer
+
+    def cancel(self) -> None:
+        """End the current request, if there is one, for which `ask` in another thread then raises Ended."""
+        if self.process is not None:
+            self.send(CANCEL)
+
+    def send(self, message) -> None:
+        with self.sending, contextlib.suppress(OSError):  # the supervisor has ended, which `received` reports
+            self.pipe.send(message)
 
     def begin(self):
         """Start a supervisor and wait until it is ready. Raises Ended if it is not ready within START seconds."""
@@ -162,7 +173,9 @@ def supervise(pipe, module, megabytes) -> None:
     pipe.send(("ready", None))
     with contextlib.suppress(EOFError):
         while True:
-            request, seconds = pipe.recv()
+            if (message := pipe.recv()) == CANCEL:  # of a request that has ended
+                continue
+            request, seconds = message
             if FORKS:
                 pipe.send(("end", in_a_child(code.answers, request, seconds, megabytes, pipe)))
             else:
@@ -191,6 +204,9 @@ def in_a_child(answers, request, seconds, megabytes, pipe):
         pass_on, more_may_come = forwarding(lines, word, pipe), True
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             if pipe.poll():
+                with contextlib.suppress(EOFError, OSError):
+                    pipe.recv()  # CANCEL, since the next request follows the end of this one
+                    return "it was cancelled"
                 raise SystemExit  # the caller has ended, or has closed the pipe
             select.select([lines] if more_may_come else [], [], [], LOOK)
             more_may_come = pass_on()

@@ -1,0 +1,1 @@
+"""The workbench: a page on which a backward pass is written beside its derivation. README.md lists the files."""

@@ -1,0 +1,153 @@
+"""The actions of the page: each is a method with JSON-serializable arguments and results.
+
+Names of exercises come from a list, and no argument is a path. Files are those of the terminal's commands, and a file
+that has changed outside of the page is offered to it and not overwritten.
+"""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+from minitransformer.learn import workspace
+from minitransformer.learn.cutting import cut
+from minitransformer.learn.exercises import LEVELS, Exercise
+from minitransformer.learn.hints import next_hint
+from minitransformer.learn.reading import read_regular
+from minitransformer.learn.refusing import Refusal, of_header
+from minitransformer.learn.verdict import MISSING, SOLVED, UNTOUCHED, Verdict
+from minitransformer.learn.workbench.checking import MOST_BYTES, Checks, digest_of
+from minitransformer.learn.workbench.task import task_of
+from minitransformer.system.files import write_atomically
+
+PATIENCE = 20.0  # seconds until an unanswered `verdict` is asked again
+BEFORE_RESET = ".before-reset"  # added to the name of a file whose exercise begins anew
+
+
+class Changed(ValueError):  # noqa: N818
+    """Raised if a file has changed outside of the page. `text` is its content."""
+
+    def __init__(self, name: str, text: str):
+        super().__init__(f"{name}.py has changed outside of this page")
+        self.text = text
+
+
+class Actions:
+    """The actions on the exercises in `folder`. A missing exercise is written at `level` when it is opened."""
+
+    def __init__(self, folder, level: int, checks: Checks):
+        self.folder, self.level, self.checks = Path(folder), level, checks
+        self.verdicts: dict[str, Verdict] = {}  # the last verdict on each exercise, for its hints
+
+    def exercises(self) -> dict:
+        """Return the exercises in order, and which of them are there."""
+        known, written = workspace.known_in(self.folder), set(workspace.exercises_in(self.folder))
+        listed = [
+            {"name": name, "title": exercise.title, "status": "" if name in written else MISSING}
+            for name, exercise in known.items()
+        ]
+        return {"folder": str(self.folder), "exercises": listed, "level": self.level, "levels": LEVELS}
+
+    def status(self, name: str) -> dict:
+        """Grade an exercise if its file is there, and return its status."""
+        exercise = workspace.exercise_in(self.folder, name)
+        if name not in workspace.exercises_in(self.folder):
+            return {"status": MISSING}
+        if not workspace.is_begun(self.folder, exercise):
+            return {"status": UNTOUCHED}
+        return {"status": self.checks.of(name).status}
+
+    def open(self, name: str) -> dict:
+        """Return the text of an exercise, its digest, level and task. A missing file is written first."""
+        exercise = workspace.exercise_in(self.folder, name)
+        if name not in workspace.exercises_in(self.folder):
+            workspace.start(self.folder, [exercise], self.level)
+        return self.opened(exercise)
+
+    def save(self, name: str, text: str, digest: str) -> dict:
+        """Write the text unless the file no longer has the digest of the text that was edited. Return the new one."""
+        exercise = workspace.exercise_in(self.folder, name)
+        content = text.encode()
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"the text has {len(content):,} bytes; at most {MOST_BYTES:,} are allowed")
+        path, now = self.path_of(exercise), self.content_of(exercise)
+        if digest_of(now) not in (digest, digest_of(content)):
+            raise Changed(name, now.decode("utf-8", "replace"))
+        if now != content:
+            write_atomically(path, lambda file: file.write(content))
+        return {"digest": digest_of(content)}
+
+    def check(self, name: str) -> dict:
+        """Begin to grade the file of an exercise. Return the number of the request for `verdict`."""
+        workspace.exercise_in(self.folder, name)
+        return {"number": self.checks.request(name)}
+
+    def verdict(self, number: int, parts: int) -> dict:
+        """Return the verdict of a request when it has more than `parts` parts, with the line of each row."""
+        verdict, is_last = self.checks.wait(number, parts, PATIENCE)
+        if verdict is None:
+            return {"state": "cancelled" if is_last else "running"}
+        self.verdicts[verdict.name] = verdict
+        rows = [
+            {**row, "line": line} for row, line in zip(verdict.to_json()["rows"], self.lines_of(verdict), strict=True)
+        ]
+        found = {"name": verdict.name, "status": verdict.status, "sentences": verdict.sentences, "rows": rows}
+        return found | {"state": "final" if is_last else "first", "is_solved": verdict.status == SOLVED}
+
+    def hint(self, name: str) -> dict:
+        """Return the next hint on the last verdict, which is more detailed each time."""
+        exercise = workspace.exercise_in(self.folder, name)
+        verdict = self.verdicts.get(name) or self.checks.of(name)
+        if verdict.is_solved:
+            return {"hint": "there is no mistake"}
+        return {"hint": next_hint(self.folder, exercise, verdict)}
+
+    def reset(self, name: str, level: int, digest: str) -> dict:
+        """Write an exercise anew at a level. The previous text is kept in a file beside it."""
+        exercise = workspace.exercise_in(self.folder, name)
+        if level not in LEVELS:
+            raise ValueError(f"level must be one of {', '.join(map(str, LEVELS))}, not {level}")
+        text = cut(replace(exercise, student=self.header_of(exercise)[0].student), level)
+        before = self.content_of(exercise)
+        kept = self.folder / f"{name}{BEFORE_RESET}"
+        write_atomically(kept, lambda file: file.write(before))
+        self.save(name, text, digest)
+        return self.opened(exercise) | {"kept": kept.name}
+
+    def opened(self, exercise: Exercise) -> dict:
+        content = self.content_of(exercise)
+        text = content.decode("utf-8", "replace")
+        header, level = self.header_of(exercise)
+        try:
+            task = task_of(text, exercise.name)
+        except SyntaxError:  # it is being edited
+            task = task_of(cut(header, self.level if level is None else level), exercise.name)
+        about = LEVELS.get(level, "")
+        found = {"name": exercise.name, "title": exercise.title, "level": level, "about": about}
+        return found | {"text": text, "digest": digest_of(content), "task": task, "file": self.path_of(exercise).name}
+
+    def header_of(self, exercise: Exercise) -> tuple[Exercise, int | None]:
+        """Return the exercise with the student of its file, and its level, or None if the file does not state it."""
+        try:
+            found, level, _ = of_header(exercise, self.content_of(exercise).decode("utf-8", "replace"))
+        except (SyntaxError, Refusal):
+            return exercise, None
+        return found, level
+
+    def lines_of(self, verdict: Verdict) -> list[int | None]:
+        """Return the line of each row: that of the last assignment to its name within the function of the exercise."""
+        exercise = workspace.exercise_in(self.folder, verdict.name)
+        try:
+            tree = ast.parse(self.content_of(exercise))
+        except SyntaxError:
+            return [None] * len(verdict.rows)
+        lines: dict[str, int] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                lines[node.id] = max(node.lineno, lines.get(node.id, 0))
+        return [lines.get(row.name) for row in verdict.rows]
+
+    def content_of(self, exercise: Exercise) -> bytes:
+        return read_regular(self.path_of(exercise), MOST_BYTES)[0]
+
+    def path_of(self, exercise: Exercise) -> Path:
+        return self.folder / f"{exercise.name}.py"

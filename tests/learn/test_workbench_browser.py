@@ -1,0 +1,187 @@
+"""The page of the workbench in a browser: type, see each line judged, correct it, take a hint, solve it."""
+
+import re
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from minitransformer.learn.cutting import cut
+from minitransformer.learn.exercises import named_exercise
+from minitransformer.learn.workbench.actions import Actions
+from minitransformer.learn.workbench.checking import Checks
+from minitransformer.learn.workbench.serving import Server
+
+pytestmark = pytest.mark.slow  # a browser
+
+LAYER_NORM = {
+    "positions": "tuple(range(dy.ndim - 1))",
+    "dbeta": "dy.sum(positions)",
+    "dgamma": "(dy * x_hat).sum(positions)",
+    "dx_hat": "dy * gamma",
+    "shift": "dx_hat.mean(-1, keepdims=True)",
+    "scale": "(dx_hat * x_hat).mean(-1, keepdims=True)",
+    "dx": "r * (dx_hat - shift - x_hat * scale)",
+}
+PATIENCE = 120  # seconds that a slow machine may take
+
+
+class Bench:
+    """The page in a browser, and the folder of its exercises."""
+
+    def __init__(self, browser, address, folder):
+        self.browser, self.address, self.folder = browser, address, folder
+
+    def load(self, name=""):
+        self.browser.get("about:blank")
+        self.browser.get(self.address)
+        self.until(lambda: self.find("#exercises li"))
+        if name:
+            self.find(f'a[href="#/{name}"]').click()
+            self.until(lambda: self.text.is_displayed() and self.browser.title == name)
+
+    def find(self, selector):
+        found = self.browser.find_elements("css selector", selector)
+        return found[0] if found else None
+
+    @property
+    def text(self):
+        return self.find("#text")
+
+    @property
+    def rows(self):
+        return self.find("#rows").text
+
+    @property
+    def status(self):
+        return self.find("#status").text
+
+    def until(self, condition):
+        """Wait for a condition of the page, and return its value."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"{self.status!r}, {self.rows!r}, {self.find('#failure').text!r}"
+            time.sleep(0.02)
+        return found
+
+    def fill(self, name, code):
+        """Replace the right-hand side of a line by typing."""
+        script = """
+            const text = document.getElementById("text");
+            const match = new RegExp(`^ +${arguments[0]} = ([^#\\n]*?)(?=  #|$)`, "m").exec(text.value);
+            const start = match.index + match[0].length - match[1].length;
+            text.focus();
+            text.setSelectionRange(start, start + match[1].length);
+        """
+        self.browser.execute_script(script, name)
+        self.text.send_keys(code)
+
+
+@pytest.fixture
+def bench(browser, tmp_path):
+    browser.set_window_size(1280, 900)
+    folder = tmp_path / "learn"
+    with closing(Checks(folder)) as checks, Server(Actions(folder, 0, checks)) as server:
+        thread = threading.Thread(target=server.serve_until_idle, daemon=True)
+        thread.start()
+        yield Bench(browser, server.address, folder)
+        browser.get("about:blank")
+        server.shutdown()
+        thread.join()
+    assert [entry for entry in browser.get_log("browser") if "status of 409" not in entry["message"]] == []
+
+
+def test_a_wrong_line_is_named_then_corrected_then_solved(bench):
+    bench.load("layer_norm")
+    for name, code in LAYER_NORM.items():
+        bench.fill(name, "dy" if name == "dx_hat" else code)
+    bench.until(lambda: "(6) dx_hat WRONG: the gain γ is missing" in bench.rows)
+    wrong = bench.find("#painted .row.wrong")
+    assert "dx_hat = dy" in wrong.text and "the gain γ is missing" in wrong.text
+    number = int(re.search(r"\d+", wrong.find_element("css selector", ".at").text)[0])
+    assert (bench.folder / "layer_norm.py").read_text("utf-8").split("\n")[number - 1].strip() == "dx_hat = dy  # (6)"
+    assert "dbeta" in bench.find("#painted .row.right").text
+    bench.fill("dx_hat", "dy * gamma")
+    bench.until(lambda: bench.status == "right")
+    assert bench.find("#painted .row.wrong") is None and bench.find("#following").is_displayed()
+    bench.find("#back").click()
+    bench.until(lambda: bench.find("#progress").text == "1 of 38 solved")
+
+
+def test_the_first_line_is_judged_while_the_others_are_blank(bench):
+    bench.load("layer_norm")
+    bench.fill("dbeta", "dy.sum(tuple(range(dy.ndim - 1)))")
+    bench.until(lambda: "(6) dbeta right" in bench.rows and "dx blank" in bench.rows)
+    bench.find("#mistake").click()
+    chosen = "const t = document.activeElement; return t.value.slice(t.selectionStart, t.selectionEnd)"
+    assert bench.browser.execute_script(chosen) == "..."
+
+
+def test_an_endless_loop_does_not_block_the_next_verdict(bench):
+    bench.load("relu")
+    bench.fill("dx", "[1 for _ in iter(int, 1)]")
+    bench.until(lambda: "iter(int, 1)" in (bench.folder / "relu.py").read_text("utf-8"))
+    bench.fill("dx", "dy * (x > 0)")
+    bench.until(lambda: bench.status == "right")
+
+
+def test_hints_become_more_detailed(bench):
+    bench.load("softmax")
+    for _ in range(2):
+        before = len(bench.browser.find_elements("css selector", "#hints li"))
+        bench.find("#hint").click()
+        bench.until(lambda before=before: len(bench.browser.find_elements("css selector", "#hints li")) > before)
+    assert [line.partition(":")[0][:6] for line in bench.find("#hints").text.split("\n")] == ["hint 1", "hint 2"]
+
+
+def test_a_change_from_an_editor_is_offered(bench):
+    bench.load("relu")
+    path = bench.folder / "relu.py"
+    path.write_text(path.read_text("utf-8").replace("dx = ...", "dx = dy * (x > 0)"), "utf-8")
+    bench.until(lambda: bench.find("#outside").is_displayed())
+    assert "dx = ..." in bench.text.get_property("value")
+    bench.find("#take").click()
+    bench.until(lambda: bench.status == "right" and "dx = dy * (x > 0)" in bench.text.get_property("value"))
+
+
+def test_docstrings_fold_without_a_change_of_the_file(bench):
+    bench.load("layer_norm")
+    whole = cut(named_exercise("layer_norm"), 0)
+    assert "Normalize x" not in bench.text.get_property("value")
+    bench.find("#docstrings").click()
+    assert bench.text.get_property("value") == whole
+    bench.find("#docstrings").click()
+    bench.fill("shift", "0")
+    bench.until(
+        lambda: (bench.folder / "layer_norm.py").read_text("utf-8") == whole.replace("shift = ...", "shift = 0")
+    )
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_no_page_is_wider_than_the_screen(bench, width):
+    bench.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        for name in ("", "layer_norm"):
+            bench.load(name)
+            assert bench.browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        bench.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(bench, scheme):
+    axe = pytest.importorskip("axe_core_python.selenium").Axe()
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    bench.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        for name in ("", "layer_norm"):
+            bench.load(name)
+            if name:
+                bench.fill("dbeta", "dy")
+                bench.until(lambda: "WRONG" in bench.rows)
+            assert [(v["id"], v["nodes"][0]["html"]) for v in axe.run(bench.browser)["violations"]] == []
+    finally:
+        bench.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

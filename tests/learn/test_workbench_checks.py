@@ -1,0 +1,72 @@
+"""Grading while a file is edited: the latest text is graded, and a new request cancels the previous one."""
+
+import threading
+
+import pytest
+
+from minitransformer.learn import workspace
+from minitransformer.learn.cutting import cut
+from minitransformer.learn.exercises import exercise_set, named_exercise
+from minitransformer.learn.verdict import BEGUN, RIGHT, SOLVED, WRONG_LINE
+from minitransformer.learn.workbench.checking import Checks
+from minitransformer.system.files import write_atomically
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workbench")
+    workspace.start(folder, exercise_set("first"), 0)
+    made = Checks(folder)
+    yield made
+    made.close()
+    assert not made.thread.is_alive() and made.grader.process is None
+
+
+def edit(checks, name, **lines):
+    """Replace the blanks of an exercise at level 0, {name: right-hand side}, in a fresh file."""
+    text = cut(named_exercise(name), 0)
+    for variable, code in lines.items():
+        assert text.count(f"        {variable} = ...") == 1
+        text = text.replace(f"        {variable} = ...", f"        {variable} = {code}")
+    write_atomically(checks.folder / f"{name}.py", lambda file: file.write(text.encode()))
+
+
+def test_a_line_is_judged_while_others_are_blank(checks):
+    edit(checks, "linear", dweight="dy.T @ dy", dx="dy @ weight.T")
+    verdict = checks.of("linear")
+    assert verdict.status == BEGUN
+    assert {row.name: row.verdict for row in verdict.rows if row.name in ("dx", "dweight")} == {
+        "dx": RIGHT,
+        "dweight": WRONG_LINE,
+    }
+
+
+def test_a_new_request_cancels_an_endless_loop(checks):
+    edit(checks, "relu", dx="0\n        while True: pass")
+    endless = checks.request("relu")
+    assert checks.wait(endless, 0, 1.0) == (None, False)  # it is running
+    before = checks.grader.process
+    edit(checks, "relu", dx="dy * (x > 0)")
+    number = checks.request("relu")
+    assert checks.wait(endless, 0, 60) == (None, True)
+    verdict, is_last = checks.wait(number, 1, 60)
+    assert is_last and verdict.status == SOLVED
+    assert checks.grader.process is before  # the warm process goes on
+
+
+def test_a_waiting_page_hears_that_its_request_is_cancelled(checks):
+    edit(checks, "relu", dx="0\n        while True: pass")
+    answers, number = [], checks.request("relu")
+    waiting = threading.Thread(target=lambda: answers.append(checks.wait(number, 0, 60)))
+    waiting.start()
+    edit(checks, "relu", dx="dy")
+    assert checks.of("relu").first_wrong.name == "dx"
+    waiting.join()
+    assert answers == [(None, True)]
+
+
+def test_a_text_that_was_judged_before_is_not_graded_again(checks, monkeypatch):
+    edit(checks, "relu", dx="-dy")
+    first = checks.of("relu")
+    monkeypatch.setattr(checks.grader, "verdict", lambda *given: pytest.fail("it was graded again"))
+    assert checks.of("relu") == first and first.first_wrong is not None
