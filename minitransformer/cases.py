@@ -73,6 +73,7 @@ from minitransformer.module import TWINS, Identity, Module, Parameter, apply
 from minitransformer.one_page import gpt as one_page
 from minitransformer.training.finetuning.objectives import (
     PairedLoss,
+    RewardedLoss,
     direct_preference,
     sequence_log_likelihood,
     sequence_unlikelihood,
@@ -101,6 +102,12 @@ def rewarded(rng):
 def old_and_reference(rng):
     """Return the other options of grpo. Ratios differ from 1 by up to a factor of e, so tokens are clipped."""
     return rewarded(rng) | {"old": normal(rng, B, T), "reference": normal(rng, B, T)}
+
+
+def rewards_of_tokens(rng):
+    """Return the options of RewardedLoss. Log-probabilities of V tokens are about −log V."""
+    old, reference = (normal(rng, B, T) / 2 - np.log(V) for _ in range(2))
+    return {"advantages": normal(rng, B), "old": old, "reference": reference}
 
 
 class AttentionAfterCachedPast(Module):
@@ -313,6 +320,7 @@ MODULES = [
         lambda rng: targets(rng, 2 * B, T),
         drawn=lambda rng: dropping(rng) | references(rng),
     ),
+    module("RewardedLoss", lambda rng: RewardedLoss(gpt2(n_layers=1)), *TEXT, drawn=rewards_of_tokens),
 ]
 
 ONE_PAGE = Case(

@@ -11,7 +11,9 @@ from minitransformer.training.finetuning import (
     FineTuningSettings,
     LowRank,
     PreferenceSettings,
+    RewardSettings,
     fine_tune,
+    fine_tune_for_reward,
     fine_tune_for_safety,
 )
 from minitransformer.training.loop import fit
@@ -40,8 +42,10 @@ __all__ = [
     "LOSS_FILE",
     "draw_loss_curve",
     "fine_tune_for_safety",
+    "fine_tune_for_reward",
     "fine_tune",
     "PreferenceSettings",
+    "RewardSettings",
     "FineTuningSettings",
     "LowRank",
     "FineTuningReport",

@@ -11,7 +11,8 @@ tokens      number of tokens trained on so far
 seconds     time spent so far, without interruptions
 sample      the text that the model wrote after this step, if `sample_every` asks for one
 
-Fine-tuning on pairs records the fields of an Evaluation instead of val_loss, and counts the tokens of responses.
+Instead of val_loss, fine-tuning on pairs records the fields of an Evaluation, and that on a reward those of a
+RewardEvaluation. Both count the tokens of responses.
 Records of step 0, and of the step at which a run diverges, have no loss, lr or grad_norm. A killed process can leave an
 incomplete last line, which readers ignore, and records after the last checkpoint. A resumed run removes both.
 """

@@ -36,6 +36,8 @@ def evaluation_in_words(record: dict, loss: float | None) -> str:
     elif None not in (record.get("margin"), record.get("general_loss")):
         perplexity = math.exp(min(record["general_loss"], 700))
         measured = f"margin {record['margin']:.3f}, perplexity on general text {perplexity:.4g}"
+    elif "reward" in record:
+        measured = f"reward {record['reward']:.3f}, divergence {record['divergence']:.3f} nats per token"
     else:
         return ""
     training = "" if loss is None else f"training loss {loss:.4f}, "

@@ -20,6 +20,7 @@ from minitransformer.commands import resuming
 from minitransformer.system.archive import save_archive
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings, fine_tune, fine_tune_for_safety
 from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.finetuning import REWARDS, Reward, fine_tune_for_reward
 
 SMALL = shlex.split("--steps 6 --batch-size 4 --lr 1e-3 --eval-every 3 --checkpoint-every 2 --last-blocks 1")
 SETTINGS = {"steps": 6, "batch_size": 4, "lr": 1e-3, "eval_every": 3, "checkpoint_every": 2, "trainable": 1}
@@ -46,6 +47,11 @@ def on_text(folder, *more):
     return ["finetune", str(folder / "base"), *paths, *SMALL, *PLAIN, *more]
 
 
+def on_reward(folder, *more):
+    paths = ["--objective", "grpo", "--reward", "sums", "--out", str(folder / "out")]
+    return ["finetune", str(folder / "base"), *paths, *SMALL, *PLAIN, "--responses", "3", *more]
+
+
 def without(arguments, *options):
     kept = list(arguments)
     for option in options:
@@ -65,6 +71,22 @@ def test_on_pairs_it_does_what_the_library_does_and_prints_the_report(capsys, fo
     assert written["after"] == json.loads(json.dumps(report.to_dict()["after"]))
     assert without_seconds(written["records"]) == without_seconds(folder / "out" / "metrics.jsonl")
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["metrics.jsonl", "model.npz", "report.json"]
+
+
+LETTERS = Reward("letters", ("a", "the cat", "on"), lambda prompt, text: text.count("a") / 5, 5)
+
+
+def test_on_a_reward_it_does_what_the_library_does_and_resumes(capsys, folder, monkeypatch):
+    monkeypatch.setitem(REWARDS, "sums", LETTERS)
+    assert main(on_reward(folder, "--updates", "3")) == 0
+    shown = capsys.readouterr()
+    lm = trained_lm()
+    report = fine_tune_for_reward(lm, LETTERS, **SETTINGS, responses=3, updates=3)
+    assert shown.out == f"{report}\n" and shown.err == ""
+    assert_same_weights(LanguageModel.load(folder / "out"), lm)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["metrics.jsonl", "model.npz", "report.json"]
+    assert main(["finetune", "--out", str(folder / "out"), "--resume", "--steps", "7", *PLAIN]) == 0
+    assert "objective grpo, 7 steps on the reward letters" in capsys.readouterr().out
 
 
 def test_on_a_text_it_does_what_the_library_does_and_prints_the_losses(capsys, folder):
@@ -104,19 +126,20 @@ def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder)
 
 
 def interrupt(monkeypatch, capsys, arguments):
-    monkeypatch.setattr(resuming, "Observer", lambda: At(3, lambda: signal.raise_signal(signal.SIGINT)))
-    assert main(arguments) == 130
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(resuming, "Observer", lambda: At(3, lambda: signal.raise_signal(signal.SIGINT)))
+        assert main(arguments) == 130
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
     return said.err
 
 
-@pytest.mark.parametrize("start", [on_pairs, on_text])
+@pytest.mark.parametrize("start", [on_pairs, on_text, on_reward])
 @pytest.mark.parametrize(
     "more", [pytest.param([], marks=pytest.mark.slow), ["--lora", "2"]], ids=["a block", "adapters"]
 )
 def test_ctrl_c_is_one_line_that_says_how_to_go_on(monkeypatch, capsys, folder, start, more):
+    monkeypatch.setitem(REWARDS, "sums", LETTERS)
     arguments = without(start(folder), "--last-blocks") + more if more else start(folder)
     out = folder / "out"
     said = interrupt(monkeypatch, capsys, arguments)
@@ -199,6 +222,7 @@ def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
     "options, status, words",
     [
         (["--objective", "ppo"], 2, "argument --objective: invalid choice: 'ppo'"),
+        (["--objective", "grpo"], 1, "unknown objective 'grpo'; choose from dpo, unlikelihood, difference"),
         (["--beta", "0"], 1, r"--beta must be positive and finite, not 0\.0"),
         (["--steps", "0"], 1, "--steps must be at least 1, not 0"),
         (["--batch-size", "0"], 1, "--batch-size must be at least 1, not 0"),
@@ -224,7 +248,23 @@ def test_options_that_cannot_be_are_one_line(capsys, folder, options, status, wo
     [
         (["finetune"], "MODEL must be a model's file"),
         (["finetune", "base"], "give pairs of responses with --data"),
-        (["finetune", "base", "--text", "a.txt", "--beta", "0"], "--beta can only be used together with --data"),
+        (
+            ["finetune", "base", "--objective", "grpo"],
+            "--objective grpo needs a reward; choose --reward sums or politeness",
+        ),
+        (
+            ["finetune", "base", "--text", "a.txt", "--beta", "0"],
+            "--beta can only be used together with --data or --reward",
+        ),
+        (
+            ["finetune", "base", "--text", "a.txt", "--updates", "3"],
+            "--updates can only be used together with --reward",
+        ),
+        (["finetune", "base", "--reward", "sums", "--prompt", "a"], "--prompt can only be used together with --data"),
+        (
+            ["finetune", "base", "--reward", "sums", "--eval-tokens", "9"],
+            "--eval-tokens can only be .* --data or --text",
+        ),
         (["finetune", "base", "--text", "a.txt", "--prompt", "a"], "--prompt can only be used together with --data"),
         (["finetune", "--resume"], "cannot resume: there is no model.npz; start without --resume"),
         (["finetune", "nowhere", "--data", "politeness"], "nowhere: no such file or folder"),

@@ -25,10 +25,12 @@ from minitransformer.training import (
     LowRank,
     TrainingInterrupted,
     fine_tune,
+    fine_tune_for_reward,
     fine_tune_for_safety,
     pretrain,
 )
 from minitransformer.training.checkpoints import Checkpoint
+from minitransformer.training.finetuning import Reward
 
 # One row for each kind of run.
 
@@ -72,6 +74,15 @@ def on_text(trainable):
     return Kind(model_for_fine_tuning, lambda lm, **how: fine_tune(lm, TEXT, settings, **how), range(1, 8), every=2)
 
 
+LETTER = Reward("a", ("the cat", "a rat", "oat"), lambda prompt, text: text.count("a") / 6, tokens=6)
+
+
+def on_reward(trainable):
+    options = TUNING | {"trainable": trainable, "batch_size": 2, "responses": 3, "updates": 3}
+    train = lambda lm, **how: fine_tune_for_reward(lm, LETTER, **options, **how).records  # noqa: E731
+    return Kind(lambda seed=0: model_for_fine_tuning(seed), train, range(1, 8), every=2)
+
+
 PATTERNS = {"steps": 6, "batch_size": 1, "longest": 8, "eval_every": 2, "checkpoint_every": 2}
 
 
@@ -92,8 +103,10 @@ KINDS = {
     "pairs, adapters": on_pairs(LowRank(2)),
     "text, last block": on_text(1),
     "text, adapters": on_text(LowRank(2)),
+    "reward, last block": on_reward(1),
+    "reward, adapters": on_reward(LowRank(2)),
 }
-SLOW = ("replicas", "pairs, last block", "pairs, adapters", "text, last block", "text, adapters")
+SLOW = ("replicas", "pairs, last block", "pairs, adapters", "text, last block", "text, adapters", "reward, last block")
 
 
 @functools.cache

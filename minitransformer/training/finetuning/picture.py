@@ -1,4 +1,4 @@
-"""Draw the likelihoods, the margin and the perplexity on general text during fine-tuning on pairs."""
+"""Draw the measurements during fine-tuning: of pairs with a general text, and of a reward."""
 
 import math
 
@@ -40,5 +40,24 @@ def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
         general.axhline(height, color=p.VERMILION, linewidth=1.2, linestyle="--")
         general.annotate(f"limit: {limit:g} times the first", (steps[0], height), color=p.VERMILION, fontsize=8)
     p.label(general, "forgetting", "steps", "perplexity on general text (log scale)")
+    p.headline(figure, title)
+    p.save(figure, path)
+
+
+def draw_rewards(records, path, title="") -> None:
+    """Draw the evaluations of a reward in the metrics' records as a PNG at `path`. Exceptions as above."""
+    measured = [record for record in records if "reward" in record]
+    figure = p.new_figure(11, 3.8)
+    panels = (
+        ("reward", "mean reward of held-out prompts", "", p.GREEN),
+        ("divergence", "divergence from the starting model", "nats per token", p.VERMILION),
+        ("length", "length of a response", "tokens", p.BLUE),
+    )
+    for axes, (key, name, unit, colour) in zip(figure.subplots(1, 3), panels, strict=True):
+        p.with_grid(axes)
+        steps, values = [record["step"] for record in measured], [record[key] for record in measured]
+        axes.plot(steps, values, color=colour, marker="o", markersize=3.5, linewidth=1.6)
+        axes.set_ylim(bottom=0)
+        p.label(axes, name, "steps", unit)
     p.headline(figure, title)
     p.save(figure, path)

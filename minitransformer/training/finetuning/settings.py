@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from minitransformer.system.validation import documented, number, one_of, positive, setting
+from minitransformer.system.validation import check_int, documented, number, one_of, positive, setting
 from minitransformer.training.finetuning.objectives import OBJECTIVES
 from minitransformer.training.finetuning.trainable import LowRank, Trainable, checked
-from minitransformer.training.settings import Settings
+from minitransformer.training.settings import HUGE_BATCH, Settings
 
 DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
 
@@ -56,3 +56,24 @@ class PreferenceSettings(FineTuningSettings):
     perplexity_limit: float = setting(
         2.0, "growth factor of the perplexity on general text at which the run stops", number, above=1
     )
+
+
+@documented
+@dataclass(frozen=True)
+class RewardSettings(FineTuningSettings):
+    """The settings of fine-tuning on a reward. batch_size is the number of prompts of a step."""
+
+    kind = "fine-tuning on a reward"
+
+    batch_size: int = 8
+    lr: float | None = 1e-3
+    eval_every: int = 10
+    objective: str = setting("grpo", "maximised objective: grpo (see layers/modern/grpo.py)", one_of, known=("grpo",))
+    responses: int = setting(
+        8, "responses to each prompt, compared with each other", check_int, minimum=2, maximum=HUGE_BATCH
+    )
+    updates: int = setting(2, "steps on the same responses", check_int, minimum=1)
+    ratio_range: float = setting(
+        0.2, "change of a token's probability, as a share, beyond which it has no gradient", positive
+    )
+    beta: float = setting(0.04, "weight of the divergence from the starting model", number, minimum=0)

@@ -8,6 +8,7 @@ reference model.
 from minitransformer.training.finetuning.objectives.direct_preference import direct_preference
 from minitransformer.training.finetuning.objectives.log_likelihood import sequence_log_likelihood
 from minitransformer.training.finetuning.objectives.paired_loss import PairedLoss
+from minitransformer.training.finetuning.objectives.rewarded_loss import RewardedLoss
 from minitransformer.training.finetuning.objectives.softplus import softplus
 from minitransformer.training.finetuning.objectives.unbounded_difference import unbounded_difference
 from minitransformer.training.finetuning.objectives.unlikelihood import sequence_unlikelihood, unlikelihood
@@ -23,5 +24,6 @@ __all__ = [
     "sequence_unlikelihood",
     "direct_preference",
     "PairedLoss",
+    "RewardedLoss",
     "OBJECTIVES",
 ]
