@@ -29,6 +29,11 @@ from minitransformer.layers.linear import Linear as Linear, linear as linear
 from minitransformer.layers.lora import LowRankLinear as LowRankLinear, low_rank as low_rank
 from minitransformer.layers.modern.delta_rule import delta_rule as delta_rule
 from minitransformer.layers.modern.grpo import grpo as grpo
+from minitransformer.layers.modern.latent_attention import (
+    LatentAttention as LatentAttention,
+    absorbed_attention as absorbed_attention,
+    latent_attention as latent_attention,
+)
 from minitransformer.layers.modern.load_balance import load_balance as load_balance
 from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts as mixture_of_experts
 from minitransformer.layers.modern.reinforce import reinforce as reinforce

@@ -54,9 +54,12 @@ from minitransformer.layers.lora import LowRankLinear
 from minitransformer.layers.modern.delta_mixer import DeltaMixer, StateCache
 from minitransformer.layers.modern.delta_rule import delta_rule
 from minitransformer.layers.modern.grpo import grpo
+from minitransformer.layers.modern.joint_norm import JointNorm
+from minitransformer.layers.modern.latent_attention import LatentAttention, absorbed_attention, latent_attention
 from minitransformer.layers.modern.load_balance import load_balance
 from minitransformer.layers.modern.mixture_of_experts import MixtureOfExperts, mixture_of_experts
 from minitransformer.layers.modern.partial_rotary import PartialRotary
+from minitransformer.layers.modern.post_norm_block import PostNormBlock
 from minitransformer.layers.modern.reinforce import reinforce
 from minitransformer.layers.modern.relu_squared import relu_squared
 from minitransformer.layers.modern.sigmoid import sigmoid
@@ -134,6 +137,19 @@ class DeltaAfterState(Module):
         cache = StateCache(context=4 + T)
         cache.store(self.past.astype(x.dtype), 4)
         return self.mixer(x, cache=cache)
+
+
+class LatentAfterPast(Module):
+    """Latent attention, in the absorbed form, of new positions with a cache, whose contents are constants."""
+
+    def __init__(self, rng):
+        self.attention = LatentAttention(C, H, D, d_latent=LATENT, d_rotary=2, rotary=Rotary(100.0))
+        self.past = normal(rng, B, 4, LATENT), normal(rng, B, 4, 2)
+
+    def forward(self, x):
+        cache = LayerCache(context=4 + T)
+        cache.append(*(array.astype(x.dtype) for array in self.past))
+        return self.attention(x, mask=causal_mask(T, 4 + T), cache=cache)
 
 
 class LearnedQueries(Module):
@@ -230,9 +246,11 @@ def dropping(rng):
 
 
 E = 8  # experts
+LATENT = 10  # entries of a latent
 LLAMA: dict[str, Any] = {"n_kv_heads": K, "d_head": 8, "norm": "rms_norm", "feed_forward": "swiglu", "bias": False}
 TEXT = (some_ids, some_targets)
 PAIRS = (B, 3, V), lambda rng: targets(rng, B, 3), LOGITS, some_targets  # the unsafe responses are longer
+OF_LATENTS = (B, H, TQ, D), (B, H, TQ, 2), (B, TK, LATENT), (B, TK, 2), (H, LATENT, D), (H, LATENT, K)
 FUNCTIONS = [
     *(Case(name, partial(drawn_call, draw)) for name, draw in EXAMPLES.items()),
     case("relu_squared", relu_squared, X),
@@ -242,6 +260,8 @@ FUNCTIONS = [
     case("top_k_gates", top_k_gates, distinct_logits, k=2),
     case("load_balance", load_balance, distinct_logits, k=2),
     case("mixture_of_experts", mixture_of_experts, X, (C, E), (E, C, F), (E, C, F), (E, F, C), k=2),
+    case("latent_attention", latent_attention, *OF_LATENTS, drawn=mask_with_empty_row),
+    case("absorbed_attention", absorbed_attention, *OF_LATENTS, drawn=mask_with_empty_row),
     case("delta_rule", delta_rule, (B, T, D), (B, T, D), (B, T, K), (B, T), (B, T)),
     case("reinforce", reinforce, (B, T), drawn=rewarded),
     case("grpo", grpo, (B, T), drawn=old_and_reference),
@@ -281,6 +301,15 @@ MODULES = [
     module("SinkAttention", lambda rng: SinkAttention(C, 2, dropout=0.3), X, drawn=dropping, **SEEN),
     module("SinkAttention, capped", lambda rng: SinkAttention(C, H, K, D, sinks=False, cap=0.7), X, **SEEN),
     module("PartialRotary", lambda rng: PartialRotary(4, base=100.0), (B, H, T, C), positions=np.arange(T)),
+    module(
+        "LatentAttention",
+        lambda rng: LatentAttention(C, H, D, d_latent=LATENT, d_rotary=2, rotary=Rotary(100.0), dropout=0.3),
+        X,
+        drawn=dropping,
+        **SEEN,
+    ),
+    module("LatentAttention, cached past", LatentAfterPast, X),
+    module("JointNorm", lambda rng: JointNorm(H, C), (B, H, T, C)),
     module("DeltaMixer", lambda rng: DeltaMixer(C, H, D), X),
     module("DeltaMixer, earlier state", DeltaAfterState, X),
     module("MixtureOfExperts", lambda rng: MixtureOfExperts(C, F, E, 2), X),
@@ -296,6 +325,7 @@ MODULES = [
     module("TransformerBlock, hooked", lambda rng: Hooked(block(), shrink), X, **SEEN),
     module("TransformerBlock, recorded", lambda rng: Hooked(block(), gradient_recorder({}, {}, "any")), X, **SEEN),
     module("TransformerBlock, partly replaced", lambda rng: Hooked(block(), replaced_by(0.3, (..., 1))), X, **SEEN),
+    module("PostNormBlock", lambda rng: PostNormBlock(C, 2, F, dropout=0.2), X, drawn=dropping, **SEEN),
     module("MultiHeadAttention, hidden keys", lambda rng: Hooked(heads(), hide([0, 2]), ["weights"]), X),
     module(
         "MultiHeadAttention, hidden keys, causal", lambda rng: Hooked(heads(), hide([1, 3]), ["weights"]), X, **SEEN
@@ -312,6 +342,12 @@ MODULES = [
         lambda rng: llama(qk_norm=True, sinks=True, windows=(2, None), rotary_fraction=0.5, n_experts=3, logit_cap=4.0),
         some_ids,
     ),
+    module(
+        "Transformer, OLMo-2-like",
+        lambda rng: llama(block="post_norm", qk_norm=True, qk_norm_over="projection"),
+        some_ids,
+    ),
+    module("Transformer, latent attention", lambda rng: llama(mixers=("latent",), n_layers=1), some_ids),
     module("Transformer, delta rule", lambda rng: gpt2(mixers=("delta", "attention")), some_ids, drawn=dropping),
     module(
         "PairedLoss, direct preference",

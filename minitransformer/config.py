@@ -10,6 +10,8 @@ import numpy as np
 from minitransformer.layers.block import MIXERS, NORMS
 from minitransformer.layers.checks import check_scaling
 from minitransformer.layers.feed_forward import FEED_FORWARDS
+from minitransformer.layers.modern.joint_norm import QK_NORMS
+from minitransformer.layers.modern.post_norm_block import BLOCKS
 from minitransformer.layers.positions import POSITIONS
 from minitransformer.system.validation import (
     brief,
@@ -70,6 +72,7 @@ class Config:
         None, "key-value heads, shared by groups of heads", size, optional="as many as heads"
     )
     d_head: int | None = setting(None, "channels per head", size, optional="width / heads")
+    block: str = setting("pre_norm", "place of the norms: before or after the layers", one_of, known=tuple(BLOCKS))
     norm: str = setting("layer_norm", "kind of normalization", one_of, known=tuple(NORMS))
     feed_forward: str = setting("gelu", "kind of feed-forward layer; gelu is exact", one_of, known=tuple(FEED_FORWARDS))
     positions: str = setting("learned", "kind of position encoding", one_of, known=tuple(POSITIONS))
@@ -90,6 +93,7 @@ class Config:
         optional="all",
     )
     qk_norm: bool = setting(False, "normalize each query and key head, before the rotation", true_or_false)
+    qk_norm_over: str = setting("head", "channels that qk_norm normalizes together", one_of, known=tuple(QK_NORMS))
     windows: tuple[int | None, ...] | None = setting(
         None, "positions that each layer sees, in turn; None for all", repeated, entry=window, optional="all"
     )
@@ -105,6 +109,7 @@ class Config:
         entry=partial(one_of, known=tuple(MIXERS)),
         optional="attention in every block",
     )
+    d_latent: int | None = setting(None, "entries of the latent of latent attention", size, optional="4 × head width")
     dtype: str = setting("float32", "precision", one_of, known=DTYPES)
 
     def __post_init__(self):
@@ -127,7 +132,7 @@ class Config:
         if self.n_experts is not None and self.active_experts > self.n_experts:
             raise ValueError(f"Config: n_active must be at most n_experts {self.n_experts}, not {self.active_experts}")
         for i, (mixer, span) in enumerate(zip(self.layer_mixers, self.layer_windows, strict=True)):
-            if mixer != "attention" and span is not None:
+            if span is not None and not MIXERS[mixer].masked:
                 raise ValueError(f"Config: windows requires attention, but mixers has {mixer!r} in layer {i}")
         if self.fewest_weights > MOST_WEIGHTS:
             raise ValueError(f"Config: a model has at most {MOST_WEIGHTS:,} weights, not {self.fewest_weights:,}")
@@ -151,8 +156,15 @@ class Config:
 
     @property
     def rotary_width(self) -> int:
-        """Return the number of channels of a head that rotary positions rotate."""
-        return self.head_width if self.rotary_fraction is None else int(self.head_width * self.rotary_fraction)
+        """Return the number of channels of a head that rotary positions rotate, or that latent attention adds."""
+        if self.rotary_fraction is None or not POSITIONS[self.positions].turns:
+            return self.head_width
+        return int(self.head_width * self.rotary_fraction)
+
+    @property
+    def latent_width(self) -> int:
+        """Return d_latent or its default."""
+        return 4 * self.head_width if self.d_latent is None else self.d_latent
 
     @property
     def active_experts(self) -> int:
@@ -173,10 +185,10 @@ class Config:
 
     @property
     def fewest_weights(self) -> int:
-        """Return a lower bound for the number of weights, without biases, norms, routers and an untied unembedding."""
+        """Return a lower bound for the number of weights: of the tables, the experts, and W_q and W_o of each layer."""
         rows = self.vocab_size + (self.context if POSITIONS[self.positions].is_learned else 0)
         matrices = FEED_FORWARDS[self.feed_forward].matrices * (self.n_experts or 1)
-        heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
+        heads = 2 * self.n_heads * self.head_width
         return rows * self.d_model + self.n_layers * self.d_model * (heads + matrices * self.hidden_width)
 
     def to_dict(self) -> dict[str, Any]:

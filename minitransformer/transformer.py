@@ -19,12 +19,11 @@ import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.layers.attention import causal_mask
-from minitransformer.layers.block import NORMS, TransformerBlock
+from minitransformer.layers.block import MIXERS, NORMS
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
-from minitransformer.layers.key_value_cache import LayerCache
-from minitransformer.layers.modern.delta_mixer import StateCache
 from minitransformer.layers.modern.partial_rotary import PartialRotary
+from minitransformer.layers.modern.post_norm_block import BLOCKS
 from minitransformer.layers.modern.softcap import CappedUnembedding
 from minitransformer.layers.modern.window import window_mask
 from minitransformer.layers.positions import POSITIONS, Rotary
@@ -67,7 +66,7 @@ class Transformer(Module):
             self.positional_embedding = table(config.context, C, std=INITIAL_STD, rng=rng, dtype=dtype)
         self.dropout = Dropout(config.dropout)
         self.blocks = [
-            TransformerBlock(
+            BLOCKS[config.block](
                 C,
                 config.n_heads,
                 config.hidden_width,
@@ -81,8 +80,11 @@ class Transformer(Module):
                 rotary=rotary_of(config),
                 mixer=mixer,
                 qk_norm=config.qk_norm,
+                qk_norm_over=config.qk_norm_over,
                 sinks=config.sinks,
                 attention_cap=config.attention_cap,
+                d_latent=config.latent_width,
+                d_rotary=config.rotary_width,
                 n_experts=config.n_experts,
                 n_active=config.active_experts,
                 std=INITIAL_STD,
@@ -261,8 +263,7 @@ class KeyValueCache:
     """What the blocks keep of earlier positions, for model.predict(ids, cache=cache): keys and values, or a state."""
 
     def __init__(self, config: Config):
-        kinds = {"attention": LayerCache, "delta": StateCache}
-        self.layers: list[Any] = [kinds[mixer](config.context) for mixer in config.layer_mixers]
+        self.layers: list[Any] = [MIXERS[mixer].cache(config.context) for mixer in config.layer_mixers]
 
     @property
     def length(self) -> int:

@@ -3,6 +3,7 @@
 import json
 import math
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from strategies import LLAMA, configs, random_ids, random_model, rngs, taken_gra
 
 from minitransformer import AdamW, Config, TinyTransformer, Transformer, cross_entropy, sink_softmax, softcap, softmax
 from minitransformer.layers.feed_forward import FEED_FORWARDS
+from minitransformer.module import identity
 
 GPT2 = {"feed_forward": "gelu_tanh", "dropout": 0.2}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -49,6 +51,11 @@ def by_pytorch(torch, config, values, ids):
     def rms(x, name):
         return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + config.eps) * values[f"{name}.gamma"]
 
+    def rms_of_heads(x, name):
+        if config.qk_norm_over == "head":
+            return rms(x, name)
+        return rms(x.transpose(1, 2).flatten(-2), name).unflatten(-1, x.shape[1::2]).transpose(1, 2)
+
     def turn(x):
         if config.positions != "rotary":
             return x
@@ -72,7 +79,7 @@ def by_pytorch(torch, config, values, ids):
     def attention(x, name, window):
         q, k, v = (split(x, name, letter, heads) for letter, heads in [("q", H), ("k", K), ("v", K)])
         if config.qk_norm:
-            q, k = rms(q, f"{name}.q_norm"), rms(k, f"{name}.k_norm")
+            q, k = rms_of_heads(q, f"{name}.q_norm"), rms_of_heads(k, f"{name}.k_norm")
         k, v = (each.repeat_interleave(H // K, dim=1) for each in (turn(k), v))
         scores = turn(q) @ k.mT / math.sqrt(D)
         if config.attention_cap:
@@ -86,7 +93,20 @@ def by_pytorch(torch, config, values, ids):
             weights = scores.softmax(dim=-1)
         return linear((weights @ v).transpose(1, 2).flatten(-2), f"{name}.w_o")
 
-    def delta(x, name):
+    def latent(x, name, window):
+        q = split(x, name, "q", H)
+        queries = linear(x, f"{name}.w_q_rotary").unflatten(-1, (H, -1)).transpose(1, 2)
+        turn_own = turn_all if config.positions == "rotary" else torch.clone
+        c = rms(linear(x, f"{name}.w_latent"), f"{name}.latent_norm")
+        k, v = (torch.einsum("btl,hld->bhtd", c, values[f"{name}.w_{part}"]) for part in ("key", "value"))
+        shared = turn_own(linear(x, f"{name}.w_k_rotary"))
+        scores = q @ k.mT + torch.einsum("bhtr,bur->bhtu", turn_own(queries), shared)
+        distance = torch.arange(T)[:, None] - torch.arange(T)
+        scores = scores.masked_fill((distance < 0) | (distance >= (window or T)), -math.inf)
+        weights = (scores / math.sqrt(D + shared.shape[-1])).softmax(dim=-1)
+        return linear((weights @ v).transpose(1, 2).flatten(-2), f"{name}.w_o")
+
+    def delta(x, name, window):
         q, k, v = (split(x, name, letter, H) for letter in "qkv")
         q, k = (each / torch.sqrt((each * each).sum(dim=-1, keepdim=True) + D * 1e-6) for each in (q, k))
         beta, gate = (torch.sigmoid(linear(x, f"{name}.w_{of}") + shift).mT for of, shift in (("beta", 0), ("gate", 4)))
@@ -118,11 +138,15 @@ def by_pytorch(torch, config, values, ids):
         angles = torch.arange(T)[:, None] / 10000 ** (torch.arange(0, C, 2, dtype=torch.float64) / C)
         x = x + torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
     for i in range(config.n_layers):
-        normed, name = norm(x, f"blocks.{i}.norm1"), f"blocks.{i}.attention"
-        is_delta = config.mixers is not None and config.mixers[i % len(config.mixers)] == "delta"
+        block = f"blocks.{i}"
+        mixers = {"attention": attention, "latent": latent, "delta": delta}
+        mixer = mixers[config.mixers[i % len(config.mixers)] if config.mixers else "attention"]
         window = config.windows[i % len(config.windows)] if config.windows else None
-        x = x + (delta(normed, name) if is_delta else attention(normed, name, window))
-        x = x + feed_forward(norm(x, f"blocks.{i}.norm2"), f"blocks.{i}.feed_forward")
+        layers = [partial(mixer, name=f"{block}.attention", window=window)]
+        layers.append(partial(feed_forward, name=f"{block}.feed_forward"))
+        for number, layer in enumerate(layers, start=1):
+            place = f"{block}.norm{number}"
+            x = x + (norm(layer(x), place) if config.block == "post_norm" else layer(norm(x, place)))
     head = values["embedding.weight" if config.tie_embeddings else "lm_head.weight"]
     logits = functional.linear(norm(x, "ln_final"), head)
     return config.logit_cap * torch.tanh(logits / config.logit_cap) if config.logit_cap else logits
@@ -237,6 +261,9 @@ def shapes_of_activations(config, B, T):
         shapes["positional_embedding"] = (T, C)
     for i in range(config.n_layers):
         heads = {"q": (B, H, T, D), "k": (B, K, T, D), "v": (B, K, T, D), "weights": (B, H, T, T)}
+        if config.layer_mixers[i] == "latent":
+            heads = {"q": (B, H, T, D), "q_rotary": (B, H, T, config.rotary_width), "weights": (B, H, T, T)}
+            heads |= {"latent": (B, T, config.latent_width), "k_rotary": (B, T, config.rotary_width)}
         if config.layer_mixers[i] == "delta":
             heads = dict.fromkeys("qkv", (B, H, T, D)) | dict.fromkeys(("beta", "gate"), (B, T, H))
         shapes |= {f"blocks.{i}.attention.{name}": shape for name, shape in heads.items()}
@@ -295,11 +322,14 @@ def test_recorded_activations_are_related_as_the_equations_say(config, rng):
     group = config.n_heads // config.kv_heads
     for i in range(config.n_layers):
         block, attention = f"blocks.{i}", f"blocks.{i}.attention"
-        assert np.allclose(y[f"{block}.residual_mid"], x + y[attention])
+        norms = (model.blocks[i].norm1, model.blocks[i].norm2)
+        normed = norms if config.block == "post_norm" else (identity, identity)
+        assert np.allclose(y[f"{block}.residual_mid"], x + normed[0](y[attention])[0])
         x = y[block]
-        assert np.allclose(x, y[f"{block}.residual_mid"] + y[f"{block}.feed_forward"])
+        assert np.allclose(x, y[f"{block}.residual_mid"] + normed[1](y[f"{block}.feed_forward"])[0])
         if config.layer_mixers[i] == "delta":
             assert np.allclose((y[f"{attention}.k"] ** 2).sum(axis=-1), 1, atol=1e-2)
+        if config.layer_mixers[i] != "attention":
             continue
         keys, values = (y[f"{attention}.{name}"].repeat(group, axis=1) for name in "kv")
         scores = np.einsum("bhqd,bhkd->bhqk", y[f"{attention}.q"], keys) / math.sqrt(config.head_width)
@@ -344,11 +374,16 @@ def count_by_hand(config):
     norm = 2 * C if config.norm == "layer_norm" else C
     total = V * C * (1 if config.tie_embeddings else 2) + (config.context * C if config.positions == "learned" else 0)
     for mixer in config.layer_mixers:
-        outputs = [H * D, config.kv_heads * D, config.kv_heads * D] if mixer == "attention" else [H * D] * 3 + [H] * 2
+        L, R = config.latent_width, config.rotary_width
+        outputs = {"delta": [H * D] * 3 + [H] * 2, "latent": [H * D, H * R, L, R]}.get(mixer)
+        outputs = outputs or [H * D, config.kv_heads * D, config.kv_heads * D]
         inner = [F] * sum(part.gated + 1 for part in [FEED_FORWARDS[config.feed_forward]])
         weights, biases = C * sum(outputs) + H * D * C, sum(outputs) + C
         if mixer == "attention":
-            weights += (2 * D if config.qk_norm else 0) + (H if config.sinks else 0)
+            gains = 2 * D if config.qk_norm_over == "head" else (H + config.kv_heads) * D
+            weights += (gains if config.qk_norm else 0) + (H if config.sinks else 0)
+        if mixer == "latent":
+            weights += L + 2 * H * L * D
         if config.n_experts:
             weights += config.n_experts * (C + 3 * C * F)
         else:
@@ -372,6 +407,9 @@ def test_the_flops_per_token_are_those_of_its_products(config, T):
     for mixer in config.layer_mixers:
         if mixer == "attention":
             multiplications += C * (2 * H + 2 * config.kv_heads) * D + 2 * length * H * D
+        elif mixer == "latent":
+            L, R = config.latent_width, config.rotary_width
+            multiplications += C * (2 * H * D + H * R + L + R) + 2 * H * L * D + length * H * (2 * D + R)
         else:
             multiplications += C * (4 * H * D + 2 * H) + 3 * H * D * D
         if config.n_experts:
@@ -513,7 +551,7 @@ def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
         ({"windows": ()}, r"windows must be a list of values, .* not \(\)"),
         ({"windows": (4, 0)}, "windows must be at least 1, not 0"),
         ({"windows": (4,), "mixers": ("delta",)}, "windows requires attention, but mixers has 'delta' in layer 0"),
-        ({"mixers": ("mamba",)}, "unknown mixers 'mamba'; choose from attention, delta"),
+        ({"mixers": ("mamba",)}, "unknown mixers 'mamba'; choose from attention, latent, delta"),
         ({"attention_cap": 0}, "attention_cap must be positive and finite, not 0"),
         ({"logit_cap": -1.0}, "logit_cap must be positive and finite, not -1.0"),
         ({"n_experts": 4}, "n_experts requires feed_forward 'swiglu', not 'gelu'"),
@@ -542,7 +580,7 @@ def test_a_configuration_survives_json(config):
 def test_every_field_of_a_configuration_is_drawn_with_several_values():
     drawn = []
 
-    @settings(max_examples=200, database=None)
+    @settings(max_examples=400, database=None)
     @given(configs())
     def collect(config):
         drawn.append(config.to_dict())

@@ -152,8 +152,9 @@ def check_earlier(head, other) -> None:
 def projected(model, block: int, head: int, part: str, x):
     """Project a stream x (S, C) to a head's "w_q", "w_k" or "w_v" (S, D), without rotary positions."""
     attention, config = model.blocks[block].attention, model.config
-    if type(attention) is not MultiHeadAttention or attention.q_norm is not None:
-        raise ValueError("circuits require plain attention, without qk_norm, sinks, a cap or another mixer")
+    is_plain = type(attention) is MultiHeadAttention and attention.q_norm is None and config.block == "pre_norm"
+    if not is_plain:
+        raise ValueError("circuits require plain attention behind a norm, without qk_norm, sinks, a cap or other mixer")
     index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
     columns = slice(index * attention.d_head, (index + 1) * attention.d_head)
     weight = getattr(attention, part).weight.data[:, columns].astype(np.float64)

@@ -61,7 +61,7 @@ def direct_contributions(model, ids, token: int) -> DirectContributions:
     """Split the logit of `token` after ids (T,), minus the mean of all logits, into contributions of the components.
 
     The mean is subtracted because a constant added to all logits does not change the probabilities. Raises ValueError
-    for a token outside the vocabulary, or a model with a logit_cap.
+    for a token outside the vocabulary, or a model with a logit_cap or with norms after its layers.
     """
     vocab_size, cap = model.config.vocab_size, model.config.logit_cap
     check_int("token", token, minimum=0, maximum=vocab_size - 1)
@@ -83,6 +83,8 @@ def direct_contributions(model, ids, token: int) -> DirectContributions:
 
 def residual_parts(model, ids):
     """Return the names and the values (N, C) of the parts that add up to the stream at the last position."""
+    if model.config.block != "pre_norm":
+        raise ValueError(f"residual_parts: the model must have block 'pre_norm', not {model.config.block!r}")
     tables = {"token": "embedding"}
     if model.positional_embedding is not None:
         tables["position"] = "positional_embedding"

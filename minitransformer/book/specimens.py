@@ -28,8 +28,10 @@ from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.modern.delta_rule import delta_rule, delta_step
 from minitransformer.layers.modern.grpo import grpo
+from minitransformer.layers.modern.latent_attention import absorbed_attention, cut, join, latent_attention, share
 from minitransformer.layers.modern.load_balance import load_balance
 from minitransformer.layers.modern.mixture_of_experts import mixture_of_experts
+from minitransformer.layers.modern.post_norm_block import PostNormBlock
 from minitransformer.layers.modern.reinforce import reinforce
 from minitransformer.layers.modern.relu_squared import relu_squared
 from minitransformer.layers.modern.sigmoid import sigmoid
@@ -302,6 +304,22 @@ def of_the_delta_rule() -> list[Specimen]:
     ]
 
 
+def of_latent_attention() -> list[Specimen]:
+    lengths, axes = "n=2 t=3 D=5 R=4 u=6 L=7 v=8", "n t D, n t R, u L, u R, n L D, n L v"
+    names = "W_key = w_key; W_value = w_value; dW_key = dw_key; dW_value = dw_value; s = scale"
+    heads = {"attend": lambda q, k, v: attention(q, *(x.reshape(-1, *x.shape[-2:]) for x in (k, v)), scale=1 / 3)[0]}
+    return [
+        on(
+            latent_attention,
+            axes,
+            lengths,
+            names,
+            heads | {"join": join, "share": value_of(share), "cut": partial(cut, width=5)},
+        ),
+        on(absorbed_attention, axes, lengths, names, heads | {"join": join, "cut": partial(cut, width=7)}),
+    ]
+
+
 def of_rewards() -> dict[str, list[Specimen]]:
     given = {"advantages": normal(3), "mask": np.arange(4) < np.array([[2], [4], [3]])}
     old_and_reference = {"old": normal(3, 4, other=1), "reference": normal(3, 4, other=2)}
@@ -437,6 +455,16 @@ def specimens() -> dict[str, list[Specimen]]:
                 "p=3 c=4 n=5 F=6",
                 f"{of_experts}; swiglu = value_of(swiglu); top_k_gates = value_of(partial(top_k_gates, k=k))",
                 options={"k": 2},
+            )
+        ],
+        "layers/modern/latent_attention.py": of_latent_attention(),
+        "layers/modern/post_norm_block.py": [
+            on(
+                randomized(PostNormBlock(4, 2, 5)),
+                "T C",
+                "T=3 C=4",
+                applied("norm1", "attention", "norm2", "feed_forward"),
+                function="PostNormBlock.forward",
             )
         ],
         "layers/modern/delta_rule.py": of_the_delta_rule(),

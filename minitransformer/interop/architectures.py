@@ -1,6 +1,6 @@
-"""The tensors of GPT-2 and Llama in the files of Hugging Face and llama.cpp.
+"""The tensors of GPT-2, Llama, Qwen3 and OLMo 2 in the files of Hugging Face, and of two of them in llama.cpp's.
 
-There are four kinds of files: GPT-2 and Llama, each from Hugging Face and from llama.cpp. They differ in four ways:
+The kinds of files differ in four ways:
 
     names         the names of the tensors, which contain the block number
     orientation   our weights are (in, out), as are those of GPT-2 on the Hugging Face hub; all others are (out, in)
@@ -58,7 +58,7 @@ class StoredTensor:
 
 # The name of each component here and in the files, without the suffix .weight or .bias. A − marks a missing component.
 NAMES = """
-ours                  GPT-2, hub   Llama, Qwen3               GGUF
+ours                  GPT-2, hub   Llama, Qwen3, OLMo 2      GGUF
 embedding             wte          embed_tokens              token_embd
 positional_embedding  wpe          −                         position_embd
 norm1                 ln_1         input_layernorm           attn_norm
@@ -87,10 +87,12 @@ def names(column: int, *, without: str) -> dict:
     return {row[0]: row[column] for row in rows if row[column] != "−" and row[0] not in without.split()}
 
 
+POST_NORMS = {"norm1": "post_attention_layernorm", "norm2": "post_feedforward_layernorm"}
 LAYOUTS = {
     ("gpt2", "huggingface"): Layout(names(1, without=""), "h.{}.", transposed=False),
     ("llama", "huggingface"): Layout(names(2, without=""), "layers.{}.", transposed=True),
     ("qwen3", "huggingface"): Layout(names(2, without=""), "layers.{}.", transposed=True),
+    ("olmo2", "huggingface"): Layout(names(2, without="") | POST_NORMS, "layers.{}.", transposed=True),
     ("gpt2", "gguf"): Layout(names(3, without="w_q w_k w_v"), "blk.{}.", transposed=True),
     ("llama", "gguf"): Layout(names(3, without="w_q+w_k+w_v"), "blk.{}.", transposed=True, interleaved=True),
 }

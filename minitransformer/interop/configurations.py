@@ -1,4 +1,4 @@
-"""Conversion between Config and the config.json of GPT-2, Llama and Qwen3.
+"""Conversion between Config and the config.json of GPT-2, Llama, Qwen3 and OLMo 2.
 
 A field that changes the result of the model is either supported or rejected by name. A missing field has the default of
 Transformers, but most sizes are required. Dropout affects only training, so a dropout that cannot be expressed gives a
@@ -39,7 +39,7 @@ SIZES = {
         "head_dim": "d_head",
     },
 }
-SIZES["qwen3"] = SIZES["llama"]
+SIZES |= {"qwen3": SIZES["llama"], "olmo2": SIZES["llama"]}
 OPTIONAL = ("n_inner", "num_key_value_heads", "head_dim")
 # {field of Config: the property with the default filled in}
 AS_WRITTEN = {"d_ff": "hidden_width", "n_kv_heads": "kv_heads", "d_head": "head_width", "windows": "layer_windows"}
@@ -50,7 +50,6 @@ MISSING = {
     "gemma3": "images",
     "gemma3_text": "gains of 1 + γ, norms after the layers, scale of the embedding, or second base of rotary positions",
     "gpt_oss": "experts with biases and a clipped activation, or router with biases",
-    "olmo2": "norms after the layers, or norm of all queries of a position together",
     "qwen2": "biases of the queries, keys and values alone",
     "qwen3_moe": "experts with a tensor each",
 }
@@ -124,12 +123,22 @@ def llama_fields(content: dict) -> dict:
 
 
 def qwen3_fields(content: dict) -> dict:
-    if content.get("attention_bias", False):
-        raise ValueError("attention_bias True is not supported: Config has one for all layers")
+    check_no_bias(content)
     return llama_fields(content) | {"d_head": 128, "qk_norm": True, "windows": windows_of(content)}
 
 
-READERS = {"gpt2": gpt2_fields, "llama": llama_fields, "qwen3": qwen3_fields}
+def olmo2_fields(content: dict) -> dict:
+    check_no_bias(content)
+    added = {"block": "post_norm", "qk_norm": True, "qk_norm_over": "projection"}
+    return llama_fields({"rms_norm_eps": 1e-5} | content) | added
+
+
+def check_no_bias(content: dict) -> None:
+    if content.get("attention_bias", False):
+        raise ValueError("attention_bias True is not supported: Config has one for all layers")
+
+
+READERS = {"gpt2": gpt2_fields, "llama": llama_fields, "qwen3": qwen3_fields, "olmo2": olmo2_fields}
 
 
 def windows_of(content: dict) -> tuple | None:
@@ -276,4 +285,12 @@ def written_qwen3(config: Config) -> dict:
     }
 
 
-WRITERS = {"learned": {"gpt2": written_gpt2}, "rotary": {"llama": written_llama, "qwen3": written_qwen3}}
+def written_olmo2(config: Config) -> dict:
+    check_division(config, "OLMo 2")
+    return {"architectures": ["Olmo2ForCausalLM"], **written_rotary(config)}
+
+
+WRITERS = {
+    "learned": {"gpt2": written_gpt2},
+    "rotary": {"llama": written_llama, "qwen3": written_qwen3, "olmo2": written_olmo2},
+}

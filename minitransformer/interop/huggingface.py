@@ -24,11 +24,12 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 SHARD = re.compile(r"[\w.-]+\.safetensors")  # a name without a directory
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # NumPy has no bfloat16
-PREFIXES = {"gpt2": "transformer.", "llama": "model.", "qwen3": "model."}
+LIKE_LLAMA = ("llama", "qwen3", "olmo2")
+PREFIXES = {"gpt2": "transformer.", **dict.fromkeys(LIKE_LLAMA, "model.")}
 # Constants that older versions of Transformers stored with the weights: masks and rotary frequencies.
 BUFFERS = {
     "gpt2": re.compile(r"h\.\d+\.attn\.(bias|masked_bias)"),
-    **dict.fromkeys(("llama", "qwen3"), re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")),
+    **dict.fromkeys(LIKE_LLAMA, re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")),
 }
 
 

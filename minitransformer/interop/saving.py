@@ -29,10 +29,9 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
     """Write a model and its tokenizer to a folder in the Hugging Face layout.
 
     A model with learned positions becomes a GPT-2, and a model with rotary positions a Llama, or a Qwen3 if its queries
-    and keys are normalized. Existing files are
-    replaced only after all new files have been written. Raises ValueError, with the field of Config, if the
-    architecture cannot express the model. Raises OSError if a file cannot be written, and MissingExtra if the extra
-    `interop` is not installed.
+    and keys are normalized, or an OLMo 2 if its norms follow the layers. Existing files are replaced only after all new
+    files have been written. Raises ValueError, with the field of Config, if no architecture can express the model.
+    Raises OSError if a file cannot be written, and MissingExtra if the extra `interop` is not installed.
     """
     require("safetensors", extra="interop")
     folder = Path(folder)

@@ -7,6 +7,8 @@ block carries dy to the bottom of the model unchanged, at any depth. This is why
 why a model still seems to learn if the backward pass within a block returns zero.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.feed_forward import FEED_FORWARDS, feed_forward_layer
 from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm
-from minitransformer.layers.modern.delta_mixer import DeltaMixer
+from minitransformer.layers.modern.delta_mixer import DeltaMixer, StateCache
+from minitransformer.layers.modern.latent_attention import LatentAttention
 from minitransformer.layers.modern.mixture_of_experts import MixtureOfExperts
 from minitransformer.layers.modern.sink_attention import SinkAttention
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
@@ -26,14 +29,46 @@ from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import Array, Backward, Identity, Module
 
 NORMS = {"layer_norm": LayerNorm, "rms_norm": RMSNorm}
-MIXERS = {"attention": MultiHeadAttention, "delta": DeltaMixer}  # layers that move information between positions
+
+
+def attention_layer(*sizes: Any, sinks: bool, attention_cap: float | None, **options: Any) -> MultiHeadAttention:
+    if sinks or attention_cap is not None:
+        return SinkAttention(*sizes, sinks=sinks, cap=attention_cap, **options)
+    return MultiHeadAttention(*sizes, **options)
+
+
+@dataclass(frozen=True)
+class MixerChoice:
+    """One of the values in Config.mixers, the layers that move information between positions.
+
+    layer     returns the module, from C, H, the options in `takes`, and bias, std, residual_std, rng and dtype
+    takes     names of options of TransformerBlock
+    cache     class of what it keeps of earlier positions; its argument is the context
+    masked    True if it takes a mask, so that it can have a window
+    """
+
+    layer: Callable[..., Module]
+    takes: tuple[str, ...]
+    cache: Callable[[int], Any] = LayerCache
+    masked: bool = True
+
+
+ROTATING = ("d_head", "rotary", "dropout", "eps")
+MIXERS = {
+    "attention": MixerChoice(
+        attention_layer, (*ROTATING, "n_kv_heads", "qk_norm", "qk_norm_over", "sinks", "attention_cap")
+    ),
+    "latent": MixerChoice(LatentAttention, (*ROTATING, "d_latent", "d_rotary")),
+    "delta": MixerChoice(DeltaMixer, ("d_head",), StateCache, masked=False),
+}
 
 
 class TransformerBlock(Module):
     """One block of a transformer. `norm` is a key of NORMS, `feed_forward` of FEED_FORWARDS, and `mixer` of MIXERS.
 
-    `qk_norm`, `sinks` and `attention_cap` are those of MultiHeadAttention and SinkAttention. If `n_experts` is given,
-    the feed-forward layer is a MixtureOfExperts with `n_active` experts for each position.
+    `qk_norm`, `qk_norm_over`, `sinks` and `attention_cap` are those of MultiHeadAttention and SinkAttention, `d_latent`
+    and `d_rotary` those of LatentAttention. If `n_experts` is given, the feed-forward layer is a MixtureOfExperts with
+    `n_active` experts for each position.
 
     Hooks: `attention`, `residual_mid` (r), `feed_forward`, and those of MultiHeadAttention. `attention` and
     `feed_forward` are the values before dropout.
@@ -55,8 +90,11 @@ class TransformerBlock(Module):
         rotary: Rotary | None = None,
         mixer: str = "attention",
         qk_norm: bool = False,
+        qk_norm_over: str = "head",
         sinks: bool = False,
         attention_cap: float | None = None,
+        d_latent: int | None = None,
+        d_rotary: int | None = None,
         n_experts: int | None = None,
         n_active: int = 2,
         std: float = 0.02,
@@ -71,15 +109,17 @@ class TransformerBlock(Module):
         drawing: dict[str, Any] = {"std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
         options = {"bias": bias, **drawing}
         self.norm1 = NORMS[norm](d_model, eps, dtype)
-        self.attention: Any
-        if mixer != "attention":
-            self.attention = MIXERS[mixer](d_model, n_heads, d_head, **options)
-        else:
-            options_of_heads = {"dropout": dropout, "rotary": rotary, "qk_norm": qk_norm, "eps": eps, **options}
-            if sinks or attention_cap is not None:
-                options_of_heads |= {"sinks": sinks, "cap": attention_cap}
-            kind = SinkAttention if sinks or attention_cap is not None else MultiHeadAttention
-            self.attention = kind(d_model, n_heads, n_kv_heads, d_head, **options_of_heads)
+        of_mixers: dict[str, Any] = {
+            "n_kv_heads": n_kv_heads,
+            "d_head": d_head,
+            "rotary": rotary,
+            "dropout": dropout,
+            "eps": eps,
+        }
+        of_mixers |= {"qk_norm": qk_norm, "qk_norm_over": qk_norm_over, "sinks": sinks, "attention_cap": attention_cap}
+        of_mixers |= {"d_latent": d_latent, "d_rotary": d_rotary}
+        taken = {name: of_mixers[name] for name in MIXERS[mixer].takes}
+        self.attention: Any = MIXERS[mixer].layer(d_model, n_heads, **taken, **options)
         self.residual_mid = Identity()
         self.norm2 = NORMS[norm](d_model, eps, dtype)
         self.feed_forward: Any

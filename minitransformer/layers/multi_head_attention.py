@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minitransformer.layers.attention import attention
+from minitransformer.layers.attention import Weigh, attention
 from minitransformer.layers.checks import check_heads
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.linear import Linear
+from minitransformer.layers.modern.joint_norm import QK_NORMS
 from minitransformer.layers.positions import Rotary
-from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import Array, Backward, Identity, Module, apply
 
 
@@ -30,8 +30,9 @@ class MultiHeadAttention(Module):
 
     By default K is H, and D is C / H. `rotary` is a Rotary module, or None for a model that adds its positions to x.
     With `qk_norm`, each query and each key is normalized by an RMSNorm, `q_norm` or `k_norm`, with a gain (D,) and ε
-    `eps`, so that their product is bounded (Henry et al., 2020). `std` is the standard deviation of the initial W_q,
-    W_k and W_v, and `residual_std` that of W_o. Raises ValueError if H does not divide C, or K does not divide H.
+    `eps`, so that their product is bounded (Henry et al., 2020); `qk_norm_over` is a key of QK_NORMS. `std` is the
+    standard deviation of the initial W_q, W_k and W_v, and `residual_std` that of W_o. Raises ValueError if H does not
+    divide C, or K does not divide H.
 
     Hooks: `q` and `k` (..., heads, T, D), after the norm and the rotation if there are any, and `v`; `weights` (..., H,
     T, Tk) after the softmax; `heads` (..., H, T, D), the output of each head before W_o.
@@ -48,6 +49,7 @@ class MultiHeadAttention(Module):
         dropout: float = 0.0,
         rotary: Rotary | None = None,
         qk_norm: bool = False,
+        qk_norm_over: str = "head",
         eps: float = 1e-5,
         std: float = 0.02,
         residual_std: float | None = None,
@@ -64,8 +66,9 @@ class MultiHeadAttention(Module):
         self.w_k = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
         self.w_v = Linear(d_model, n_kv_heads * self.d_head, std=std, **options)
         self.w_o = Linear(n_heads * self.d_head, d_model, std=residual_std, **options)
-        self.q_norm = RMSNorm(self.d_head, eps, dtype) if qk_norm else None
-        self.k_norm = RMSNorm(self.d_head, eps, dtype) if qk_norm else None
+        norm = QK_NORMS[qk_norm_over]
+        self.q_norm = norm(n_heads, self.d_head, eps, dtype) if qk_norm else None
+        self.k_norm = norm(n_kv_heads, self.d_head, eps, dtype) if qk_norm else None
         self.rotary = rotary
         self.q, self.k, self.v = Identity(), Identity(), Identity()
         self.weights = Identity()
@@ -106,10 +109,10 @@ class MultiHeadAttention(Module):
         k, k_backward = as_heads(xk, self.d_head, [self.k_norm, turn, self.k])  # (1)
         v, v_backward = as_heads(xv, self.d_head, [self.v])  # (1)
         keys, values = (k, v) if cache is None else cache.append(k, v)
-        attended, attention_backward = self.attend(q, keys, values, mask=mask, on_weights=self.on_weights(rng))  # (2)
+        on_weights = hooks_and_dropout(self.weights, self.dropout, rng)
+        attended, attention_backward = self.attend(q, keys, values, mask=mask, on_weights=on_weights)  # (2)
         heads, heads_backward = self.heads(attended)  # attended, unless a hook changes it
-        merged = merge(heads)
-        y, w_o_backward = self.w_o(merged)  # (3)
+        y, w_o_backward = self.w_o(merge(heads))  # (3)
 
         def backward(dy):
             """Apply the chain rule from the last step to the first:
@@ -121,8 +124,7 @@ class MultiHeadAttention(Module):
             positions, if any, turn dq and dk back (see positions.py). With xq = x W_q and so on, dxq = merge(dq), dxk =
             merge(dk), dxv = merge(dv), and x reaches y along three paths, through q, k and v (see projections).
             """
-            dmerged = w_o_backward(dy)
-            dheads = split(dmerged, self.d_head)  # (4) ← merge(heads) W_o (3)
+            dheads = split(w_o_backward(dy), self.d_head)  # (4) ← merge(heads) W_o (3)
             dattended = heads_backward(dheads)
             dq, dkeys, dvalues = attention_backward(dattended)  # (5) ← attention(q, k, v) (2)
             dk, dv = dkeys[..., -T:, :], dvalues[..., -T:, :]  # without those of the cache
@@ -139,22 +141,23 @@ class MultiHeadAttention(Module):
         """Return the multiplications of the scores and the averages of one position, which has T keys."""
         return 2 * T * self.w_o.weight.data.shape[0]
 
-    def on_weights(self, rng: np.random.Generator | None) -> Callable[[Array], tuple[Array, Backward[Array]]] | None:
-        """Return the function that attention applies to its weights (the hooks, then dropout), or None."""
-        if not self.weights.is_hooked and (rng is None or self.dropout.p == 0):
-            return None
 
-        def hook_and_drop(weights):
-            hooked, hook_backward = self.weights(weights)
-            dropped, dropout_backward = self.dropout(hooked, rng=rng)
+def hooks_and_dropout(weights: Identity, dropout: Dropout, rng: np.random.Generator | None) -> Weigh | None:
+    """Return the function that attention applies to its weights (the hooks of `weights`, then dropout), or None."""
+    if not weights.is_hooked and (rng is None or dropout.p == 0):
+        return None
 
-            def backward(ddropped):
-                dhooked = dropout_backward(ddropped)
-                return hook_backward(dhooked)
+    def hook_and_drop(scores):
+        hooked, hook_backward = weights(scores)
+        dropped, dropout_backward = dropout(hooked, rng=rng)
 
-            return dropped, backward
+        def backward(ddropped):
+            dhooked = dropout_backward(ddropped)
+            return hook_backward(dhooked)
 
-        return hook_and_drop
+        return dropped, backward
+
+    return hook_and_drop
 
 
 def as_heads(

@@ -150,6 +150,7 @@ OURS = {
     "llama": {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False},
     "qwen3": LLAMA | {"qk_norm": True, "d_head": 8, "n_kv_heads": 2},
     "qwen3 with windows": LLAMA | {"qk_norm": True, "windows": (3, None)},
+    "olmo2": LLAMA | {"block": "post_norm", "qk_norm": True, "qk_norm_over": "projection", "n_kv_heads": 2},
     "llama grouped, biased, scaled": {
         "norm": "rms_norm",
         "feed_forward": "swiglu",

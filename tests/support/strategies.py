@@ -18,7 +18,7 @@ LLAMA = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "b
 
 # The fields of models before 2024, for what has no meaning or no support beyond them.
 CLASSIC = {"qk_norm": False, "sinks": False, "attention_cap": None, "logit_cap": None, "mixers": None, "windows": None}
-CLASSIC |= {"rotary_fraction": None, "n_experts": None, "n_active": None}
+CLASSIC |= {"block": "pre_norm", "rotary_fraction": None, "n_experts": None, "n_active": None}
 
 # A strategy for each field of Config, which the sizes drawn before may limit. A field without one is an error.
 SCALINGS = [None, {"rope_type": "linear", "factor": 3.0}]
@@ -38,8 +38,11 @@ FIELDS = {
     "rotary_fraction": lambda d: st.sampled_from([None, *({4: [0.5]}.get(d["d_head"], []))]),
     "n_experts": lambda d: st.sampled_from([None, 2, 3]) if d["feed_forward"] == "swiglu" else st.none(),
     "n_active": lambda d: st.sampled_from([None, 2]) if d["n_experts"] else st.none(),
-    "mixers": lambda d: st.sampled_from([None, None, ("delta",), ("delta", "attention"), ("attention", "delta")]),
-    "windows": lambda d: st.sampled_from([None, (2,), (1, None), (None, 3)]) if not d["mixers"] else st.none(),
+    "mixers": lambda d: st.sampled_from([None, None, ("delta", "attention"), ("latent",), ("latent", "delta")]),
+    "windows": lambda d: (
+        st.sampled_from([None, (2,), (1, None), (None, 3)]) if "delta" not in (d["mixers"] or ()) else st.none()
+    ),
+    "d_latent": lambda d: st.sampled_from([None, 3]) if d["mixers"] else st.none(),
     "attention_cap": lambda d: st.sampled_from([None, 2.0]),
     "logit_cap": lambda d: st.sampled_from([None, 3.0]),
     "dtype": lambda d: st.just("float64"),

@@ -1,4 +1,4 @@
-"""Random GPT-2 and Llama models of Transformers, for the tests that hold ours against them: saved, loaded, compared."""
+"""Random models of Transformers, for the tests that hold ours against them: saved, loaded, compared."""
 
 import json
 import warnings
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 SEEDS = range(8)
-KINDS = ("gpt2", "llama", "qwen3")
+KINDS = ("gpt2", "llama", "qwen3", "olmo2")
 
 
 def import_transformers():
@@ -41,7 +41,7 @@ def model_of_transformers(kind, seed):
     import transformers
 
     rng = np.random.default_rng([seed, *kind.encode()])
-    config = {"gpt2": random_gpt2, "llama": random_llama, "qwen3": random_qwen3}[kind](rng)
+    config = {"gpt2": random_gpt2, "llama": random_llama, "qwen3": random_qwen3, "olmo2": random_olmo2}[kind](rng)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -107,28 +107,34 @@ def random_llama(rng):
     )
 
 
+SHARED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+SHARED += ("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "rope_parameters")
+
+
 def random_qwen3(rng):
     """Return a random Qwen3Config: the sizes of random_llama, and windows in some layers of some models."""
     from transformers import Qwen3Config
 
     llama = random_llama(rng).to_dict()
-    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim")
-    names += (
-        "num_key_value_heads",
-        "max_position_embeddings",
-        "rms_norm_eps",
-        "tie_word_embeddings",
-        "rope_parameters",
-    )
     layers = llama["num_hidden_layers"]
     windows = {"use_sliding_window": True, "sliding_window": int(rng.integers(1, 8)), "max_window_layers": layers}
     kinds = [str(kind) for kind in rng.choice(["full_attention", "sliding_attention"], layers)]
     return Qwen3Config(
-        **{name: llama[name] for name in names},
+        **{name: llama[name] for name in (*SHARED, "head_dim")},
         **(windows | {"layer_types": kinds} if rng.integers(2) else {}),
         bos_token_id=None,
         eos_token_id=None,
     )
+
+
+def random_olmo2(rng):
+    """Return a random Olmo2Config with the sizes of random_llama and heads that divide the width."""
+    from transformers import Olmo2Config
+
+    llama = random_llama(rng).to_dict()
+    sizes = {name: llama[name] for name in SHARED}
+    sizes["hidden_size"] = llama["num_attention_heads"] * llama["head_dim"]
+    return Olmo2Config(**sizes, bos_token_id=None, eos_token_id=None, pad_token_id=None)
 
 
 def in_old_style(folder):

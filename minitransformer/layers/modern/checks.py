@@ -54,6 +54,26 @@ def check_delta_rule(q, k, v, beta, gate):
             )
 
 
+def check_latent_attention(q, qr, c, kr, w_key, w_value):
+    require_floating("latent_attention", q=q, qr=qr, c=c, kr=kr, w_key=w_key, w_value=w_value)
+    if q.ndim < 3 or q.shape[:-1] != qr.shape[:-1]:
+        raise ValueError(
+            f"latent_attention: q {q.shape} and qr {qr.shape} must be (..., heads, positions, channels), with the same "
+            "heads and positions"
+        )
+    if c.ndim < 2 or c.shape[:-1] != kr.shape[:-1] or c.shape[:-2] != q.shape[:-3] or qr.shape[-1] != kr.shape[-1]:
+        raise ValueError(
+            f"latent_attention: c {c.shape} and kr {kr.shape} must have the same positions and the leading axes of q "
+            f"{q.shape}, and kr must have the channels of qr {qr.shape}"
+        )
+    H, L, D = q.shape[-3], c.shape[-1], q.shape[-1]
+    if w_key.shape != (H, L, D) or w_value.shape[:-1] != (H, L):
+        raise ValueError(
+            f"latent_attention: w_key must have shape {(H, L, D)}, not {w_key.shape}, and w_value {w_value.shape} "
+            f"({H}, {L}, channels)"
+        )
+
+
 def check_rewards(function, logp, advantages, *of_tokens):
     """Check log-probabilities (B, T), advantages (B,), and other arrays (B, T)."""
     require_floating(function, logp=logp, advantages=advantages)
