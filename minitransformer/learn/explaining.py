@@ -11,6 +11,7 @@ from gradcheck.mistakes import KINDS, Student
 from minitransformer.book.observation import watched
 from minitransformer.learn.credit import adapted, flat, is_equal
 from minitransformer.learn.cutting import blanks, cut
+from minitransformer.learn.loading import cotangent
 from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
 
 
@@ -85,17 +86,10 @@ def by_numbers(attempt, failure, name) -> str:
     sentence on the shapes or, if they agree, on 2 × 2 entries among which is the largest difference. It is "" if there
     is no such value.
     """
-    exercise, runs = attempt.exercise, []
+    exercise = attempt.exercise
     (case,) = (case for case in exercise.cases() if case.name == failure.case)
     labels = [a.label for a in failure.report.arguments if not a.label.endswith(".grad")]
-    source = inspect.getfile(inspect.unwrap(exercise.reference))
-    for target, file in ((None, attempt.path), (adapted(exercise), source)):
-        _, backward = attempt.call(case, failure.seed, target).evaluate()
-        with watched(file) as frames:
-            results = dict(zip(labels, flat(backward(failure.dy.copy())), strict=False))
-        names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
-        runs.append((results, results | (names[-1] if names else {})))
-    (results, own_names), (_, names) = runs
+    (results, own_names), (_, names) = both_values(attempt, case, failure.seed, failure.dy, labels)
     numbered = [one for one in equation_numbers(exercise) if is_array(own_names.get(one)) and is_array(names.get(one))]
     name = next((one for one in numbered if not is_equal(own_names[one], names[one])), name)
     own = own_names.get(name)
@@ -114,6 +108,43 @@ def by_numbers(attempt, failure, name) -> str:
     where = ", ".join(str(one) if isinstance(one, int) else f"{one.start}:{one.stop}" for one in part)
     shown = [" ".join(np.array2string(value[part], precision=3).split()) for value in (own, true)]
     return f"{name}[{where}] is {shown[0]}, and should be {shown[1]}"
+
+
+def both_values(attempt, case, seed, dy, labels=()) -> list[tuple[dict, dict]]:
+    """Run a learner's function and the textbook's. Return for each the gradients, and all values of backward, by name.
+
+    `labels` are the names of the gradients. Without them, only the local variables of backward have names.
+    """
+    runs = []
+    source = inspect.getfile(inspect.unwrap(attempt.exercise.reference))
+    for target, file in ((None, attempt.path), (adapted(attempt.exercise), source)):
+        _, backward = attempt.call(case, seed, target).evaluate()
+        with watched(file) as frames:
+            results = dict(zip(labels, flat(backward(dy.copy())), strict=False))
+        names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
+        runs.append((results, results | (names[-1] if names else {})))
+    return runs
+
+
+def small_numbers(attempt) -> list[dict]:
+    """Return the values of the numbered lines on a small example: "name", "yours" and "right", up to 4 x 5 entries.
+
+    "yours" is None if the learner's backward has no array of this name.
+    """
+    calls = [(case, attempt.call(case, 0)) for case in attempt.exercise.cases()]
+    case, call = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
+    (_, own), (_, names) = both_values(attempt, case, 0, cotangent(call, 0))
+    return [
+        {"name": name, "yours": corner(own[name]) if is_array(own.get(name)) else None, "right": corner(names[name])}
+        for name in equation_numbers(attempt.exercise)
+        if is_array(names.get(name))
+    ]
+
+
+def corner(value) -> list:
+    value = np.asarray(value, np.float64)
+    value = value.reshape(-1, value.shape[-1] if value.ndim else 1)[:4, :5]
+    return [[None if np.isnan(entry) else float(entry) for entry in row] for row in value]
 
 
 def is_array(value) -> bool:

@@ -33,20 +33,28 @@ class Grader(Bounded):
             verdict = Verdict.from_json(end.answer)
             return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
+    def asked(self, folder, name: str, what: str) -> dict:
+        """Return the answer to another question about a file. Raises ValueError if the code fails."""
+        path = (Path(folder) / f"{name}.py").absolute()
+        try:
+            found = self.ask({"file": str(path), "name": name, what: True, "seconds": self.seconds}, self.seconds)
+        except Ended as end:
+            raise ValueError(f"{path.name}: {end}") from None
+        if "fault" in found:
+            raise ValueError(found["fault"])
+        return found
+
+    def numbers(self, folder, name: str) -> list[dict]:
+        """Return the values of the numbered lines on a small example (see small_numbers in explaining.py)."""
+        return self.asked(folder, name, "numbers")["numbers"]
+
     def slopes(self, folder, name: str):
         """Plot the derivative of an elementwise function according to the learner, and the true one."""
         from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
 
         if name not in ENTRY_BY_ENTRY:
             raise ValueError(f"name must be an elementwise function ({', '.join(ENTRY_BY_ENTRY)}), not {name}")
-        path = (Path(folder) / f"{name}.py").absolute()
-        try:
-            found = self.ask({"file": str(path), "name": name, "slopes": True, "seconds": self.seconds}, self.seconds)
-        except Ended as end:
-            raise ValueError(f"{path.name}: {end}") from None
-        if "fault" in found:
-            raise ValueError(found["fault"])
-        return draw_slopes(name, **found)
+        return draw_slopes(name, **self.asked(folder, name, "slopes"))
 
 
 @cache

@@ -20,7 +20,7 @@ from minitransformer.learn.authorship import Watch, watching
 from minitransformer.learn.credit import Credit, credits
 from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.exercises import FORWARD, NOTHING, SLOPES
-from minitransformer.learn.explaining import blank_rows, equation_numbers, with_credits
+from minitransformer.learn.explaining import blank_rows, equation_numbers, small_numbers, with_credits
 from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.loading import INSIDE, Fault, Printed, faults, functions_of_numpy, loaded, replaced
 from minitransformer.learn.planting import hunted
@@ -183,6 +183,19 @@ def defined(module, exercise, tree, level):
     raise Fault(f"{exercise.target} is reassigned after its definition on line {node.lineno}")
 
 
+def numbers(path, name: str) -> dict:
+    """Return the small numbers of a learner's file beside the right ones (see explaining.py)."""
+    path = Path(path)
+    text = source_of(path)
+    exercise, level, _ = of_header(exercise_in(path.parent, name), text)
+    if exercise.is_value or exercise.given:
+        return {"numbers": []}
+    with faults(path):
+        tree = parsed(text)
+        target = defined(loaded(path, text), exercise, tree, level)
+        return {"numbers": small_numbers(Attempt(exercise, path, target, level, blanks(tree)))}
+
+
 def slopes(path, name: str) -> dict:
     """Compare the derivative of an elementwise function by the learner's backward pass with central differences."""
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
@@ -206,6 +219,10 @@ def answers(request):
     try:
         if request.get("slopes"):
             yield slopes(request["file"], request["name"])
+            return
+        if request.get("numbers"):
+            with plain():
+                yield numbers(request["file"], request["name"])
             return
         with plain():  # a learner compares with the textbook
             for verdict in grade(request["file"], request["name"], request["is_package_allowed"]):

@@ -126,6 +126,19 @@ def test_an_endless_loop_does_not_block_the_next_verdict(bench):
     bench.until(lambda: bench.status == "right")
 
 
+def test_small_numbers_mark_the_wrong_entries(bench):
+    bench.load("softmax")
+    bench.fill("dx", "dy * y")
+    bench.until(lambda: "WRONG" in bench.rows)
+    bench.find("#numbers summary").click()
+    yours, right = bench.until(lambda: bench.browser.find_elements("css selector", "#numbers table"))
+    assert yours.find_elements("css selector", "td.wrong") and not right.find_elements("css selector", "td.wrong")
+    bench.fill("dx", "y * (dy - (dy * y).sum(axis=axis, keepdims=True))")
+    bench.until(lambda: bench.status == "right" and not bench.find("#numbers td.wrong"))
+    yours, right = bench.browser.find_elements("css selector", "#numbers table")
+    assert yours.text.replace("yours", "right") == right.text
+
+
 def test_hints_become_more_detailed(bench):
     bench.load("softmax")
     for _ in range(2):

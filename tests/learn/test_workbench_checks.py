@@ -1,6 +1,7 @@
 """Grading while a file is edited: the latest text is graded, and a new request cancels the previous one."""
 
 import threading
+import time
 
 import pytest
 
@@ -70,3 +71,27 @@ def test_a_text_that_was_judged_before_is_not_graded_again(checks, monkeypatch):
     first = checks.of("relu")
     monkeypatch.setattr(checks.grader, "verdict", lambda *given: pytest.fail("it was graded again"))
     assert checks.of("relu") == first and first.first_wrong is not None
+
+
+def test_small_numbers_are_yours_beside_the_right_ones(checks):
+    edit(checks, "linear", dx="-dy @ weight.T", dweight="7")
+    dx, dweight = checks.numbers("linear")
+    assert dx["name"] == "dx" and dx["yours"] == [[-entry for entry in row] for row in dx["right"]]
+    assert max(abs(entry) for row in dx["right"] for entry in row) > 0.1
+    assert dweight["name"] == "dweight" and dweight["yours"] is None
+    edit(checks, "linear", dx="dy @ missing", dweight="7")
+    with pytest.raises(ValueError, match=r"linear\.py, line \d+: .*missing"):
+        checks.numbers("linear")
+
+
+def test_a_cancelled_exercise_has_no_verdict(checks):
+    edit(checks, "relu", dx="0\n        while True: pass")
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(checks.of("relu")))
+    waiting.start()
+    while not checks.number or checks.is_final:
+        time.sleep(0.01)
+    edit(checks, "softmax", dx="dy")
+    assert checks.of("softmax").first_wrong is not None
+    waiting.join()
+    assert answers == [None]

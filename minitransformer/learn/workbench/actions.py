@@ -48,13 +48,14 @@ class Actions:
         return {"folder": str(self.folder), "exercises": listed, "level": self.level, "levels": LEVELS}
 
     def status(self, name: str) -> dict:
-        """Grade an exercise if its file is there, and return its status."""
+        """Grade an exercise if its file is there. Return its status, or "" if another request was made meanwhile."""
         exercise = workspace.exercise_in(self.folder, name)
         if name not in workspace.exercises_in(self.folder):
             return {"status": MISSING}
         if not workspace.is_begun(self.folder, exercise):
             return {"status": UNTOUCHED}
-        return {"status": self.checks.of(name).status}
+        verdict = self.checks.of(name)
+        return {"status": "" if verdict is None else verdict.status}
 
     def open(self, name: str) -> dict:
         """Return the text of an exercise, its digest, level and task. A missing file is written first."""
@@ -97,9 +98,16 @@ class Actions:
         """Return the next hint on the last verdict, which is more detailed each time."""
         exercise = workspace.exercise_in(self.folder, name)
         verdict = self.verdicts.get(name) or self.checks.of(name)
+        if verdict is None:
+            raise ValueError(f"{name} was checked again meanwhile; ask for the hint once more")
         if verdict.is_solved:
             return {"hint": "there is no mistake"}
         return {"hint": next_hint(self.folder, exercise, verdict)}
+
+    def numbers(self, name: str) -> dict:
+        """Return the values of the numbered lines on a small example, beside the right ones."""
+        workspace.exercise_in(self.folder, name)
+        return {"numbers": self.checks.numbers(name)}
 
     def reset(self, name: str, level: int, digest: str) -> dict:
         """Write an exercise anew at a level. The previous text is kept in a file beside it."""

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import threading
+from functools import partial
 from pathlib import Path
 
 from minitransformer.learn.grading_client import Grader
@@ -24,7 +25,7 @@ class Checks:
 
     def __init__(self, folder):
         self.folder, self.grader = Path(folder), Grader(SECONDS, EXPLANATION)
-        self.changed = threading.Condition()
+        self.changed, self.grading = threading.Condition(), threading.Lock()
         self.number = 0  # of the latest request
         self.name, self.verdict, self.is_final, self.is_closed = "", None, True, False
         self.kept: dict[tuple, Verdict] = {}
@@ -55,13 +56,17 @@ class Checks:
                 return None, self.number != number
             return self.verdict, self.is_final
 
-    def of(self, name: str) -> Verdict:
-        """Grade an exercise, and wait for its last verdict."""
-        number = self.request(name)
-        while True:
+    def of(self, name: str) -> Verdict | None:
+        """Grade an exercise, and wait for its last verdict. It is None if another request has cancelled this one."""
+        number, is_last = self.request(name), False
+        while not is_last:
             verdict, is_last = self.wait(number, 1, SECONDS + EXPLANATION)
-            if is_last:
-                return verdict
+        return verdict
+
+    def numbers(self, name: str) -> list[dict]:
+        """Return small numbers of an exercise, after the current request. Raises ValueError if its code fails."""
+        with self.grading:
+            return self.grader.numbers(self.folder, name)
 
     def grade(self) -> None:
         done = 0
@@ -76,7 +81,8 @@ class Checks:
             key = name, self.digest(name)
             verdict = self.kept.get(key)
             if verdict is None:
-                verdict = self.grader.verdict(self.folder, name, lambda found, done=done: self.put(done, found, False))
+                with self.grading:
+                    verdict = self.grader.verdict(self.folder, name, partial(self.put, done, is_final=False))
             if self.put(done, verdict, True):
                 self.kept[key] = verdict
                 for old in [*self.kept][:-MOST_KEPT]:

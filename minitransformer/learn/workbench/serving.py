@@ -38,6 +38,7 @@ ACTIONS = {  # {name: {argument: type}}
     "check": {"name": str},
     "verdict": {"number": int, "parts": int},
     "hint": {"name": str},
+    "numbers": {"name": str},
     "reset": {"name": str, "level": int, "digest": str},
 }
 SECRET = "X-Workbench-Secret"

@@ -129,6 +129,7 @@ function show(found) {
   element("level").value = found.level ?? 1;
   document.title = found.name;
   for (const id of ["rows", "sentences", "hints"]) element(id).replaceChildren();
+  element("numbers").open = false;
   element("status").textContent = "";
   element("following").hidden = true;
   setText(found.text);
@@ -242,6 +243,7 @@ async function check() {
     judge(found);
     parts = found.state === "final" ? 2 : 1;
   }
+  await showNumbers();
 }
 
 function judge(found) {
@@ -303,6 +305,42 @@ async function hint() {
   await check();
   const { hint: words } = await act("hint", { name: exercise.name });
   if (element("hints").lastElementChild?.textContent !== words) element("hints").append(made("li", words));
+}
+
+async function showNumbers() {
+  if (!element("numbers").open) return;
+  const mine = exercise;
+  const place = element("numbers").querySelector("div");
+  try {
+    const { numbers } = await act("numbers", { name: mine.name });
+    if (exercise !== mine) return;
+    const tables = numbers.map((one) => {
+      const pair = made("div", "", "pair");
+      pair.append(matrix(one.name, "yours", one.yours, one.right), matrix(one.name, "right", one.right, one.right));
+      return pair;
+    });
+    place.replaceChildren(...(tables.length ? tables : [made("p", "This exercise has no backward pass whose values can be shown.")]));
+  } catch (error) {
+    if (error instanceof TypeError) throw error;
+    place.replaceChildren(made("p", error.message));
+  }
+}
+
+function matrix(name, whose, entries, right) {
+  const table = document.createElement("table");
+  table.createCaption().textContent = `${name}, ${whose}`;
+  if (!entries) table.insertRow().insertCell().textContent = "no array of this name";
+  (entries ?? []).forEach((numbers, i) => {
+    const row = table.insertRow();
+    numbers.forEach((number, j) => {
+      const cell = row.insertCell();
+      const other = right[i]?.[j];
+      const isRight = number !== null && Math.abs(number - other) <= 1e-6 * (1 + Math.abs(other));
+      cell.textContent = number === null ? "NaN" : number.toFixed(3).replace("-", "\u2212");
+      if (!isRight) cell.className = "wrong";
+    });
+  });
+  return table;
 }
 
 async function reset() {
@@ -368,6 +406,7 @@ element("check").addEventListener("click", guarded(check));
 element("mistake").addEventListener("click", goToNext);
 element("hint").addEventListener("click", guarded(hint));
 element("reset").addEventListener("click", guarded(reset));
+element("numbers").addEventListener("toggle", guarded(showNumbers));
 element("docstrings").addEventListener("change", () => setText(whole()));
 element("take").addEventListener("click", guarded(() => openExercise(exercise.name)));
 element("keep").addEventListener("click", guarded(async () => {
