@@ -39,7 +39,7 @@ def in_both_precisions(call: Call, dtype: Any, terms: Terms, check: Callable) ->
     coarsest = max((v.dtype for v in low.inputs if is_floating(v)), key=lambda d: np.finfo(d).eps)
     for precision in (nullcontext, _in_double):
         try:
-            with precision():
+            with precision(wide):
                 report = check(wide)
                 with prepared(wide, terms.parameter_seed):
                     truth = _gradients(wide, terms, coarsest)[0]
@@ -62,13 +62,13 @@ def _is_undecided(error):
     return report is not None and not report.problems and all(a.verdict != "WRONG" for a in report.arguments)
 
 
-def _in_double():
-    """Return a context in which np.float32 and np.float16 stand for np.float64."""
+def _in_double(call):
+    """Return a context for a Call in which np.float32 and np.float16 stand for np.float64."""
     from gradcheck.certify.arrays import replaced
 
     numpy_in_double = ModuleType("numpy")
     vars(numpy_in_double).update(vars(np) | dict.fromkeys(("float32", "float16", "single", "half"), np.float64))
-    return replaced([(np, numpy_in_double, UNCHANGED)])
+    return replaced([(np, numpy_in_double, UNCHANGED)], call)
 
 
 def _compared(report, low, truth, coarsest, terms):

@@ -217,8 +217,8 @@ numpy_of_arrays = ModuleType("numpy")
 vars(numpy_of_arrays).update(vars(np) | {name: creator(getattr(np, name)) for name in CREATORS})
 
 
-def numpy_replaced():
-    """Return a context manager that replaces NumPy in Python modules.
+def numpy_replaced(root):
+    """Return a context manager that replaces NumPy in Python modules, and in the functions that `root` refers to.
 
     The replacement is `numpy_of_arrays`. Three functions of scipy.special are replaced as well. Compiled modules keep
     NumPy, because they write floats into the memory of new arrays.
@@ -226,21 +226,24 @@ def numpy_replaced():
     special = sys.modules.get("scipy.special")
     ours = (logsumexp, softmax, log_softmax) if special else ()
     functions = [(getattr(special, f.__name__), f, ("gradcheck.certify.",)) for f in ours]
-    return replaced([(np, numpy_of_arrays, KEPT), *functions])
+    return replaced([(np, numpy_of_arrays, KEPT), *functions], root)
 
 
 @contextmanager
-def replaced(objects):
-    """Replace objects in the namespaces of all modules within a `with` block.
+def replaced(objects, root):
+    """Replace objects in the namespaces of modules within a `with` block.
 
     `objects` is a list of (old, new, prefixes). A module whose name begins with one of the prefixes keeps the old
-    object.
+    object. `root` leads to functions whose namespace is not that of an imported module.
     """
-    referrers = gc.get_referrers(*(old for old, _, _ in objects))  # one pass over all objects, which is slow
-    spaces, places = [d for d in referrers if type(d) is dict and "__builtins__" in d], []
-    for old, new, kept in objects:
-        ours = [space for space in spaces if not f"{space.get('__name__')}.".startswith(kept)]
-        places += [(space, name, old, new) for space in ours for name, value in space.items() if value is old]
+    exchanged, places = {id(old): (new, kept) for old, new, kept in objects}, []
+    for space in namespaces(root):
+        if not exchanged.keys().isdisjoint(map(id, space.values())):
+            own_name = f"{space.get('__name__')}."
+            for name, old in space.items():
+                new, kept = exchanged.get(id(old), (old, ""))
+                if new is not old and not own_name.startswith(kept):
+                    places.append((space, name, old, new))
     try:
         for space, name, _, new in places:
             space[name] = new
@@ -248,3 +251,18 @@ def replaced(objects):
     finally:
         for space, name, old, _ in places:
             space[name] = old
+
+
+def namespaces(root):
+    """Return the namespaces of all imported modules, and others that an object refers to, directly or indirectly."""
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    found = {id(space): space for space in map(vars, modules)}
+    seen, pending = {*found, *map(id, modules), id(sys.modules)}, [root]
+    while pending:
+        thing = pending.pop()
+        if id(thing) not in seen and type(thing).__module__ not in ("typing", "types"):  # annotations
+            seen.add(id(thing))
+            pending += gc.get_referents(thing)
+            if type(thing) is dict and "__builtins__" in thing:
+                found[id(thing)] = thing
+    return list(found.values())

@@ -120,7 +120,7 @@ def decide(name, seed, pairs, arguments=(), trace=None):
 def _attempt(name, seed, pairs, arguments, trace, expands):
     run = Run(random.Random(seed), constants.random_prime(seed), expands)
     try:
-        with run.computing(), numpy_replaced():
+        with run.computing(), numpy_replaced(pairs):
             compared = _compare(run, pairs, is_traced=trace is not None)
             found = _judge(name, run, pairs, arguments, compared)
     except CannotTell as error:
