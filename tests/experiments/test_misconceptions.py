@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from minitransformer.cli import main
 from minitransformer.experiments import misconceptions
@@ -28,6 +27,8 @@ def by_name(one):
 
 
 def test_the_interval_is_students():
+    from scipy import stats  # takes half a second to import
+
     values = np.random.default_rng(0).normal(3, 2, 7)
     found = interval(values)
     low, high = stats.t.interval(0.95, 6, loc=values.mean(), scale=stats.sem(values))

@@ -15,7 +15,6 @@ from gradcheck.mistakes.planter import codes_of, copy_with
 from minitransformer import softmax
 
 ENTRIES = {entry.name: entry for room in ROOMS.values() for entry in room}
-MUTANTS = [(e, m) for e in ENTRIES.values() for m in mutate(inspect.getsourcefile(e.right), (e.right.__name__,))]
 x = np.random.default_rng(3).normal(size=(2, 3))
 
 
@@ -39,6 +38,10 @@ def results(f, inputs):
     return found if isinstance(found, tuple) else (found,)
 
 
+def mutants(entries):
+    return [(e, m) for e in entries for m in mutate(inspect.getsourcefile(e.right), (e.right.__name__,))]
+
+
 def decided(entry, mutant):
     """Return the verdict on a mutant, and whether it agrees in floats on inputs that are near those of the entry."""
     rng, agrees = np.random.default_rng(0), True
@@ -56,22 +59,25 @@ def decided(entry, mutant):
 
 
 def assert_none_is_wrongly_certified(mutants):
+    """Return the verdicts on the mutants that differ in floats."""
     verdicts = {mutant: decided(entry, mutant) for entry, mutant in mutants}
     assert [m.difference() for m, found in verdicts.items() if found == ("certified", False)] == []
     assert [m.difference() for m, found in verdicts.items() if found == ("refused", True)] == []
     differ = [verdict for verdict, agrees in verdicts.values() if agrees is False]
     assert len(differ) > 0.4 * len(verdicts)
-    assert differ.count("refused") > 0.95 * len(differ)
+    return differ
 
 
 def test_mutants_of_the_right_side_are_refused_unless_they_are_equivalent():
-    chosen = np.random.default_rng(7).choice(len(MUTANTS), 100, replace=False)
-    assert_none_is_wrongly_certified([MUTANTS[i] for i in chosen])
+    some = mutants(list(ENTRIES.values())[::4])
+    differ = assert_none_is_wrongly_certified([some[i] for i in np.random.default_rng(7).permutation(len(some))[:60]])
+    assert "refused" in differ
 
 
 @pytest.mark.slow
 def test_no_mutant_of_a_right_side_is_certified_wrongly():
-    assert_none_is_wrongly_certified(MUTANTS)
+    differ = assert_none_is_wrongly_certified(mutants(ENTRIES.values()))
+    assert differ.count("refused") > 0.95 * len(differ)
 
 
 def mean_of_squares(x):

@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.special
-import scipy.stats
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -25,7 +24,7 @@ def slope(function, x):
 def test_values_equal_their_definitions(x):
     assert np.array_equal(relu(x)[0], np.maximum(x, 0))
     assert np.allclose(silu(x)[0], x * scipy.special.expit(x), rtol=1e-12, atol=1e-14)
-    assert np.allclose(gelu(x)[0], x * scipy.stats.norm.cdf(x), rtol=1e-12, atol=1e-14)
+    assert np.allclose(gelu(x)[0], x * scipy.special.ndtr(x), rtol=1e-12, atol=1e-14)
     inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     assert np.allclose(gelu_tanh(x)[0], 0.5 * x * (1 + np.tanh(inner)), rtol=1e-12, atol=1e-14)
 
@@ -35,7 +34,7 @@ def test_slopes_equal_their_closed_forms(x):
     sigma = scipy.special.expit(x)
     assert np.array_equal(slope(relu, x), x > 0)
     assert np.allclose(slope(silu, x), sigma + x * sigma * scipy.special.expit(-x), atol=1e-13)
-    assert np.allclose(slope(gelu, x), scipy.stats.norm.cdf(x) + x * scipy.stats.norm.pdf(x), atol=1e-13)
+    assert np.allclose(slope(gelu, x), scipy.special.ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), atol=1e-13)
 
 
 @each
