@@ -297,7 +297,12 @@ MODULES = [
     ),
     module("MultiHeadAttention, cached past", AttentionAfterCachedPast, X),
     module("apply, learned queries", LearnedQueries, *shapes_of(H, H)[1:]),
-    module("MultiHeadAttention, normalized queries and keys", lambda rng: heads(qk_norm=True), X, **SEEN),
+    module(
+        "MultiHeadAttention, normalized queries and keys, rotary",
+        lambda rng: MultiHeadAttention(C, H, K, 8, rotary=Rotary(100.0), qk_norm=True),
+        X,
+        **SEEN,
+    ),
     module("SinkAttention", lambda rng: SinkAttention(C, 2, dropout=0.3), X, drawn=dropping, **SEEN),
     module("SinkAttention, capped", lambda rng: SinkAttention(C, H, K, D, sinks=False, cap=0.7), X, **SEEN),
     module("PartialRotary", lambda rng: PartialRotary(4, base=100.0), (B, H, T, C), positions=np.arange(T)),

@@ -159,7 +159,7 @@ transpose added: {A} is transposed and should not be |
     A.M(B, *R) → A.swapaxes(-1, -2).M(B, *R); A=unturned R=keywords M=product
 transpose added: {B} is transposed and should not be |
     A.M(B, *R) → A.M(B.swapaxes(-1, -2), *R); A=value B=unturned R=keywords M=product
-operands exchanged: {B} and {A} are in the wrong order | F(A, B, *R) → F(B, A, *R); A=unplanted
+operands exchanged: {B} and {A} are in the wrong order | F(A, B, *R) → F(B, A, *R); A=expression B=unplanted
 order reversed: {A} is taken forwards where it should be backwards | reversed(A) → A | reversed(A) → A; at=loop |
     A[::-1] → A; at=loop
 order reversed: {A} is taken backwards where it should be forwards | A → reversed(A); at=loop | A → A[::-1]; at=loop

@@ -28,6 +28,7 @@ EQUIVALENT = {
     "cosine_schedule": (5, "cosine is even, and both formulas agree at the ends"),
     "cross_entropy": (1, "the gradient of the losses is broadcast later"),
     "low_rank": (1, "s is the scale"),
+    "training_step": (2, "zip of sequences of one length"),
 }
 
 
