@@ -37,6 +37,7 @@ class Credit:
     verdict: str = RIGHT  # RIGHT, WRONG_LINE, or FOLLOWS if only other lines make it wrong
     origins: tuple = ()  # names of these lines
     needs: frozenset = frozenset()  # names of all lines that lead to it in the textbook
+    is_found: bool = True  # False if it has no point, and no value of the learner's code is known to stand for it
 
 
 def credits(exercise, module, source, call_of, numbers) -> dict[str, Credit]:
@@ -49,7 +50,8 @@ def credits(exercise, module, source, call_of, numbers) -> dict[str, Credit]:
     with probed(source, module) as probe:
         draws = [(case, 0) for case in exercise.cases()]
         for case, seed in [*draws, *((case, 1) for case, _ in draws[:2])]:
-            found.append(Trial(plan, probe, call_of, case, seed).credits(deadline))
+            trial = Trial(plan, probe, call_of, case, seed)
+            found.append(trial.credits(deadline))
             if all(any(name in one and one[name] is None for one in found) for name in numbers):
                 break
     results = {name: [one[name] for one in found if name in one] for name in numbers}
@@ -60,9 +62,12 @@ def credits(exercise, module, source, call_of, numbers) -> dict[str, Credit]:
         if copied[name] and not proved.intersection(credit.origins):
             merged[name] = Credit(WRONG_LINE)
     own = {*re.findall(r"\w+", source)}  # a name that the learner's code lacks is not mentioned
+    assigned = {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    shown = proved | assigned | {*trial.at.values()} | {*trial.writers.values()}
     for name, credit in merged.items():
-        shown = (one if one in own else plan.owners.get(one, one) for one in credit.origins)
-        credit.origins = tuple(dict.fromkeys(one for one in shown if one != name))
+        credit.is_found = credit.verdict != WRONG_LINE or name in shown
+        known = (one if one in own else plan.owners.get(one, one) for one in credit.origins)
+        credit.origins = tuple(dict.fromkeys(one for one in known if one != name))
         credit.needs = frozenset(plan.behind[name])
     return merged
 
@@ -104,7 +109,7 @@ class Plan:
         self.heads = file.needed(exercise.target)
         self.name = exercise.target if exercise.is_value else "backward"
         nodes = [node for name, node in file.nodes.items() if name in self.heads and hasattr(node, "body")]
-        functions = [f for node in nodes for f in functions_within(node) if f.name == self.name]
+        functions = [f for node in nodes for f in functions_within(node) if f.name == self.name and file.written(f)]
         self.reads = {}  # {name: names in its statement}
         self.owners = {}  # {name without a number: the name of the next numbered line, which has its point}
         self.aliases: set = set()  # positions at which a name without a number is returned
@@ -114,8 +119,10 @@ class Plan:
             if isinstance(statement, ast.Return):
                 parts = enumerate(parts_of(statement.value))
                 self.aliases |= {k for k, part in parts if isinstance(part, ast.Name) and part.id not in numbers}
-            for name in names:
-                self.reads.setdefault(name, set()).update(names_in(getattr(statement, "value", statement)))
+            values = parts_of(getattr(statement, "value", statement))
+            for k, name in enumerate(names):
+                for value in values if len(values) != len(names) else values[k : k + 1]:
+                    self.reads.setdefault(name, set()).update(names_in(value))
             waiting += names
             if numbers.keys() & {*names}:
                 self.owners |= {name: names[0] for name in waiting if name not in numbers}
@@ -262,9 +269,11 @@ class Trial:
                     break
                 tried = changes | group
                 result = self.run(tried)
-                right = self.right(result, ahead, (*put, cause)) & ahead
+                earned = self.right(result, ahead, (*put, cause)) - found.keys()
+                right = earned & ahead
                 if right and (best is None or len(right) > len(best[3])):
                     best = cause, tried, result, {name: self.reached(name, (*put, cause)) for name in right}
+                    best[3].update({name: Reached() for name in earned - ahead - {owner, cause, *put}})
                     if owner and owner in self.right(result, {owner}):
                         best[3][owner] = Reached((cause,), is_lost=True)
                     if right == ahead:

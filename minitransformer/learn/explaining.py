@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -65,10 +66,14 @@ def rows_by_steps(attempt, failure):
         report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, report=failure.report, **options)
     except (TypeError, ValueError):
         return [], ()
-    rows, student = [], Student(path.read_text("utf-8"), glossary_of(exercise.name))
+    rows, text = [], path.read_text("utf-8")
+    student, names = Student(text, glossary_of(exercise.name)), set(re.findall(r"\w+", text))
+    others = equation_numbers(exercise).keys() - names  # names that the student does not know
     for row in report.rows if report.first_wrong is not None else ():
         edit = row.edit  # the student does not see the repaired code
         words = row.sentence if edit is None else (edit.sentence(student) or KINDS[row.kind].sentence) + row.also
+        if row.kind and not others.isdisjoint(re.findall(r"\w+", words)):
+            words = KINDS[row.kind].sentence
         if row.verdict == WRONG_LINE and not row.kind:
             words = by_numbers(attempt, failure, row.name) or words
         if row.is_compared:
@@ -201,8 +206,10 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
     `credits` maps the names of these values to Credits, and `numbers` to equations. Without equations, no names are
     added that the learner does not know.
     """
+    absent = {name for name, credit in credits.items() if not credit.is_found}
+    credits = {name: credit for name, credit in credits.items() if credit.is_found}
     lost = [name for name, credit in credits.items() if credit.verdict == WRONG_LINE]
-    told = renamed(verdict.rows, lost, numbers) if lost and has_equations else verdict.rows
+    told = numbered(verdict.rows, lost[0], numbers) if lost and has_equations else verdict.rows
     before: dict = {}
     for row in told:
         if row.name not in before or row.verdict == WRONG_LINE:
@@ -213,33 +220,39 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
         credits = credits | {name: replace(credits[name], verdict=WRONG_LINE) for name in misplaced}
         if misplaced:  # and the lines that only follow from it have their points
             lost = misplaced + [name for name in lost if name not in before or before[name].verdict != FOLLOWS]
-    shown = [name for name in credits if has_equations or name in before]
+    own = next((r.name for r in told if lost and r.verdict == WRONG_LINE and r.equation == numbers[lost[0]]), "")
+    hidden = lost[0] if own and lost[0] not in before else ""  # the learner's code has it under the name `own`
+    shown = [name for name in credits if (has_equations or name in before) and name != hidden]
     kept = [name for name, row in before.items() if name in shown or row.verdict in (WRONG_LINE, BLANK)]
     kept = [name for name in kept if not (lost and name.endswith(".grad"))]  # a line that is shown computes it
     for k, name in enumerate(shown):  # a value without a row stands behind the one before it
         if name not in kept:
             kept.insert(kept.index(shown[k - 1]) + 1 if k else 0, name)
     wrong = [name for name, row in before.items() if row.verdict == WRONG_LINE and row.sentence]
-    for name in set(lost) & credits.keys():
-        origins = credits[name].origins * bool(wrong or verdict.sentence)
-        origins = origins or tuple(one for one in wrong if one in credits[name].needs)
-        credits = credits | {name: replace(credits[name], origins=origins)}
+    for name, credit in credits.items():
+        origins = credit.origins
+        if name in lost:
+            origins *= bool(wrong or verdict.sentence)
+            origins = origins or tuple(one for one in wrong if one in credit.needs)
+        credits[name] = replace(credit, origins=tuple(own if one == hidden else one for one in origins))
     rows = [row_of(name, numbers, credits[name], before.get(name)) if name in shown else before[name] for name in kept]
-    earned = [name for name in credits if name not in lost]
+    earned = [name for name in credits if name not in lost and name not in absent]
     return replace(verdict, rows=tuple(rows), earned=tuple(earned[: len(numbers) - 1]))
 
 
-def renamed(rows, lost, numbers) -> list[Row]:
-    """Name the first wrong Row after the first value without a point, if the learner's code has no such name.
+def numbered(rows, lost, numbers) -> list[Row]:
+    """Give the first wrong Row the equation of `lost`, the first value without a point, if no Row has its name.
 
-    The value is then a part of the line that the Row describes, or has another name in the learner's code.
+    The value has another name in the learner's code. If the Row has the name of another numbered value, the value is a
+    part of its line, and the Row gets its name too.
     """
     first = next((row for row in rows if row.verdict == WRONG_LINE), None)
-    if first is None or lost[0] in {row.name for row in rows}:
+    if first is None or lost in {row.name for row in rows}:
         return rows
-    at = f"{numbers[lost[0]]} {lost[0]}"
-    named = replace(first, name=lost[0], equation=numbers[lost[0]], sentence=first.sentence.removeprefix(f"{at}: "))
-    return [named if row is first else row for row in rows]
+    sentence = first.sentence.removeprefix(f"{numbers[lost]} {lost}: ")
+    name = lost if first.name in numbers else first.name
+    placed = replace(first, name=name, equation=numbers[lost], sentence=sentence)
+    return [placed if row is first else row for row in rows]
 
 
 def row_of(name, numbers, credit, before) -> Row:

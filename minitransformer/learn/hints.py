@@ -36,7 +36,8 @@ class Line:
         if level == SLOPES:
             return [*found, "multiply by the slope of each path, and sum over each index that the result does not have"]
         if self.mirrors:
-            several = "; add the contributions of these paths" if ", " in self.mirrors else ""
+            is_several = len(re.findall(r"\(\d+\)", self.mirrors)) > 1
+            several = "; add the contributions of these paths" * is_several
             found.append(f"it goes back through {self.mirrors}{several}")
         if level is not None and level < SLOPES and self.number:
             found.append(f"compare each symbol of equation {self.number} in the docstring with the names of forward")
@@ -103,7 +104,8 @@ def place(verdict, line, row) -> str:
     if row is not None and row.verdict == WRONG_LINE:
         at = f"{row.equation} {row.name}".strip()
         is_other = row.name not in line.name.split(", ")
-        return f"the first mistake is at {at}" + f", on the way to {line.number} {line.name}".rstrip() * is_other
+        at += f", on the way to {line.number} {line.name}".rstrip() * is_other
+        return f"the first mistake is at {at}" if row.kind else f"the first wrong value that was found is {at}"
     where = line.name if verdict.level is not None and verdict.level >= SLOPES else f"{line.number} {line.name}".strip()
     return f"{where}, {row.sentence}" if row is not None and row.sentence else where
 

@@ -1,8 +1,10 @@
 """Run a learner's file as a module, and report exceptions and forbidden calls."""
 
+import ast
 import contextlib
 import io
 import os
+import re
 import sys
 import traceback
 import types
@@ -47,19 +49,35 @@ def faults(path, *, at_module_level=False):
         inside = [at for at in traceback.walk_tb(error.__traceback__) if at[0].f_code.co_filename == str(path)]
         lines = [line for _, line in inside]
         words = error_in_words(error)
+        if inside and (called := called_at(error, path)):  # the file contains no other name of this function
+            words = re.sub(r"the backward of \w+(?=:| must)", called, words)
         words = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
         words += "".join(f" ({note})" for note in getattr(error, "__notes__", ()))  # the case
         if not lines:  # gradcheck refused an invalid call, or this package has an error
             refused = isinstance(error, (TypeError, ValueError))
             raise Fault(str(error) if refused else f"internal error, please report it: {words}") from None
         where = f"{path.name}, line {lines[-1]}"
-        if at_module_level:
-            where += f", called at line {lines[0]}" * (len(lines) > 1) + ", at module level"
+        where += f", called at line {lines[0]}" * (lines[0] != lines[-1]) + ", at module level" * at_module_level
         fault = Fault(f"{where}: {words}")
         fault.line = lines[-1]
         if not at_module_level:
-            fault.question = question_on(error, path.read_text("utf-8"), *inside[-1])
+            is_refused = traceback.extract_tb(error.__traceback__)[-1].filename.startswith(INSIDE)
+            at = inside[0 if is_refused else -1]  # a part of the package refuses the values that the first line passed
+            fault.question = question_on(error, path.read_text("utf-8"), *at)
         raise fault from None
+
+
+def called_at(error, path) -> str:
+    """Return the code of the function that the last line in a file calls when it raises an exception, or ""."""
+    *_, last = (at for at in traceback.extract_tb(error.__traceback__) if at.filename == str(path))
+    if last.end_colno is None or last.lineno != last.end_lineno:
+        return ""
+    line = path.read_text("utf-8").split("\n")[last.lineno - 1].encode()
+    code = line[last.colno : last.end_colno].decode()
+    with contextlib.suppress(SyntaxError):
+        node = ast.parse(code, mode="eval").body
+        return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    return ""
 
 
 def cotangent(call, seed):

@@ -19,6 +19,8 @@ PROBE = "__minitransformer_probe__"
 FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError, ValueError)
 NOT_WRAPPED = (ast.Slice, ast.Starred, ast.JoinedStr, ast.FormattedValue)
 OF_THE_FRAME = ("super", "locals", "vars", "dir", "eval", "exec")  # functions that do not work within a lambda
+# Expressions whose parts are evaluated several times or not at all.
+SOMETIMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
 MOST_EVENTS, MOST_FACTORS = 20_000, 5
 
 
@@ -183,7 +185,7 @@ class Probes(ast.NodeTransformer):
         return node
 
     def block(self, statements):
-        return [new for statement in statements for new in self.statement(statement)]
+        return [new for statement in statements for one in hoisted(statement) for new in self.statement(one)]
 
     def statement(self, node):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -289,6 +291,25 @@ class Probes(ast.NodeTransformer):
         keywords = [ast.keyword(name, ast.parse(repr(v), mode="eval").body) for name, v in settings.items() if v]
         call = ast.Call(ast.Name(PROBE, ast.Load()), [ast.Constant(self.site), ast.Lambda(nothing, value)], keywords)
         return ast.copy_location(call, node)
+
+
+def hoisted(statement) -> list:
+    """Return a statement after one for each `name := value` in it that is evaluated once, in order."""
+    found = []
+
+    class Hoisting(ast.NodeTransformer):
+        def visit_NamedExpr(self, node):
+            value = self.visit(node.value)
+            found.append(ast.copy_location(ast.Assign([node.target], value), node))
+            return ast.copy_location(ast.Name(node.target.id, ast.Load()), node)
+
+        def generic_visit(self, node):
+            is_plain = not isinstance(node, (*SOMETIMES, ast.stmt)) or node is statement
+            return super().generic_visit(node) if is_plain else node
+
+    if not isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.While)):
+        statement = Hoisting().visit(statement)
+    return [*found, statement]
 
 
 def is_product(node):

@@ -85,6 +85,33 @@ def test_a_mistake_without_a_name_shows_its_place_and_four_of_its_numbers(told):
     )
 
 
+def test_an_exception_in_a_part_of_a_module_has_the_names_of_the_file(told):
+    text = edited("multi_head_attention", 1, ("k_backward(dk)", "k_backward(dq)"))
+    verdict, hints = told("multi_head_attention", text)
+    refused = text[: text.index("(through_step(")].count("\n") + 1
+    called = text[: text.index("k_backward(dq)")].count("\n") + 1
+    assert f"line {refused}, called at line {called}: ValueError: through_step: dy must have y's shape" in str(verdict)
+    assert "identity" not in str(verdict) and "dq is an array (2, 4, 5, 8)" in hints[0]
+    assert [(row.name, row.verdict) for row in verdict.rows if row.verdict != "right"] == [("dx", "WRONG")]
+
+
+def test_a_sentence_has_no_name_that_the_file_does_not_have(told):
+    """At level 3 the equations, and with them the name dscores, are not given."""
+    body = """
+        of_v = np.array([[weights[t] * dy[c] for c in range(D)] for t in range(T)])
+        outer = np.array([sum(dy[c] * v[t, c] for c in range(D)) for t in range(T)])
+        aux = np.array([weights[t] * outer[t] for t in range(T)])
+        of_q = np.array([s * sum(aux[t] * k[t, c] for t in range(T)) for c in range(D)])
+        return of_q, np.array([[s * aux[t] * q[c] for c in range(D)] for t in range(T)]), of_v"""
+    verdict, _ = told("attend", filled(body, "attend", 3))
+    assert verdict.first_wrong.sentence == "a term is missing" and "dscores" not in str(verdict)
+
+
+def test_values_that_are_assigned_within_an_expression_have_their_points(told):
+    verdict, _ = told("fork", filled("return (dx := s * dy - np.cos(x) * (ds := x * dy))", "fork"))
+    assert [(row.name, row.verdict) for row in verdict.rows] == [("ds", "right"), ("dx", "WRONG")]
+
+
 FIRST_HINTS = {  # the first hint depends on the mistake
     "adamw": [
         ("theta - lr * weight_decay * theta", "theta - weight_decay * theta", "is at (1) decayed"),
