@@ -94,12 +94,12 @@ def open(arguments) -> int:
     from minitransformer.learn.workbench.serving import Server, opened_in_browser
 
     folder = arguments.folder or workspace.FOLDER
-    with closing(Checks(folder)) as checks:
-        actions = Actions(folder, arguments.level, checks)
-        with Server(actions, arguments.port or 0) as server:
-            show(f"the workbench: {server.address}\nCtrl-C ends it")
-            with nullcontext() if arguments.no_browser else opened_in_browser(server.address):
-                server.serve_until_idle()
+    if not workspace.exercises_in(folder):
+        workspace.start(folder, exercises_of("all"), arguments.level)
+    with closing(Checks(folder)) as checks, Server(Actions(folder, checks), arguments.port or 0) as server:
+        show(f"the workbench: {server.address}\nCtrl-C ends it")
+        with nullcontext() if arguments.no_browser else opened_in_browser(server.address):
+            server.serve_until_idle()
     return 0
 
 

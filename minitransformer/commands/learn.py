@@ -71,8 +71,9 @@ not reasons. To write an exercise of your own, see learn/derivations/README.md.
 """
 
 OPEN = """\
-The page lists the exercises, and shows one beside its derivation. Each change is saved to the file that the other verbs
-use, and checked. Ctrl-C ends the program, and so does an hour without use.
+The page lists the exercises of the folder, and shows each beside its derivation. A folder without exercises gets all of
+them. Each change is saved to the file that the other verbs use, and checked. Ctrl-C ends the program, and so does an
+hour without use.
 
 The server listens on this machine only (127.0.0.1), and each action needs the secret in the link. This is not a
 sandbox: your code runs with your rights, in a separate process with limits on time and memory.
@@ -133,7 +134,7 @@ def start_options(parser) -> None:
 
 def open_options(parser) -> None:
     folder_option(parser, default=None)
-    words = "level of the exercises that are not there yet"
+    words = "level of the exercises, if there are none yet"
     option(parser, "--level", words, 0, choices=tuple(LEVELS))
     option(
         parser,

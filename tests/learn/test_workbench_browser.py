@@ -7,8 +7,11 @@ from contextlib import closing
 
 import pytest
 
+from minitransformer.learn import workspace
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import named_exercise
+from minitransformer.learn.exercises import exercise_set, named_exercise
+from minitransformer.learn.grading_client import Grader
+from minitransformer.learn.planting import with_bug
 from minitransformer.learn.workbench.actions import Actions
 from minitransformer.learn.workbench.checking import Checks
 from minitransformer.learn.workbench.serving import Server
@@ -82,7 +85,8 @@ class Bench:
 def bench(browser, tmp_path):
     browser.set_window_size(1280, 900)
     folder = tmp_path / "learn"
-    with closing(Checks(folder)) as checks, Server(Actions(folder, 0, checks)) as server:
+    workspace.start(folder, exercise_set("all"), 0)
+    with closing(Checks(folder)) as checks, Server(Actions(folder, checks)) as server:
         thread = threading.Thread(target=server.serve_until_idle, daemon=True)
         thread.start()
         yield Bench(browser, server.address, folder)
@@ -156,6 +160,16 @@ def test_a_change_from_an_editor_is_offered(bench):
     assert "dx = ..." in bench.text.get_property("value")
     bench.find("#take").click()
     bench.until(lambda: bench.status == "right" and "dx = dy * (x > 0)" in bench.text.get_property("value"))
+
+
+def test_a_bug_hunt_is_a_file_like_any_other(bench):
+    exercise = named_exercise("rms_norm")
+    with Grader() as grader:
+        text = with_bug(exercise, 1, seed=3, grader=grader)
+    (bench.folder / "rms_norm.py").write_text(text, "utf-8")
+    bench.load("rms_norm")
+    bench.until(lambda: "WRONG_LINE is still blank" in bench.find("#sentences").text)
+    assert bench.status == "begun" and "WRONG_LINE = ..." in bench.text.get_property("value")
 
 
 def test_docstrings_fold_without_a_change_of_the_file(bench):

@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from minitransformer.learn import workspace
+from minitransformer.learn.exercises import exercise_set
 from minitransformer.learn.verdict import SOLVED, WRONG_LINE, Row, Verdict
 from minitransformer.learn.workbench import serving
 from minitransformer.learn.workbench.actions import Actions
@@ -33,7 +35,8 @@ class Known:
 
 @pytest.fixture
 def server(tmp_path):
-    with Server(Actions(tmp_path / "learn", 0, Known())) as made:
+    workspace.start(tmp_path / "learn", exercise_set("activations"), 0)
+    with Server(Actions(tmp_path / "learn", Known())) as made:
         thread = threading.Thread(target=made.serve_until_idle, daemon=True)
         thread.start()
         yield made
@@ -63,9 +66,8 @@ def asked(server, path, body=None, *, method="POST", **changed):
 
 def test_the_page_opens_edits_and_checks_an_exercise(server, tmp_path):
     status, found = asked(server, "/do/exercises", {})
-    assert (
-        status == 200 and {"name": "relu", "title": "the slope is 1 or 0", "status": "not there"} in found["exercises"]
-    )
+    assert status == 200 and found["exercises"][0] == {"name": "relu", "title": "the slope is 1 or 0"}
+    assert "layer_norm" not in str(found)
     status, found = asked(server, "/do/open", {"name": "relu"})
     assert status == 200 and found["level"] == 0 and "dx = ..." in found["text"] and "<math" in found["task"]
     text = found["text"].replace("dx = ...", "dx = dy * (x > 0)")
@@ -76,7 +78,9 @@ def test_the_page_opens_edits_and_checks_an_exercise(server, tmp_path):
     line = 1 + text.split("\n").index(next(line for line in text.split("\n") if "dx = dy" in line))
     assert status == 200 and verdict["is_solved"] and [row["line"] for row in verdict["rows"]] == [line]
     assert asked(server, "/do/verdict", {"number": 6, "parts": 0}) == (200, {"state": "cancelled"})
-    assert asked(server, "/do/status", {"name": "softmax"}) == (200, {"status": "not there"})
+    assert asked(server, "/do/status", {"name": "relu"}) == (200, {"status": SOLVED})
+    assert asked(server, "/do/status", {"name": "silu"}) == (200, {"status": "not begun"})
+    assert asked(server, "/do/open", {"name": "softmax"})[0] == 400  # it is not in the folder
     assert asked(server, "/do/hint", {"name": "relu"}) == (200, {"hint": "there is no mistake"})
 
 
@@ -162,10 +166,11 @@ def test_a_request_is_refused(server, tmp_path, which):
         name: value.format(port=server.server_port) if name in ("Host", "Origin") and value else value
         for name, value in headers.items()
     }
+    before = {path: path.read_bytes() for path in (tmp_path / "learn").iterdir()}
     status, answer = asked(server, "/do/open", body, **headers)
     assert status == expected
     assert answer["error"] and server.secret not in str(answer)
-    assert not (tmp_path / "learn").exists()  # nothing was written
+    assert before == {path: path.read_bytes() for path in (tmp_path / "learn").iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -229,6 +234,6 @@ def test_only_the_user_can_read_the_file_with_the_link(monkeypatch):
 
 def test_an_unused_server_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "IDLE", 0.05)
-    with Server(Actions(tmp_path, 0, Known())) as made:
+    with Server(Actions(tmp_path, Known())) as made:
         made.serve_until_idle()
         assert serving.time.monotonic() - made.used > 0.05

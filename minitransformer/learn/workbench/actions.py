@@ -14,7 +14,7 @@ from minitransformer.learn.exercises import LEVELS, Exercise
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.refusing import Refusal, of_header
-from minitransformer.learn.verdict import MISSING, SOLVED, UNTOUCHED, Verdict
+from minitransformer.learn.verdict import SOLVED, UNTOUCHED, Verdict
 from minitransformer.learn.workbench.checking import MOST_BYTES, Checks, digest_of
 from minitransformer.learn.workbench.task import task_of
 from minitransformer.system.files import write_atomically
@@ -32,37 +32,28 @@ class Changed(ValueError):  # noqa: N818
 
 
 class Actions:
-    """The actions on the exercises in `folder`. A missing exercise is written at `level` when it is opened."""
+    """The actions on the exercises in `folder`."""
 
-    def __init__(self, folder, level: int, checks: Checks):
-        self.folder, self.level, self.checks = Path(folder), level, checks
+    def __init__(self, folder, checks: Checks):
+        self.folder, self.checks = Path(folder), checks
         self.verdicts: dict[str, Verdict] = {}  # the last verdict on each exercise, for its hints
 
     def exercises(self) -> dict:
-        """Return the exercises in order, and which of them are there."""
-        known, written = workspace.known_in(self.folder), set(workspace.exercises_in(self.folder))
-        listed = [
-            {"name": name, "title": exercise.title, "status": "" if name in written else MISSING}
-            for name, exercise in known.items()
-        ]
-        return {"folder": str(self.folder), "exercises": listed, "level": self.level, "levels": LEVELS}
+        """Return the exercises of the folder in order."""
+        known = workspace.known_in(self.folder)
+        listed = [{"name": name, "title": known[name].title} for name in workspace.exercises_in(self.folder)]
+        return {"folder": str(self.folder), "exercises": listed, "levels": LEVELS}
 
     def status(self, name: str) -> dict:
-        """Grade an exercise if its file is there. Return its status, or "" if another request was made meanwhile."""
-        exercise = workspace.exercise_in(self.folder, name)
-        if name not in workspace.exercises_in(self.folder):
-            return {"status": MISSING}
-        if not workspace.is_begun(self.folder, exercise):
+        """Grade an exercise. Return its status, or "" if another request was made meanwhile."""
+        if not workspace.is_begun(self.folder, workspace.exercise_in(self.folder, name)):
             return {"status": UNTOUCHED}
         verdict = self.checks.of(name)
         return {"status": "" if verdict is None else verdict.status}
 
     def open(self, name: str) -> dict:
-        """Return the text of an exercise, its digest, level and task. A missing file is written first."""
-        exercise = workspace.exercise_in(self.folder, name)
-        if name not in workspace.exercises_in(self.folder):
-            workspace.start(self.folder, [exercise], self.level)
-        return self.opened(exercise)
+        """Return the text of an exercise, its digest, level and task."""
+        return self.opened(workspace.exercise_in(self.folder, name))
 
     def save(self, name: str, text: str, digest: str) -> dict:
         """Write the text unless the file no longer has the digest of the text that was edited. Return the new one."""
@@ -128,7 +119,7 @@ class Actions:
         try:
             task = task_of(text, exercise.name)
         except SyntaxError:  # it is being edited
-            task = task_of(cut(header, self.level if level is None else level), exercise.name)
+            task = task_of(cut(header, 1 if level is None else level), exercise.name)
         about = LEVELS.get(level, "")
         found = {"name": exercise.name, "title": exercise.title, "level": level, "about": about}
         return found | {"text": text, "digest": digest_of(content), "task": task, "file": self.path_of(exercise).name}

@@ -2,7 +2,7 @@
 
 const PAUSE = 350; // milliseconds after the last keystroke until the text is saved and checked
 const POLL = 2000; // milliseconds between two looks for a change outside of the page
-const MARKS = { solved: "■", "not begun": "□", "not there": "·" };
+const MARKS = { solved: "■", "not begun": "□" };
 const SIGNS = { right: "✓", WRONG: "✗", follows: "↳", blank: "…" };
 const KEYWORDS = /\b(?:and|as|assert|class|def|elif|else|for|from|if|import|in|is|lambda|not|or|return|while|with|None|True|False)\b/;
 const TOKEN = new RegExp(`(#.*)|("""[\\s\\S]*?"""|'[^'\\n]*'|"[^"\\n]*")|(${KEYWORDS.source})`, "g");
@@ -59,31 +59,37 @@ async function showList() {
     if (!one.status) {
       one.status = (await act("status", { name: one.name })).status;
       if (exercise) return; // an exercise was opened
-      drawList();
+      drawStatuses();
     }
   }
 }
 
 function drawList() {
+  // the items stay while the statuses arrive, so that a click is not lost
+  element("exercises").replaceChildren(...exercises.map((one) => {
+    one.mark = made("span", "", "mark");
+    one.mark.setAttribute("role", "img");
+    const words = document.createElement("span");
+    const link = made("a", one.title);
+    link.href = `#/${one.name}`;
+    words.append(link, " ", made("code", one.name));
+    const item = document.createElement("li");
+    item.append(one.mark, words);
+    return item;
+  }));
+  drawStatuses();
+}
+
+function drawStatuses() {
+  for (const one of exercises) {
+    one.mark.textContent = MARKS[one.status] ?? (one.status ? "◧" : "□");
+    one.mark.className = `mark ${one.status ?? ""}`;
+    one.mark.setAttribute("aria-label", one.status || "not checked yet");
+  }
   const solved = exercises.filter((one) => one.status === "solved").length;
   const left = exercises.some((one) => !one.status);
   element("progress").textContent = `${solved} of ${exercises.length} solved${left ? ", checking the files …" : ""}`;
-  element("exercises").replaceChildren(...exercises.map(listed));
-  const next = exercises.find((one) => one.status !== "solved");
-  linkTo(element("next"), next, "next");
-}
-
-function listed(one) {
-  const item = document.createElement("li");
-  const mark = made("span", MARKS[one.status] ?? (one.status ? "◧" : "□"), `mark ${one.status}`);
-  mark.setAttribute("role", "img");
-  mark.setAttribute("aria-label", one.status || "not checked yet");
-  const words = document.createElement("span");
-  const link = made("a", one.title);
-  link.href = `#/${one.name}`;
-  words.append(link, " ", made("code", one.name));
-  item.append(mark, words);
-  return item;
+  linkTo(element("next"), exercises.find((one) => one.status !== "solved"), "next");
 }
 
 function linkTo(link, one, word) {
