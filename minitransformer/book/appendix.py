@@ -142,7 +142,7 @@ def is_it_right(function, reports, cases) -> str:
     return (
         '<div class="columns check"><div class="words"><h3>Is it right?</h3><p>Each number is moved a little, up and '
         "down, and y is computed twice: a central difference. Backward must return the same, up to rounding.</p></div>"
-        f"<aside>{found}</aside></div>"
+        f'<div class="aside">{found}</div></div>'
     )
 
 

@@ -43,7 +43,7 @@ def scale_of_attention():
     return (
         "The scale of attention",
         f"Queries and {KEYS} keys of D random numbers of variance 1. How large is the largest weight of a query?",
-        line_chart("the largest weight, for D channels", sizes, largest),
+        line_chart("largest weight", sizes, largest, "channels D"),
         f"The standard deviation of a score grows with √D. Without the scale, one key takes nearly everything: at D = "
         f"{sizes[-1]} its weight is {largest['without the scale'][-1]:.2f} on average, and with the scale "
         f"{largest['with 1/√D'][-1]:.2f}. The median gradient that the softmax passes to "
@@ -76,7 +76,7 @@ def scale_of_residual_steps():
         "A stream of standard deviation 1 passes through L blocks. Each adds two outputs. How large is the stream "
         "after the last block, if the projections that write to it are drawn with the same scale as all others, or "
         "with 1/√(2L) times this scale?",
-        line_chart("standard deviation of the stream after L blocks", depths, growth),
+        line_chart("standard deviation of the stream", depths, growth, "blocks L"),
         f"Variances of independent terms add, so the stream grows with √L: to {unscaled:.1f} for {depths[-1]} blocks. "
         f"With the factor it stays near {scaled:.1f}, whatever the depth.",
     )
@@ -115,9 +115,10 @@ def place_of_the_norm():
         "stands before each layer, and the direct path is the identity. In post-norm, as in the transformer of 2017, a "
         "norm stands after each addition, on the direct path. How much of the gradient arrives on it?",
         line_chart(
-            "share of the gradient that the direct path carries past so many blocks",
+            "share of the gradient on the direct path",
             range(DEPTH + 1),
             {"post-norm": norms, "pre-norm": [1.0] * (DEPTH + 1)},
+            "blocks that it has passed",
         ),
         f"Each norm divides by the deviation of a sum, here by about √2, and there are two in a block: {norms[1]:.2f} "
         f"of the gradient passes one block, and {norms[-1]:.2g} passes {DEPTH}. In pre-norm all of it passes.",
@@ -140,7 +141,7 @@ def direct_path():
         "The direct path of the gradient",
         "The gradient with respect to the stream below some blocks is compared with that above them, by the cosine of "
         "their angle. The same blocks are also run without the stream, so that each layer replaces its input.",
-        line_chart("cosine of the gradients above and below so many blocks", range(DEPTH + 1), likeness),
+        line_chart("cosine of the gradients above and below", range(DEPTH + 1), likeness, "blocks between them"),
         f"With the stream, the gradient below {DEPTH} blocks keeps a component along that above them (cosine "
         f"{with_stream:.2f}), because a part of it has not passed any layer. Without the stream nothing of it is left "
         f"(cosine {without:.2f}; two random directions have about {(T * C) ** -0.5:.2f}).",
@@ -188,7 +189,7 @@ def step_of_a_difference():
         "The step of a finite difference",
         "The derivative of a loss through softmax along a random direction, by two numerical methods. How does the "
         "relative error depend on the step h?",
-        line_chart("relative error for a step of h", labels, {k: e + 1e-17 for k, e in errors.items()}, decades=True),
+        line_chart("relative error", labels, {k: e + 1e-17 for k, e in errors.items()}, "step h", decades=True),
         f"The error of a central difference has two parts. The neglected terms of Taylor's series shrink as h². The "
         f"losses are rounded to 16 digits, and division by 2h amplifies the error of their difference as ε/h. The best "
         f"step, here {steps[best]:.0e}, leaves an error of {central[best]:.0e}. The complex step, Im L(x + ihv) / h, "

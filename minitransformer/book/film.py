@@ -91,6 +91,7 @@ def numbers(array) -> list:
     return [float(f"{entry:.3g}") if np.isfinite(entry) else None for entry in np.ravel(array)]
 
 
+@cache
 def film() -> dict:
     right = filmed()
     axes = {name: SHAPES.get(name, "C") for name in NAMES}
@@ -138,6 +139,21 @@ def consequence(right, title, why, edit) -> dict:
 
 
 def film_page() -> list:
+    forward = film()["forward"]
+    return [
+        "<h1>One training step, line by line</h1>",
+        f"<p>A transformer of one block reads <code>{' '.join(WORD[:-1])}</code> and should predict "
+        f'<code>{" ".join(WORD[1:])}</code>. <b class="forward">Forward</b>, the values run through '
+        f'{forward} lines to one number, the loss; <b class="back">backward</b>, the gradients run the '
+        "same way in reverse, to every weight. Every number comes from a run of <code>one_page.py</code>. Numbers "
+        "above zero are in colour, those below in grey. The arrow keys step. Point at a number to see the "
+        "numbers on which it depends.</p>",
+        *player(),
+    ]
+
+
+def player() -> list:
+    """Return the film itself, with its style, data and script, for one place of a page."""
     shown = film()
     static = files("minitransformer.book").joinpath("static")
     style, script = (static.joinpath(f"film.{kind}").read_text("utf-8") for kind in ("css", "js"))
@@ -146,13 +162,6 @@ def film_page() -> list:
     options = "".join(f'<option value="{i}">{escape(title)}</option>' for i, (title, *_) in enumerate(MISTAKES))
     return [
         f"<style>{style}</style>",
-        "<h1>One training step, line by line</h1>",
-        f"<p>A transformer of one block reads <code>{' '.join(WORD[:-1])}</code> and should predict "
-        f'<code>{" ".join(WORD[1:])}</code>. <b class="forward">Forward</b>, the values run through '
-        f'{shown["forward"]} lines to one number, the loss; <b class="back">backward</b>, the gradients run the '
-        "same way in reverse, to every weight. Every number comes from a run of <code>one_page.py</code>. Numbers "
-        "above zero are in colour, those below in grey. The arrow keys step. Point at a number to see the "
-        "numbers on which it depends.</p>",
         f'<div class="strip scroll" tabindex="0" role="region" aria-label="All lines">{strip(shown)}</div>',
         '<div class="controls" hidden>'
         '<button id="before" aria-label="previous line">◂</button><button id="play" aria-label="play">▶</button>'

@@ -40,6 +40,9 @@ class Blanks(Words):
         names = {re.escape(text) for s in asked for node in names_given(s.equation) for text in texts_of(node)}
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
+    def function(self, ladder, passage, backward, right):
+        return super().function(ladder, passage, backward, right) if ladder.backward else ""
+
     def block(self, kind, content, function):
         return "" if kind == "prose" and self.answer.search(content) else super().block(kind, content, function)
 

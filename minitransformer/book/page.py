@@ -66,7 +66,7 @@ def drawing(lines):
 
 
 def columns(left, right="", kind=""):
-    aside = f"<aside>{right}</aside>" if right else ""
+    aside = f'<div class="aside">{right}</div>' if right else ""
     return f'<div class="columns{f" {kind}" if kind else ""}"><div class="words">{left}</div>{aside}</div>'
 
 
@@ -189,11 +189,9 @@ class Words:
         for cell in cells:
             tie = "".join(f" e{number}" for number in cell.numbers)
             for at, text in cell.lines:
-                begin = f'a href="#L{at}"' if self.has_file else "span"
-                indent = len(text) - len(text.lstrip())
-                shown += (
-                    f'<{begin} class="line{tie}" style="--in:{indent}">{escape(text.strip())}</{begin[:4].split()[0]}>'
-                )
+                tag, link = ("a", f' href="#L{at}"') if self.has_file else ("span", "")
+                style = f'style="--in:{len(text) - len(text.lstrip())}"'
+                shown += f'<{tag}{link} class="line{tie}" data-line="{at}" {style}>{escape(text.strip())}</{tag}>'
         return f'<code class="code {way}">{shown}</code>' if shown else ""
 
     def passage(self, passage):

@@ -72,30 +72,93 @@ def svg(wide, tall, body, title):
     return f'<svg viewBox="0 0 {wide} {tall}" width="{wide}" role="img"><title>{escape(title)}</title>{body}</svg>'
 
 
-def line_chart(title: str, xs, series: dict, decades: bool = False) -> str:
-    """Return a figure with two named lines. `xs` are labels at equal distances.
+class Panel:
+    """A part of a drawing. `xs` and `ys` are the ranges of the coordinates, and `parts` collects the markup."""
+
+    def __init__(self, left, top, width, height, xs, ys):
+        self.left, self.top, self.width, self.height, self.xs, self.ys = left, top, width, height, xs, ys
+        self.parts: list = []
+
+    def place(self, x, y):
+        across, up = (x - self.xs[0]) / (self.xs[1] - self.xs[0]), (y - self.ys[0]) / (self.ys[1] - self.ys[0])
+        return self.left + across * self.width, self.top + (1 - up) * self.height
+
+    def text(self, x, y, words, kind="axes", anchor="middle", dx=0, dy=0):
+        left, top = self.place(x, y)
+        self.parts.append(
+            f'<text class="{kind}" x="{left + dx:.1f}" y="{top + dy:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+        )
+
+    def curve(self, xs, ys, kind):
+        points = " ".join("{:.1f},{:.1f}".format(*self.place(x, y)) for x, y in zip(xs, ys, strict=True))
+        self.parts.append(f'<polyline class="curve {kind}" points="{points}"/>')
+
+    def arrow(self, x0, y0, x1, y1, kind):
+        (left, top), (right, bottom) = self.place(x0, y0), self.place(x1, y1)
+        turn = np.degrees(np.arctan2(bottom - top, right - left))
+        self.parts.append(
+            f'<g class="curve {kind}"><path d="M{left:.1f} {top:.1f}L{right:.1f} {bottom:.1f}"/>'
+            f'<path d="M-7 -3.5L0 0L-7 3.5" transform="translate({right:.1f} {bottom:.1f}) rotate({turn:.0f})"/></g>'
+        )
+
+    def dot(self, x, y, kind, radius=4):
+        left, top = self.place(x, y)
+        self.parts.append(f'<circle class="{kind}" cx="{left:.1f}" cy="{top:.1f}" r="{radius}"/>')
+
+    def axes(self, across="", up=""):
+        """Draw the lines x = 0 and y = 0, or those at the edges, with titles."""
+        x, y = (min(max(0, low), high) for low, high in (self.xs, self.ys))
+        for ends in (
+            (*self.place(self.xs[0], y), *self.place(self.xs[1], y)),
+            (*self.place(x, self.ys[0]), *self.place(x, self.ys[1])),
+        ):
+            self.parts.append('<path class="axis" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>'.format(*ends))
+        self.text(self.xs[1], self.ys[0], across, anchor="end", dy=28)
+        self.text(self.xs[0], self.ys[1], up, anchor="start", dx=-4, dy=-8)
+
+    def bars(self, values, names=(), kind="blue", numbers=".2f"):
+        """Draw a bar for each value, with its number and perhaps its name below. Negative bars are grey."""
+        step = (self.xs[1] - self.xs[0]) / len(values)
+        base = self.place(0, 0)[1]
+        for k, value in enumerate(values):
+            x, y = self.place(self.xs[0] + (k + 0.15) * step, value)
+            wide = 0.7 * step / (self.xs[1] - self.xs[0]) * self.width
+            self.parts.append(
+                f'<rect class="{kind if value >= 0 else "grey"}" x="{x:.1f}" y="{min(y, base):.1f}" width="{wide:.1f}" '
+                f'height="{abs(y - base):.1f}"/>'
+            )
+            at = self.xs[0] + (k + 0.5) * step
+            if numbers:
+                self.text(at, self.ys[0], written(value, numbers), "middle", dy=16)
+            if names:
+                self.text(at, self.ys[0], str(names[k]), "axes", dy=32)
+        self.parts.append(f'<path class="axis" d="M{self.left} {base:.1f}h{self.width}"/>')
+
+    def title(self, words):
+        self.parts.append(f'<text class="title" x="{self.left}" y="{self.top - 12}">{escape(words)}</text>')
+
+    def __str__(self):
+        return "".join(self.parts)
+
+
+def line_chart(title: str, xs, series: dict, across: str, decades: bool = False) -> str:
+    """Return a figure with two named lines. `xs` are labels at equal distances, on an axis with the title `across`.
 
     The vertical axis begins at 0. With `decades`, it is logarithmic.
     """
-    wide, tall, left, top = 420, 200, 54, 14
     lines = {name: np.log10(line) if decades else np.asarray(line) for name, line in series.items()}
     high = max(line.max() for line in lines.values())
     low = np.floor(min(line.min() for line in lines.values())) if decades else 0
     high = low + 3 * np.ceil((high - low) / 3) if decades else high
-    at_x = np.linspace(left + 10, wide - 20, len(xs))
-    parts = [f'<path class="axis" d="M{left} {top}V{tall}H{wide}"/>']
-    for part in range(4):
-        y = tall - part / 3 * (tall - top) + 4
-        at = low + part / 3 * (high - low)
+    panel, last = Panel(54, 26, 380, 180, (-0.2, len(xs) - 0.8), (low, high)), len(xs) - 1
+    panel.axes(up=title)
+    for at in np.linspace(low, high, 4):
         text = f"1e{at:.0f}".replace("-", "−") if decades else written(at, ".2g")
-        parts.append(f'<text class="axes" x="{left - 6}" y="{y:.0f}" text-anchor="end">{text}</text>')
-    parts += [
-        f'<text class="axes middle" x="{x:.0f}" y="{tall + 16}">{at}</text>' for x, at in zip(at_x, xs, strict=True)
-    ]
-    for (name, line), kind in zip(lines.items(), ("back", "forward"), strict=True):
-        ys = tall - (line - low) / (high - low) * (tall - top)
-        points = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(at_x, ys, strict=True))
-        parts.append(f'<polyline class="{kind}" points="{points}"/>')
-        parts.append(f'<text class="{kind}" x="{wide + 4}" y="{ys[-1] + 4:.0f}">{escape(name)}</text>')
-    drawn = svg(wide + 130, tall + 24, "".join(parts), title)
-    return f'<figure class="chart">{drawn}<figcaption>{title}</figcaption></figure>'
+        panel.text(-0.2, at, text, anchor="end", dx=-6, dy=4)
+    for k, label in enumerate(xs):
+        panel.text(k, low, str(label), dy=16)
+    panel.text(last / 2, low, across, dy=34)
+    for (name, line), kind in zip(lines.items(), ("orange dashed", "blue"), strict=True):
+        panel.curve(range(len(xs)), line, kind)
+        panel.text(last, line[-1], name, kind.split()[0], "start", dx=12, dy=4)
+    return f'<figure class="chart">{svg(600, 248, str(panel), title)}</figure>'

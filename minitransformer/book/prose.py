@@ -47,4 +47,5 @@ def unbroken(part, after):
     mark = re.match("[,.;:]", after)
     if not mark or not part.startswith("<math"):
         return part + after
-    return f'<span class="unbroken">{part}{mark[0]}</span>{after[1:]}'
+    before, space, last = part.rpartition(" <math>")
+    return f'{before}{space[:1]}<span class="unbroken">{space[1:]}{last}{mark[0]}</span>{after[1:]}'

@@ -20,6 +20,7 @@ from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, galle
 from minitransformer.book.film import film_page
 from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
+from minitransformer.book.ideas import idea
 from minitransformer.book.index import index_page
 from minitransformer.book.page import Words, cross_linked, details, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
@@ -60,7 +61,7 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     }
     derived: dict = {}
     bodies |= {"whys": choices_page, "symbols": partial(index_page, derived)}
-    pages, found, verdicts = {"index": None}, [], []
+    pages, ladders, found, verdicts = {"index": None}, {}, [], []
     for before, leaf, after in zip([None, *LEAVES], LEAVES, [*LEAVES[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()
         if leaf.page in bodies:
@@ -69,7 +70,9 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
             derivations = derived[leaf] = read_derivations(leaf.path, every.get(leaf.file, []))
             cases = cases_by_file().get(leaf.file, [])
             reports = checked(cases)
-            body, numbers = chapter(leaf.title, leaf.path, derivations, reports, cases, leaf)
+            words = Words(derivations)
+            ladders[leaf.page] = next(iter(words.ladders.values()), None)
+            body, numbers = chapter(leaf.title, leaf.path, words, reports, cases, leaf)
             if names := exercises.get(leaf.file):
                 body.append(f"<p>To derive it yourself, {in_code(names)}.</p>")
             found += faults(leaf.file, unlisted(derivations), reports)
@@ -77,14 +80,14 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
             said += f": {in_numbers(derivations)}"
         pages[leaf.page] = (leaf.title, body, numbers, navigation(before, after))
         say(said)
-    pages["index"] = ("minitransformer, the book", front_page(LEAVES, len(verdicts), verdicts.count(EQUAL)))
+    pages["index"] = ("minitransformer, the book", front_page(LEAVES, ladders, len(verdicts), verdicts.count(EQUAL)))
     for page, (title, body, *rest) in pages.items():
         pages[page] = (title, [cross_linked("".join(body), {leaf.page for leaf in CHAPTERS} - {page})], *rest)
     return write_pages(folder, pages, found)
 
 
-def chapter(title, path, derivations, reports, cases, leaf=None):
-    words = Words(derivations)
+def chapter(title, path, words, reports, cases, leaf=None):
+    derivations = words.derivations
     body = [opening(leaf, words) if leaf else f"<h1>{escape(title)}</h1>"]
     body += words.parts(right=lambda function: is_it_right(function, reports, cases))
     body += mistakes(path, cases) if derivations.statements else []
@@ -111,7 +114,7 @@ def opening(leaf, words):
         formula = f'<div class="formula-of-all" tabindex="0">{mathml(statement.equation, words.names)}</div>'
     return (
         f'<header><p class="kicker">Chapter {CHAPTERS.index(leaf) + 1}</p><h1>{escape(leaf.title)}</h1>'
-        f'<p class="question">{escape(leaf.question)}</p></header>{formula}<p>{escape(leaf.about)}</p>'
+        f'<p class="question">{escape(leaf.question)}</p></header>{formula}<p>{escape(leaf.about)}</p>{idea(leaf.page)}'
     )
 
 
@@ -174,7 +177,7 @@ def write_own(path, folder, say=lambda text: None) -> Written:
         derivations = read_derivations(path, specimens_of_cases(path, cases))
     except Exception as error:  # raised by the reader's functions
         raise ValueError(f"{path}: {error}") from error
-    body, numbers = chapter(path.stem, path, derivations, reports, cases)
+    body, numbers = chapter(path.stem, path, Words(derivations), reports, cases)
     different = [s for s in derivations.statements if s.verdict == DIFFERENT]
     written = write_pages(folder, {path.stem: (path.stem, body, numbers)}, faults(path, different, reports))
     say(f"{path}: {in_numbers(derivations)}")

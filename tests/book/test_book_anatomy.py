@@ -75,7 +75,7 @@ def test_the_whys_are_shown_by_their_measurements():
 
 def test_the_error_of_a_central_difference_over_the_step_is_a_v_and_that_of_the_complex_step_falls(monkeypatch):
     drawn = []
-    monkeypatch.setattr(choices, "line_chart", lambda title, xs, series, decades: drawn.append(series) or "")
+    monkeypatch.setattr(choices, "line_chart", lambda title, xs, series, across, decades: drawn.append(series) or "")
     _, _, _, answer = choices.step_of_a_difference()
     central, exact = drawn[0].values()
     assert central[0] / central[1] == pytest.approx(100, rel=0.05)  # truncation, h²

@@ -47,7 +47,7 @@ def printed(browser, page):
     return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(pdf["data"])))
 
 
-@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("width", [WIDE, 1280, 1024, 768, PHONE, 320])
 def test_no_page_is_wider_than_the_screen_or_asks_for_anything_but_its_own_files(browser, folder, width):
     for page in sorted(folder.glob("*.html")):
         visit(browser, page, width)
@@ -84,7 +84,8 @@ def test_an_equation_and_its_line_light_up_together(browser, folder):
 
     visit(browser, folder / "layer_norm.html")
     equation, line, other = (
-        browser.find_element("css selector", chosen) for chosen in (".equation.e3", ".line.e3", ".line.e4")
+        browser.find_element("css selector", chosen)
+        for chosen in (".cell .equation.e3", ".why-step .line.e3", ".why-step .line.e4")
     )
 
     def colours():

@@ -235,7 +235,8 @@ element("mistake").addEventListener("change", (event) => {
   show();
 });
 for (const place of [...boxes, ...items]) place.addEventListener("click", () => go(Number(place.dataset.line)));
-document.addEventListener("keydown", (event) => {
+// On the front page, the arrow keys step only within the film.
+(document.querySelector(".hero") ?? document).addEventListener("keydown", (event) => {
   if (event.target.matches("input, select") || event.altKey || event.ctrlKey || event.metaKey) return;
   const moves = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
   if (!(event.key in moves)) return;
