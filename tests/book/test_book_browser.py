@@ -15,6 +15,7 @@ from minitransformer.book.writing import write_pages
 pytestmark = pytest.mark.slow  # a browser
 
 WIDE, PHONE = 1400, 400
+LONG = ("first_steps", "module", "attention", "latent_attention")  # chapters on more sheets of paper than the others
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +100,14 @@ def test_an_equation_and_its_line_light_up_together(browser, folder):
         assert light == its != dim and of_another == dim
 
 
-def test_a_chapter_takes_four_sheets_at_most_three_long_ones_five_and_the_worked_example_two(browser, folder):
+def test_a_chapter_takes_four_sheets_at_most_long_ones_five_and_the_worked_example_two(browser, folder):
     counts = {chapter.page: printed(browser, folder / f"{chapter.page}.html") for chapter in CHAPTERS}
-    assert all(counts.pop(page) <= 5 for page in ("first_steps", "module", "attention"))
+    assert all(counts.pop(page) <= 5 for page in LONG)
     assert {page: count for page, count in counts.items() if not 1 <= count <= 4} == {}
     assert printed(browser, folder / "worked_example.html") == 2
 
 
-def test_a_handout_takes_two_sheets_at_most_two_long_ones_three_and_a_worksheet_one(browser, tmp_path):
+def test_a_handout_takes_two_sheets_at_most_long_ones_three_and_a_worksheet_one(browser, tmp_path):
     pages = {}
     for chapter, derived in every_chapter():
         if not any(statement.is_of_gradient for statement in derived.statements):
@@ -119,5 +120,5 @@ def test_a_handout_takes_two_sheets_at_most_two_long_ones_three_and_a_worksheet_
             body = worksheet_page(topic, made, seed=1, level=2, answers=answers)
             pages[f"{name}-{answers}"] = (topic.title, body)
     for path in write_pages(tmp_path, pages).pages:
-        most = 3 if path.stem in ("first_steps", "attention") else 2
+        most = 3 if path.stem in LONG else 2
         assert (2 if "-" in path.stem else 1) <= printed(browser, path) <= most, path.stem
