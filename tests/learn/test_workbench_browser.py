@@ -13,6 +13,7 @@ from minitransformer.learn.exercises import exercise_set, named_exercise
 from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.planting import with_bug
 from minitransformer.learn.workbench.actions import Actions
+from minitransformer.learn.workbench.book import Book
 from minitransformer.learn.workbench.checking import Checks
 from minitransformer.learn.workbench.serving import Server
 
@@ -86,7 +87,8 @@ def bench(browser, tmp_path):
     browser.set_window_size(1280, 900)
     folder = tmp_path / "learn"
     workspace.start(folder, exercise_set("all"), 0)
-    with closing(Checks(folder)) as checks, Server(Actions(folder, checks)) as server:
+    book = Book(tmp_path / "book")
+    with closing(Checks(folder)) as checks, Server(Actions(folder, checks, book), book) as server:
         thread = threading.Thread(target=server.serve_until_idle, daemon=True)
         thread.start()
         yield Bench(browser, server.address, folder)

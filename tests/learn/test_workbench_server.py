@@ -1,5 +1,7 @@
 """The server of the workbench: what it answers to its own page, and what it refuses to everybody else."""
 
+import base64
+import hashlib
 import http.client
 import json
 import stat
@@ -15,6 +17,7 @@ from minitransformer.learn.exercises import exercise_set
 from minitransformer.learn.verdict import SOLVED, WRONG_LINE, Row, Verdict
 from minitransformer.learn.workbench import serving
 from minitransformer.learn.workbench.actions import Actions
+from minitransformer.learn.workbench.book import Book
 from minitransformer.learn.workbench.serving import MOST_BYTES, SECRET, Server, opened_in_browser
 
 RIGHT = Verdict("relu", SOLVED, 0, rows=(Row("(2)", "dx", "right"),))
@@ -36,7 +39,8 @@ class Known:
 @pytest.fixture
 def server(tmp_path):
     workspace.start(tmp_path / "learn", exercise_set("activations"), 0)
-    with Server(Actions(tmp_path / "learn", Known())) as made:
+    book = Book(tmp_path / "book")
+    with Server(Actions(tmp_path / "learn", Known(), book), book) as made:
         thread = threading.Thread(target=made.serve_until_idle, daemon=True)
         thread.start()
         yield made
@@ -217,9 +221,34 @@ def test_pages_have_no_secret_and_allow_no_script_but_their_own(server):
         content = answer.read()
         assert answer.status == 200 and server.secret.encode() not in content
         policy = answer.getheader("Content-Security-Policy")
-        assert "default-src 'none'" in policy and "unsafe-inline" not in policy and "frame-ancestors 'none'" in policy
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "unsafe-inline" not in policy and "sha256" not in policy
         assert answer.getheader("Access-Control-Allow-Origin") is None
     connection.close()
+
+
+def test_a_chapter_links_to_its_exercises_and_runs_only_its_own_scripts(server, tmp_path):
+    assert asked(server, "/book/index.html", method="GET")[0] == 404
+    assert asked(server, "/do/exercises", {})[1]["book"] == ""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "secret.html").write_text("no page of the book", "utf-8")
+    (tmp_path / "book" / "notes.txt").write_text("no page of the book", "utf-8")
+    page = "<html><script>let a = 1</script><script src='live.js'></script><main><h1>Activations</h1></main></html>"
+    for name in ("index.html", "activations.html"):
+        (tmp_path / "book" / name).write_text(page, "utf-8")
+    assert asked(server, "/book/index.html", method="GET") == (200, page)
+    status, found = asked(server, "/book/activations.html", method="GET")
+    assert status == 200 and '<a href="/#/relu">relu</a>' in found and '<a href="/#/silu">silu</a>' in found
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+    connection.request("GET", "/book/activations.html")
+    policy = connection.getresponse().getheader("Content-Security-Policy")
+    connection.close()
+    digest = base64.b64encode(hashlib.sha256(b"let a = 1").digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    for name in ("", "notes.txt", "../secret.html", "..%2fsecret.html", "activations", "/etc/passwd"):
+        assert asked(server, f"/book/{name}", method="GET")[0] == 404
+    assert asked(server, "/do/exercises", {})[1]["book"] == "index.html"
+    assert asked(server, "/do/open", {"name": "relu"})[1]["chapter"] == "activations.html"
 
 
 def test_only_the_user_can_read_the_file_with_the_link(monkeypatch):
@@ -234,6 +263,6 @@ def test_only_the_user_can_read_the_file_with_the_link(monkeypatch):
 
 def test_an_unused_server_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "IDLE", 0.05)
-    with Server(Actions(tmp_path, Known())) as made:
+    with Server(Actions(tmp_path, Known(), Book(tmp_path)), Book(tmp_path)) as made:
         made.serve_until_idle()
         assert serving.time.monotonic() - made.used > 0.05

@@ -15,6 +15,7 @@ from minitransformer.learn.hints import next_hint
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.refusing import Refusal, of_header
 from minitransformer.learn.verdict import SOLVED, UNTOUCHED, Verdict
+from minitransformer.learn.workbench.book import INDEX, Book, chapter_of
 from minitransformer.learn.workbench.checking import MOST_BYTES, Checks, digest_of
 from minitransformer.learn.workbench.task import task_of
 from minitransformer.system.files import write_atomically
@@ -32,17 +33,18 @@ class Changed(ValueError):  # noqa: N818
 
 
 class Actions:
-    """The actions on the exercises in `folder`."""
+    """The actions on the exercises in `folder`, and the chapters of a book about them."""
 
-    def __init__(self, folder, checks: Checks):
-        self.folder, self.checks = Path(folder), checks
+    def __init__(self, folder, checks: Checks, book: Book):
+        self.folder, self.checks, self.book = Path(folder), checks, book
         self.verdicts: dict[str, Verdict] = {}  # the last verdict on each exercise, for its hints
 
     def exercises(self) -> dict:
         """Return the exercises of the folder in order."""
         known = workspace.known_in(self.folder)
         listed = [{"name": name, "title": known[name].title} for name in workspace.exercises_in(self.folder)]
-        return {"folder": str(self.folder), "exercises": listed, "levels": LEVELS}
+        index = INDEX if self.book.is_there else ""
+        return {"folder": str(self.folder), "exercises": listed, "levels": LEVELS, "book": index}
 
     def status(self, name: str) -> dict:
         """Grade an exercise. Return its status, or "" if another request was made meanwhile."""
@@ -121,7 +123,9 @@ class Actions:
         except SyntaxError:  # it is being edited
             task = task_of(cut(header, 1 if level is None else level), exercise.name)
         about = LEVELS.get(level, "")
+        chapter = chapter_of(exercise)
         found = {"name": exercise.name, "title": exercise.title, "level": level, "about": about}
+        found["chapter"] = chapter if self.book.has(chapter) else ""
         return found | {"text": text, "digest": digest_of(content), "task": task, "file": self.path_of(exercise).name}
 
     def header_of(self, exercise: Exercise) -> tuple[Exercise, int | None]:

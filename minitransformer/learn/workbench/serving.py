@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gradcheck.front.streams import error_in_words
 from minitransformer.learn.workbench.actions import Actions, Changed
+from minitransformer.learn.workbench.book import Book
 from minitransformer.system.processes import Lost
 
 PAGE = Path(__file__).with_name("page")
@@ -30,6 +31,7 @@ FILES = {
     "/book.css": ("../../../book/static/book.css", "text/css; charset=utf-8"),
     "/book-math.woff2": ("../../../book/static/book-math.woff2", "font/woff2"),
 }
+BOOK = "/book/"
 ACTIONS = {  # {name: {argument: type}}
     "exercises": {},
     "status": {"name": str},
@@ -44,9 +46,11 @@ ACTIONS = {  # {name: {argument: type}}
 SECRET = "X-Workbench-Secret"
 MOST_BYTES = 2_000_000  # of a request
 IDLE = 3600.0  # seconds without a request until the server ends
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -68,8 +72,9 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, actions: Actions, port: int = 0):
+    def __init__(self, actions: Actions, book: Book, port: int = 0):
         super().__init__(("127.0.0.1", port), Handler)
+        self.book = book
         self.actions, self.secret, self.used = actions, secrets.token_urlsafe(32), time.monotonic()
         self.hosts = {f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")}
 
@@ -110,13 +115,15 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, make) -> None:
         try:
             self.require_own_host()
-            status, kind, content = make()
+            status, kind, content, *policy = make()
         except Refused as refused:
             self.close_connection = True  # the body may not have been read
-            status, kind, content = refused.status, "application/json", in_json({"error": str(refused)})
+            status, kind, content, *policy = refused.status, "application/json", in_json({"error": str(refused)})
         self.server.used = time.monotonic()
         self.send_response(status)
-        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
+        own = {"Content-Type": kind, "Content-Length": str(len(content))}
+        own["Content-Security-Policy"] = "".join(policy) or POLICY
+        for name, value in (HEADERS | own).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -127,6 +134,12 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.FORBIDDEN, "Host is not that of this server")
 
     def file(self):
+        name = self.path.removeprefix(BOOK)
+        if name != self.path and self.server.book.has(name):
+            kind, content, hashes = self.server.book.page(name)
+            scripts = " ".join(["script-src 'self'", *(f"'sha256-{digest}'" for digest in hashes)])
+            policy = POLICY.replace("script-src 'self'", scripts)  # and the book's pages have styles of their own
+            return HTTPStatus.OK, kind, content, policy.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
         if self.path not in FILES:
             raise Refused(HTTPStatus.NOT_FOUND, "there is no such page")
         name, kind = FILES[self.path]

@@ -54,6 +54,7 @@ async function showList() {
   element("folder").textContent = found.folder;
   setLevels(found.levels);
   document.title = "Derive it yourself";
+  linkToBook(element("book"), found.book);
   drawList();
   for (const one of exercises) {
     if (!one.status) {
@@ -99,6 +100,11 @@ function linkTo(link, one, word) {
   link.textContent = `${word}: ${one.name}`;
 }
 
+function linkToBook(link, page) {
+  link.hidden = !page;
+  link.href = `/book/${page}`;
+}
+
 function made(kind, text, classes = "") {
   const found = document.createElement(kind);
   found.textContent = text;
@@ -134,6 +140,7 @@ function show(found) {
   element("file").textContent = found.file;
   element("level").value = found.level ?? 1;
   document.title = found.name;
+  linkToBook(element("chapter"), found.chapter);
   for (const id of ["rows", "sentences", "hints"]) element(id).replaceChildren();
   element("numbers").open = false;
   element("status").textContent = "";
