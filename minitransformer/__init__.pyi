@@ -27,6 +27,7 @@ from minitransformer.layers.feed_forward import FeedForward as FeedForward, Gate
 from minitransformer.layers.layer_norm import LayerNorm as LayerNorm, layer_norm as layer_norm
 from minitransformer.layers.linear import Linear as Linear, linear as linear
 from minitransformer.layers.lora import LowRankLinear as LowRankLinear, low_rank as low_rank
+from minitransformer.layers.modern.balancing_bias import balancing_bias as balancing_bias
 from minitransformer.layers.modern.delta_rule import delta_rule as delta_rule
 from minitransformer.layers.modern.grpo import grpo as grpo
 from minitransformer.layers.modern.latent_attention import (

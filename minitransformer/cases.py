@@ -51,6 +51,7 @@ from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.lora import LowRankLinear
+from minitransformer.layers.modern.balancing_bias import balancing_bias
 from minitransformer.layers.modern.delta_mixer import DeltaMixer, StateCache
 from minitransformer.layers.modern.delta_rule import delta_rule
 from minitransformer.layers.modern.grpo import grpo
@@ -74,6 +75,7 @@ from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.layers.softmax import Softmax
 from minitransformer.module import TWINS, Identity, Module, Parameter, apply
 from minitransformer.one_page import gpt as one_page
+from minitransformer.training.balancing import BalancedModel
 from minitransformer.training.finetuning.objectives import (
     PairedLoss,
     RewardedLoss,
@@ -259,6 +261,7 @@ FUNCTIONS = [
     case("sink_softmax", sink_softmax, (B, H, TQ, TK), (H,)),
     case("top_k_gates", top_k_gates, distinct_logits, k=2),
     case("load_balance", load_balance, distinct_logits, k=2),
+    case("balancing_bias", balancing_bias, (E,), drawn=lambda rng: {"logits": 5 * distinct_logits(rng)}, k=2),
     case("mixture_of_experts", mixture_of_experts, X, (C, E), (E, C, F), (E, C, F), (E, F, C), k=2),
     case("latent_attention", latent_attention, *OF_LATENTS, drawn=mask_with_empty_row),
     case("absorbed_attention", absorbed_attention, *OF_LATENTS, drawn=mask_with_empty_row),
@@ -353,6 +356,7 @@ MODULES = [
         some_ids,
     ),
     module("Transformer, latent attention", lambda rng: llama(mixers=("latent",), n_layers=1), some_ids),
+    module("BalancedModel.loss", lambda rng: BalancedModel(llama(n_experts=3, n_layers=1), 0.7).loss, *TEXT),
     module("Transformer, delta rule", lambda rng: gpt2(mixers=("delta", "attention")), some_ids, drawn=dropping),
     module(
         "PairedLoss, direct preference",

@@ -93,9 +93,14 @@ class Config:
         optional="all",
     )
     qk_norm: bool = setting(False, "normalize each query and key head, before the rotation", true_or_false)
-    qk_norm_over: str = setting("head", "channels that qk_norm normalizes together", one_of, known=tuple(QK_NORMS))
+    qk_norm_over: str = setting(
+        "head",
+        "queries and keys that are normalized together: of a head, or of a projection",
+        one_of,
+        known=tuple(QK_NORMS),
+    )
     windows: tuple[int | None, ...] | None = setting(
-        None, "positions that each layer sees, in turn; None for all", repeated, entry=window, optional="all"
+        None, "positions that each layer sees, in turn, or all", repeated, entry=window, optional="all"
     )
     sinks: bool = setting(False, "give each head a learned sink in its softmax", true_or_false)
     attention_cap: float | None = setting(None, "bound of the scores of attention", positive, optional="none")
@@ -104,7 +109,7 @@ class Config:
     n_active: int | None = setting(None, "experts that each position uses", size, optional="2 with experts")
     mixers: tuple[str, ...] | None = setting(
         None,
-        f"layers that move information between positions ({', '.join(MIXERS)}), in turn",
+        "layers that move information between positions, in turn",
         repeated,
         entry=partial(one_of, known=tuple(MIXERS)),
         optional="attention in every block",

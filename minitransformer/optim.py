@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minitransformer.layers.embedding import Embedding
+from minitransformer.layers.modern.balancing_bias import ChoiceBias
 from minitransformer.module import Array, Arrays, Module, Parameter, faster
 from minitransformer.system.validation import number
 from minitransformer.transformer import Transformer
@@ -120,6 +121,7 @@ class Optimizer:
     """
 
     averages: tuple[str, ...] = ()
+    is_clipped = True  # False if the gradients do not count in the norm that clipping limits
 
     def __init__(self, parameters: Iterable[Parameter] | Iterable[dict[str, Any]], defaults: dict[str, Any]):
         name = type(self).__name__
@@ -244,7 +246,8 @@ def decay_groups(model: Transformer, weight_decay: float, *, embeddings: bool = 
     multiplies nothing. A gain multiplies normalized values, and decay would draw it to 0, not to its initial value 1.
     The embedding of a rare token seldom receives a gradient, but would decay at every step. A tied table, which is both
     embedding and unembedding, has no decay either, although it receives a gradient as the unembedding at every step.
-    With `embeddings=True`, all arrays with two axes decay, including positions, as in nanoGPT.
+    With `embeddings=True`, all arrays with two axes decay, including positions, as in nanoGPT. The biases of choices
+    are in neither group, because no gradient of the loss reaches them (see modern/balancing_bias.py).
     """
     tables = {id(model.embedding.weight)}
     positions = model.positional_embedding
@@ -252,6 +255,8 @@ def decay_groups(model: Transformer, weight_decay: float, *, embeddings: bool = 
         tables.add(id(positions.weight))
     decayed, kept = [], []
     for parameter in model.parameters():
+        if isinstance(parameter, ChoiceBias):
+            continue
         decays = parameter.data.ndim >= 2 and (embeddings or id(parameter) not in tables)
         (decayed if decays else kept).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

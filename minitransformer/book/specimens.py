@@ -26,6 +26,7 @@ from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, s
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
+from minitransformer.layers.modern.balancing_bias import balancing_bias
 from minitransformer.layers.modern.delta_rule import delta_rule, delta_step
 from minitransformer.layers.modern.grpo import grpo
 from minitransformer.layers.modern.latent_attention import absorbed_attention, cut, join, latent_attention, share
@@ -446,6 +447,15 @@ def specimens() -> dict[str, list[Specimen]]:
                 "t=3 i=5",
                 "softmax = value_of(softmax); dL = dloss",
                 options={"k": 2},
+            ),
+        ],
+        "layers/modern/balancing_bias.py": [
+            on(
+                balancing_bias,
+                "i",
+                "t=3 i=5",
+                "b = balance; db = dbalance; dL = dloss",
+                options={"k": 2, "logits": normal(3, 5)},
             ),
         ],
         "layers/modern/mixture_of_experts.py": [

@@ -9,6 +9,7 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
+from minitransformer.config import repeated, window
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.cores import MOST_PROCESSES
 from minitransformer.system.tuning import tune_for
@@ -23,6 +24,9 @@ FLAGS = {
     "d_ff": "--ff",
     "n_kv_heads": "--kv-heads",
     "d_head": "--head-width",
+    "d_latent": "--latent-width",
+    "n_experts": "--experts",
+    "n_active": "--active",
     "betas": "--beta1 and --beta2",
     "sample_prompt": "--prompt",
     "prompts": "--prompt",
@@ -112,8 +116,8 @@ def add_fields(group, cls, names, **defaults) -> None:
     for name in names:
         statement = statements(cls)[name]
         check, optional, words = statement["check"], statement["optional"], statement["means"]
-        kind = {"choices": tuple(check.keywords["known"])} if check.func is one_of else KINDS[check.func]
-        if len("".join(kind.get("choices", ()))) > MOST_IN_METAVAR:
+        kind = kind_of(check)
+        if len("".join(kind.get("choices", ()))) > MOST_IN_METAVAR or kind.keys() >= {"choices", "nargs"}:
             kind["metavar"], words = "KIND", f"{words}: {', '.join(kind['choices'])}"
         default = defaults.get(name, cls.__dataclass_fields__[name].default)
         if zero_is_none(cls, name):
@@ -121,6 +125,25 @@ def add_fields(group, cls, names, **defaults) -> None:
         if default is not False:
             words += f" (default: {optional if default is None else default})"
         group.add_argument(flag_of(name), dest=name, default=argparse.SUPPRESS, help=words, **kind)
+
+
+def kind_of(check) -> dict:
+    """Return the keyword arguments of add_argument for values that satisfy a check, a partial of a function."""
+    if check.func is one_of:
+        return {"choices": tuple(check.keywords["known"])}
+    if check.func is repeated:
+        entry = check.keywords["entry"]
+        kind = {"type": count_or_all, "metavar": "N"} if entry is window else kind_of(entry)
+        return {"nargs": "+", **kind}
+    return KINDS[check.func]
+
+
+def count_or_all(value: str) -> int | None:
+    if value == "all":
+        return None
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"it must be a list of integers and 'all', not {value!r}")
+    return int(value)
 
 
 def given_fields(arguments, cls) -> dict:

@@ -59,6 +59,10 @@ a small Llama:
   minitransformer train --text book.txt --norm rms_norm --positions rotary --feed-forward swiglu \\
       --kv-heads 2 --no-bias --untied
 
+components after 2023: eight experts, of which a position uses two, and windows in every other layer:
+  minitransformer train --text book.txt --norm rms_norm --positions rotary --feed-forward swiglu --no-bias \\
+      --qk-norm --windows 32 all --experts 8
+
 on two machines (extra mpi):
   mpirun -n 2 --host one,two --bind-to none python -m minitransformer train --text book.txt --batch-size 24
 """
@@ -108,6 +112,9 @@ def add_arguments(parser) -> None:
     words = "use an unembedding that is separate from the embedding"
     model.add_argument("--untied", dest="tie_embeddings", help=words, **no)
     add_fields(model, Config, ("dropout", "dtype"))
+    modern = parser.add_argument_group("model, after 2023")
+    add_fields(modern, Config, ("block", "qk_norm", "qk_norm_over", "windows", "sinks", "attention_cap", "logit_cap"))
+    add_fields(modern, Config, ("n_experts", "n_active", "mixers", "d_latent", "rotary_fraction"))
 
     training = parser.add_argument_group("training")
     pays = "one per core, but at most one per window; 1 without threadpoolctl"
@@ -116,7 +123,8 @@ def add_arguments(parser) -> None:
     for i, averaged in enumerate(("the gradient", "the squared gradient")):
         words = f"averaging rate of {averaged} in AdamW (default: {Settings.betas[i]})"
         training.add_argument(f"--beta{i + 1}", type=float, default=argparse.SUPPRESS, metavar="X", help=words)
-    add_fields(training, Settings, ("weight_decay", "decay_embeddings", "clip", "eval_every", "eval_tokens"))
+    add_fields(training, Settings, ("weight_decay", "decay_embeddings", "clip", "balance_rate", "balance_weight"))
+    add_fields(training, Settings, ("eval_every", "eval_tokens"))
     add_fields(training, Settings, ("checkpoint_every", "sample_every", "sample_prompt", "seed"), **TRAINING_DEFAULTS)
 
 
@@ -143,7 +151,7 @@ def run(arguments) -> int:
 def prepare(arguments, narrator):
     checkpoint = existing_run(arguments)
     config = given_config(arguments, checkpoint)
-    settings = given_settings(arguments, checkpoint)
+    settings = given_settings(arguments, config, checkpoint)
     about = given_text(arguments, checkpoint)
     text = TextFiles(about["text"]) if about["text"] else default_corpus()
     name = getattr(text, "name", DEFAULT_CORPUS)
@@ -167,11 +175,13 @@ def given_config(arguments, checkpoint) -> Config:
     return chosen(before, given, checkpoint)
 
 
-def given_settings(arguments, checkpoint) -> Settings:
+def given_settings(arguments, config, checkpoint) -> Settings:
     given = recipe_of(arguments).settings | given_fields(arguments, Settings)
     before = Settings(**TRAINING_DEFAULTS) if checkpoint is None else checkpoint.settings
     has_muon = given.get("optimizer", before.optimizer) == "muon"
     refuse_without(has_muon, "--optimizer muon", muon_lr=given.get("muon_lr"))
+    balances = {name: given.get(name) for name in ("balance_rate", "balance_weight")}
+    refuse_without(config.n_experts, "--experts", **balances)
     beta1, beta2 = before.betas
     given["betas"] = getattr(arguments, "beta1", beta1), getattr(arguments, "beta2", beta2)
     if checkpoint is None:

@@ -137,7 +137,8 @@ def documented(cls):
     """Add the meanings of the fields of a dataclass to the docstring of the class."""
     lines = [inspect.cleandoc(cls.__doc__), ""]
     for name, said in statements(cls).items():
-        known, optional = said["check"].keywords.get("known"), said["optional"]
+        check, optional = said["check"].keywords, said["optional"]
+        known = check.get("known") or getattr(check.get("entry"), "keywords", {}).get("known")
         choices = f" ({', '.join(known)})" if known else ""
         lines.append(f"{name:<17} {said['means']}{choices}{f'; None: {optional}' if optional else ''}")
     cls.__doc__ = "\n".join(lines)

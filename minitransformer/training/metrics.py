@@ -3,7 +3,8 @@
     {"step": 250, "loss": 2.31, "lr": 0.00099, "grad_norm": 0.81, "val_loss": 2.35, "tokens": 192000, "seconds": 11.2}
 
 step        number of steps taken; 0 in the first record, which precedes the first step
-loss        the mean cross-entropy of the step's batches in nats, before the update
+loss        the mean cross-entropy of the step's batches in nats, before the update, plus the loss that balances
+            experts, if `balance_weight` is not 0
 lr          the learning rate of the step
 grad_norm   the norm of the gradient, before clipping
 val_loss    the loss on the validation split after the update, if it was evaluated

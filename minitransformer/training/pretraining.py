@@ -9,6 +9,7 @@ from minitransformer.language_model import LanguageModel
 from minitransformer.system.validation import brief
 from minitransformer.text import Corpus
 from minitransformer.text.batches import random_starts
+from minitransformer.training.balancing import balanced
 from minitransformer.training.observer import Observer
 from minitransformer.training.ranks import ModelOnRanks, Ranks
 from minitransformer.training.replicas import with_replicas
@@ -57,7 +58,8 @@ class Pretraining(Run):
         corpus.require_context(lm.model.config.context)
         self.corpus = corpus
         super().__init__(lm, settings)
-        self.trained = with_replicas(lm.model, settings.replicas)
+        trained, self.optimizer = balanced(lm.model, self.optimizer, settings)
+        self.trained = with_replicas(trained, settings.replicas)
         if communicator is not None:
             self.ranks = Ranks(communicator)
             self.trained = ModelOnRanks(self.trained, self.ranks)

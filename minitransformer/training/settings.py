@@ -49,6 +49,14 @@ class Settings:
     )
     optimizer: str = setting("adamw", "adamw, or muon for the matrices of the blocks", one_of, known=("adamw", "muon"))
     muon_lr: float = setting(0.02, "the highest learning rate of Muon, which follows the schedule of lr", positive)
+    balance_rate: float = setting(
+        0.001,
+        "step of the bias that balances experts, which follows the schedule of lr; 0: none",
+        number,
+        minimum=0,
+        below=math.inf,
+    )
+    balance_weight: float = setting(0.0, "factor of the loss that balances experts", number, minimum=0, below=math.inf)
     betas: tuple[float, float] = setting((0.9, 0.99), "averaging rates of AdamW", averaging_rates)
     weight_decay: float = setting(
         0.1, "decay of the matrices; gains and biases have none", number, minimum=0, below=math.inf

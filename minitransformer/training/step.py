@@ -76,7 +76,7 @@ def descend(model, optimizer, losses, *, clip=None):
         for share, (part, backward) in losses:
             backward(share)  # (1)
             loss += float(part) * share  # (1)
-        norm = grad_norm(model.parameters())
+        norm = grad_norm(p for part in optimizer.parts if part.is_clipped for p in part.parameters())
     scale = 1.0 if clip is None else clipping_scale(norm, clip)
     clipped, most = norm * scale, float(np.finfo(model.parameters()[0].data.dtype).max)
     if not (math.isfinite(loss) and math.isfinite(norm) and clipped * clipped <= most):

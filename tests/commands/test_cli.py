@@ -89,10 +89,57 @@ def test_every_option_reaches_the_model_or_the_settings(text, out):
     )  # fmt: skip
 
 
+LIKE_LLAMA = "--norm rms_norm --feed-forward swiglu --positions rotary --no-bias"
+MODERN = {
+    "--qk-norm --qk-norm-over projection --block post_norm": {
+        "qk_norm": True, "qk_norm_over": "projection", "block": "post_norm",
+    },
+    "--layers 2 --windows 3 all": {"windows": (3, None), "n_layers": 2},
+    "--sinks --attention-cap 20 --logit-cap 30": {"sinks": True, "attention_cap": 20.0, "logit_cap": 30.0},
+    f"{LIKE_LLAMA} --experts 4 --active 3": {"n_experts": 4, "n_active": 3},
+    f"{LIKE_LLAMA} --layers 2 --mixers latent delta --latent-width 5 --rotary-fraction 0.5": {
+        "mixers": ("latent", "delta"), "d_latent": 5, "rotary_fraction": 0.5,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", MODERN, ids=str)
+def test_a_run_with_components_after_2023_is_trained_resumed_and_writes_text(capsys, text, out, options):
+    assert main(begin(text, out, *shlex.split(options), "--steps", "4")) == 0
+    assert main(["train", "--out", str(out), "--resume", *PLAIN, "--steps", "6"]) == 0
+    lm = LanguageModel.load(out)
+    assert {name: getattr(lm.model.config, name) for name in MODERN[options]} == MODERN[options]
+    losses = [record["loss"] for record in without_seconds(out / "metrics.jsonl")[1:]]
+    assert len(losses) == 6 and max(losses) < 3
+    assert lm.generate("cat", 5).startswith("cat")
+
+
+def test_options_of_experts_reach_the_settings_and_need_experts(capsys, text, out):
+    balance = ["--balance-rate", "0.01", "--balance-weight", "0.1"]
+    assert main(begin(text, out, *shlex.split(LIKE_LLAMA), "--experts", "3", *balance)) == 0
+    settings = Settings(**load_archive(out / "model.npz")[1]["training"]["settings"])
+    assert (settings.balance_rate, settings.balance_weight) == (0.01, 0.1)
+    assert LanguageModel.load(out).model.blocks[0].feed_forward.balance.data.any()
+    capsys.readouterr()
+    words = "error: --balance-rate can only be used together with --experts"
+    assert_one_line(capsys, main(begin(text, out, "--force", *balance)), 1, words)
+
+
+@pytest.mark.parametrize("value", ["few", "0", "-3"])
+def test_a_window_that_is_no_number_of_positions_is_refused(capsys, text, out, value):
+    try:
+        status = main(begin(text, out, "--windows", "4", value))
+    except SystemExit as error:
+        status = error.code
+    assert status
+    assert re.search(r"--windows", capsys.readouterr().err.splitlines()[-1])
+
+
 def test_the_help_spells_out_nanogpts_recipe():
     command = train.EXAMPLES.split("medians of three seeds):\n")[1].split("\n\n")[0].replace("\\\n", " ")
     arguments = build_parser().parse_args(shlex.split(command)[1:])
-    config, settings = train.given_config(arguments, None), train.given_settings(arguments, None)
+    config = train.given_config(arguments, None)
+    settings = train.given_settings(arguments, config, None)
     model = (config.n_layers, config.n_heads, config.d_model, config.context, config.hidden_width, config.bias)
     assert model == (4, 4, 128, 64, 512, True)
     assert (config.feed_forward, config.tie_embeddings, config.dropout) == ("gelu", True, 0.0)

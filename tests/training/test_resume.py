@@ -92,11 +92,13 @@ def of_patterns(seed=0):
 
 
 LLAMA = {"norm": "rms_norm", "positions": "rotary", "feed_forward": "swiglu", "tie_embeddings": False, "n_kv_heads": 1}
+EXPERTS = LLAMA | {"n_experts": 4}
 KINDS = {
     "pretraining": pretraining(range(1, SETTINGS.steps + 1)),
     "a Llama, accumulating": pretraining([8], settings=replace(SETTINGS, accumulate=3), dtype="float64", **LLAMA),
     "a frozen matrix": pretraining([7], frozen="blocks.0.attention.w_q.weight"),
     "Muon": pretraining([3, 5, 6, 11], settings=replace(SETTINGS, optimizer="muon", muon_lr=0.05)),
+    "experts": pretraining([3, 8], settings=replace(SETTINGS, balance_rate=0.01, balance_weight=0.1), **EXPERTS),
     "patterns": Kind(of_patterns, lambda lm, **how: train_on_simple_patterns(lm.model, **PATTERNS, **how), [1, 5], 2),
     "replicas": pretraining([3, 8], settings=replace(SETTINGS, replicas=2, accumulate=2), dropout=0.2),
     "pairs, last block": on_pairs(1),

@@ -29,6 +29,16 @@ def check_router_logits(function, x, k):
     check_int(f"{function}: k", k, minimum=1, maximum=x.shape[-1])
 
 
+def check_balancing_bias(balance, logits, k):
+    check_router_logits("balancing_bias", logits, k)
+    require_floating("balancing_bias", balance=balance)
+    if balance.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"balancing_bias: balance {balance.shape} must have one entry for each of the experts of logits "
+            f"{logits.shape}"
+        )
+
+
 def check_mixture(x, router, w_gate, w_up, w_down, k):
     require_floating("mixture_of_experts", x=x, router=router, w_gate=w_gate, w_up=w_up, w_down=w_down)
     if x.ndim == 0 or router.ndim != 2 or len(router) != x.shape[-1]:
@@ -54,22 +64,22 @@ def check_delta_rule(q, k, v, beta, gate):
             )
 
 
-def check_latent_attention(q, qr, c, kr, w_key, w_value):
-    require_floating("latent_attention", q=q, qr=qr, c=c, kr=kr, w_key=w_key, w_value=w_value)
+def check_latent_attention(function, q, qr, c, kr, w_key, w_value):
+    require_floating(function, q=q, qr=qr, c=c, kr=kr, w_key=w_key, w_value=w_value)
     if q.ndim < 3 or q.shape[:-1] != qr.shape[:-1]:
         raise ValueError(
-            f"latent_attention: q {q.shape} and qr {qr.shape} must be (..., heads, positions, channels), with the same "
+            f"{function}: q {q.shape} and qr {qr.shape} must be (..., heads, positions, channels), with the same "
             "heads and positions"
         )
     if c.ndim < 2 or c.shape[:-1] != kr.shape[:-1] or c.shape[:-2] != q.shape[:-3] or qr.shape[-1] != kr.shape[-1]:
         raise ValueError(
-            f"latent_attention: c {c.shape} and kr {kr.shape} must have the same positions and the leading axes of q "
+            f"{function}: c {c.shape} and kr {kr.shape} must have the same positions and the leading axes of q "
             f"{q.shape}, and kr must have the channels of qr {qr.shape}"
         )
     H, L, D = q.shape[-3], c.shape[-1], q.shape[-1]
     if w_key.shape != (H, L, D) or w_value.shape[:-1] != (H, L):
         raise ValueError(
-            f"latent_attention: w_key must have shape {(H, L, D)}, not {w_key.shape}, and w_value {w_value.shape} "
+            f"{function}: w_key must have shape {(H, L, D)}, not {w_key.shape}, and w_value {w_value.shape} "
             f"({H}, {L}, channels)"
         )
 

@@ -8,8 +8,26 @@ head has its own gain.
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minitransformer.layers.rms_norm import RMSNorm
-from minitransformer.module import Array, Backward
+from minitransformer.layers.rms_norm import RMSNorm, rms_norm
+from minitransformer.module import Array, Arrays, Backward, apply, faster
+
+
+def joint_norm(x: Array, gamma: Array, *, eps: float) -> tuple[Array, Backward[Arrays]]:
+    """Normalize x (..., H, T, D) over the H · D channels of each position, then scale by gamma (H · D,).
+
+    Saved for backward: the arrays that rms_norm saves.
+    """
+    by_position = x.swapaxes(-2, -3)
+    apart, together = by_position.shape, (*by_position.shape[:-2], -1)
+    y, rms_norm_backward = faster(rms_norm)(by_position.reshape(together), gamma, eps=eps)
+
+    def backward(dy):
+        """The channels are only arranged in another way, and those of the gradient are arranged back."""
+        dby_position, dgamma = rms_norm_backward(dy.swapaxes(-2, -3).reshape(together))
+        dx = dby_position.reshape(apart).swapaxes(-2, -3)
+        return dx, dgamma
+
+    return y.reshape(apart).swapaxes(-2, -3), backward
 
 
 class JointNorm(RMSNorm):
@@ -19,15 +37,8 @@ class JointNorm(RMSNorm):
         super().__init__(n_heads * d_head, eps, dtype)
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
-        """Normalize x (..., H, T, D) over the H · D channels of each position."""
-        by_position = x.swapaxes(-2, -3)
-        y, norm_backward = super().forward(by_position.reshape(*by_position.shape[:-2], -1))
-
-        def backward(dy):
-            dby_position = norm_backward(dy.swapaxes(-2, -3).reshape(y.shape))
-            return dby_position.reshape(by_position.shape).swapaxes(-2, -3)
-
-        return y.reshape(by_position.shape).swapaxes(-2, -3), backward
+        """Normalize x (..., H, T, D) by joint_norm."""
+        return apply(joint_norm, x, self.gamma, eps=self.eps)
 
 
 def norm_of_each(n_heads, d_head, eps, dtype):

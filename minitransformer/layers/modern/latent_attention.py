@@ -1,4 +1,4 @@
-"""Multi-head latent attention: all keys and values of a position from one short vector (DeepSeek-AI, 2024).
+"""Multi-head latent attention: all keys and values of a position from one short vector (DeepSeek-V2, 2024).
 
 Generation keeps the keys and values of all earlier positions. With H heads of D channels these are 2 H D numbers for
 each position. Here each position makes a *latent* c of L entries, far fewer, and each head makes its key and its value
@@ -56,7 +56,7 @@ def latent_attention(
 
     Raises: TypeError for an array that is not floating-point; ValueError for inconsistent shapes.
     """
-    check_latent_attention(q, qr, c, kr, w_key, w_value)
+    check_latent_attention("latent_attention", q, qr, c, kr, w_key, w_value)
     D, scale = q.shape[-1], 1 / math.sqrt(q.shape[-1] + qr.shape[-1])
     k, v = to_heads(c) @ w_key, to_heads(c) @ w_value  # (1) (..., H, Tk, D or Dv)
     queries = join(q, qr)  # (2) (..., H, Tq, D + R)
@@ -108,7 +108,7 @@ def absorbed_attention(
 
     Raises the exceptions of latent_attention.
     """
-    check_latent_attention(q, qr, c, kr, w_key, w_value)
+    check_latent_attention("absorbed_attention", q, qr, c, kr, w_key, w_value)
     L, scale = c.shape[-1], 1 / math.sqrt(q.shape[-1] + qr.shape[-1])
     p = q @ w_key.swapaxes(-1, -2)  # (8) (..., H, Tq, L)
     latent, values = c, c  # (9) (..., Tk, L)

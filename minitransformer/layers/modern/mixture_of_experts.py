@@ -11,15 +11,25 @@ ones: the terms that it leaves out are 0, in y and in all gradients.
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minitransformer.layers.attention import Weigh
 from minitransformer.layers.feed_forward import swiglu
 from minitransformer.layers.linear import rows
+from minitransformer.layers.modern.balancing_bias import ChoiceBias
 from minitransformer.layers.modern.checks import check_mixture
 from minitransformer.layers.modern.top_k_gates import top_k_gates
-from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply
+from minitransformer.module import Array, Arrays, Backward, Identity, Module, Parameter, apply, identity
 
 
 def mixture_of_experts(
-    x: Array, router: Array, w_gate: Array, w_up: Array, w_down: Array, *, k: int
+    x: Array,
+    router: Array,
+    w_gate: Array,
+    w_up: Array,
+    w_down: Array,
+    *,
+    k: int,
+    balance: Array | None = None,
+    on_logits: Weigh | None = None,
 ) -> tuple[Array, Backward[Arrays]]:
     """Map x (..., C) to y (..., C) by k of E experts: router (C, E), w_gate and w_up (E, C, F), w_down (E, F, C).
 
@@ -32,16 +42,21 @@ def mixture_of_experts(
         h_n = a_n W_down_n                              (5)
         y_pc = Σ_n gates_pn h_npc                       (6)
 
+    For `balance` (E,), see top_k_gates. `on_logits` is a hook, a differentiable function of the logits (..., E), whose
+    result takes their place in (2).
+
     Saved for backward: X (P, C), router (C, E), w_gate (E, C, F), w_up (E, C, F), w_down (E, F, C), G (E, P, 1), a (E,
-    P, F), h (E, P, C), and the arrays that top_k_gates and swiglu save. X are the P positions of x, and G the gates.
+    P, F), h (E, P, C), and the arrays that top_k_gates, swiglu and `on_logits` save. X are the P positions of
+    x, and G the gates.
 
     Raises: TypeError for an array that is not floating-point, or a k that is not an integer; ValueError for
     inconsistent shapes, or a k that is not from 1 to E.
     """
     check_mixture(x, router, w_gate, w_up, w_down, k)
     shape, X = x.shape, rows(x)
-    logits = X @ router  # (1) (P, E)
-    gates, top_k_gates_backward = top_k_gates(logits, k=k)  # (2)
+    logits, by_position = X @ router, (*shape[:-1], len(w_gate))  # (1) (P, E)
+    hooked, on_logits_backward = (on_logits or identity)(logits.reshape(by_position))
+    gates, top_k_gates_backward = top_k_gates(rows(hooked), k=k, balance=balance)  # (2) (P, E)
     g, u = X @ w_gate, X @ w_up  # (3) (E, P, F)
     a, swiglu_backward = swiglu(g, u)  # (4)
     h = a @ w_down  # (5) (E, P, C)
@@ -81,7 +96,8 @@ def mixture_of_experts(
         dw_down = a.swapaxes(-1, -2) @ dh  # (8) ← a_n W_down_n (5)
         dg, du = swiglu_backward(da)  # (9) ← swiglu(g, u) (4)
         dw_gate, dw_up = X.T @ dg, X.T @ du  # (10) ← x W_gate_n (3), x W_up_n (3)
-        dlogits = top_k_gates_backward(dgates)  # (11) ← top_k_gates(logits) (2)
+        dhooked = top_k_gates_backward(dgates).reshape(by_position)
+        dlogits = rows(on_logits_backward(dhooked))  # (11) ← top_k_gates(logits) (2)
         drouter = X.T @ dlogits  # (12) ← x W_router (1)
         experts = dg @ w_gate.swapaxes(-1, -2) + du @ w_up.swapaxes(-1, -2)
         dX = dlogits @ router.T + experts.sum(axis=0)  # (13) ← x W_router (1), x W_gate_n (3), x W_up_n (3)
@@ -94,6 +110,9 @@ class MixtureOfExperts(Module):
     """E experts (`n_experts`), of which each position uses k (`n_active`), in place of one gated feed-forward layer.
 
     The layers have no biases. `std` and `residual_std` are as in FeedForward, which has the other arguments too.
+    `balance` (E,) is the bias of the choice, initially 0.
+
+    Hook: `logits` (..., E) of the router.
     """
 
     def __init__(
@@ -118,9 +137,14 @@ class MixtureOfExperts(Module):
         self.w_gate, self.w_up = drawn(std, n_experts, d_model, d_ff), drawn(std, n_experts, d_model, d_ff)
         self.w_down = drawn(std if residual_std is None else residual_std, n_experts, d_ff, d_model)
 
+        self.balance = ChoiceBias(np.zeros(n_experts, dtype))
+        self.logits = Identity()
+
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., C) to (..., C) by mixture_of_experts."""
-        return apply(mixture_of_experts, x, self.router, self.w_gate, self.w_up, self.w_down, k=self.n_active)
+        arrays = x, self.router, self.w_gate, self.w_up, self.w_down
+        on_logits = self.logits if self.logits.is_hooked else None
+        return apply(mixture_of_experts, *arrays, k=self.n_active, balance=self.balance.data, on_logits=on_logits)
 
     def multiplications(self, T: int) -> int:
         """Return the multiplications of one position in matrix products: the router, and the chosen experts."""

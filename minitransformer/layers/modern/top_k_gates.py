@@ -14,20 +14,21 @@ from minitransformer.layers.softmax import softmax
 from minitransformer.module import Array, Backward
 
 
-def top_k_gates(x: Array, *, k: int) -> tuple[Array, Backward[Array]]:
+def top_k_gates(x: Array, *, k: int, balance: Array | None = None) -> tuple[Array, Backward[Array]]:
     """Return gates y (..., E) for router logits x (..., E): k of each position are positive and sum to 1.
 
         masked = x where chosen, else −∞                (1)
         y = softmax(masked)                             (2)
 
-    `chosen` is True for the k largest logits of a position. Of equal logits, those of lower index are chosen first.
+    `chosen` is True for the k largest logits of a position. Of equal logits, those of lower index are chosen first. A
+    `balance` (E,) is added to the logits only for this choice (see balancing_bias.py).
 
     Saved for backward: the arrays that softmax saves.
 
     Raises: TypeError if x is not floating-point, or k is not an integer; ValueError if k is not from 1 to E.
     """
     check_router_logits("top_k_gates", x, k)
-    chosen = largest(x, k)
+    chosen = largest(x if balance is None else x + balance, k)
     masked = np.where(chosen, x, -np.inf)  # (1)
     y, softmax_backward = softmax(masked)  # (2)
 

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from strategies import batch_shapes, rngs
 from torch_gradients import torch_gradients
 
-from minitransformer import load_balance, mixture_of_experts, softmax, top_k_gates
+from minitransformer import balancing_bias, load_balance, mixture_of_experts, softmax, top_k_gates
 
 
 def logits(rng, *shape):
@@ -106,6 +106,32 @@ def test_steps_against_the_gradient_of_the_balance_spread_the_choices(rng):
     assert shares.min() > 0.05
 
 
+@given(rng=rngs, k=st.integers(1, 4))
+def test_a_bias_changes_the_choice_and_not_the_gates_of_the_chosen(rng, k):
+    x, b = rng.normal(size=(3, 5)), rng.normal(size=5)
+    y, _ = top_k_gates(x, k=k, balance=b)
+    chosen = x + b >= np.sort(x + b, axis=-1)[..., -k, None]
+    expected = softmax(np.where(chosen, x, -np.inf))[0]
+    assert np.array_equal(y > 0, chosen) and np.allclose(y, expected, rtol=1e-12)
+
+
+@given(rng=rngs, batch=batch_shapes, k=st.integers(1, 4))
+def test_the_gradient_of_the_bias_is_the_error_of_the_shares_and_its_loss_convex(rng, batch, k):
+    x, b, other = logits(rng, *batch, 5), *rng.normal(size=(2, 5))
+    loss, backward = balancing_bias(b, logits=x, k=k)
+    shares = (top_k_gates(x, k=k, balance=b)[0] > 0).reshape(-1, 5).mean(axis=0) / k
+    assert np.allclose(backward(2.0), 2 * (shares - 1 / 5), atol=1e-15)
+    assert balancing_bias(other, logits=x, k=k)[0] >= loss + backward() @ (other - b) - 1e-12  # above its tangent
+
+
+def test_steps_against_the_sign_of_the_gradient_equalize_the_shares(rng):
+    x, b = rng.normal(size=(500, 5)) + np.array([3, 1, 0, 0, -1]), np.zeros(5)
+    assert np.abs(balancing_bias(b, logits=x, k=2)[1]()).max() > 0.1
+    for _ in range(600):
+        b = b - 0.01 * np.sign(balancing_bias(b, logits=x, k=2)[1]())
+    assert np.abs(balancing_bias(b, logits=x, k=2)[1]()).max() < 0.02
+
+
 def experts(rng, batch=(2, 3), C=4, E=5, F=3):
     shapes = [(*batch, C), (C, E), (E, C, F), (E, C, F), (E, F, C)]
     return [rng.normal(size=shape) for shape in shapes]
@@ -175,6 +201,10 @@ def test_a_mixture_equals_pytorch(torch, rng):
 
 
 REFUSED = [
+    (
+        "balancing_bias: balance (4,) must have one entry for each of the experts of logits (2, 5)",
+        lambda: balancing_bias(np.ones(4), logits=np.ones((2, 5)), k=1),
+    ),
     ("top_k_gates: k must be at most 5, not 6", lambda: top_k_gates(np.ones(5), k=6)),
     ("top_k_gates: x () must be (..., experts)", lambda: top_k_gates(np.ones(()), k=1)),
     ("load_balance: k must be at least 1, not 0", lambda: load_balance(np.ones(5), k=0)),
