@@ -8,7 +8,9 @@ framework is imported before an adapter is called.
 import functools
 import inspect
 import pickle
-from types import SimpleNamespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,7 +55,19 @@ def from_torch(function: Any, *, dtype: Any = None) -> Differentiable:
         bound.apply_defaults()
         return function.apply(*bound.args)
 
-    return _TorchFunction(apply, signature, function.__name__, dtype, function)
+    rule = Rule("torch", function.__name__, function.forward, function.backward)
+    return _TorchFunction(apply, signature, function.__name__, dtype, rule)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The two passes of a torch.autograd.Function or of a jax.custom_vjp."""
+
+    framework: str  # "torch", "jax", or "" if it computes with arrays of NumPy
+    name: str
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    apart: tuple[int, ...] = ()  # positions of the arguments for which backward returns no gradient
 
 
 def _signature_of(function):
@@ -67,7 +81,7 @@ def _signature_of(function):
 class _TorchFunction:
     """A function of NumPy arrays that returns (y, backward), made from a function of PyTorch tensors.
 
-    `rule` is the torch.autograd.Function, if there is one.
+    `rule` is the Rule, if the function is a torch.autograd.Function.
     """
 
     def __init__(self, function, signature, name, dtype, rule=None):
@@ -191,6 +205,8 @@ def _as_array(tensor):
 class _TorchModule(_TorchFunction):
     """A module for `check_module`, made from an nn.Module."""
 
+    kind_of_rule = "torch.autograd.Function"
+
     def __init__(self, module, *others):
         super().__init__(module, *others)
         values = {name: value.detach().numpy() for name, value in module.named_parameters()}
@@ -255,10 +271,61 @@ def from_jax(function: Any, *, dtype: Any = None) -> Differentiable:
 class _JaxFunction:
     """A function of NumPy arrays that returns (y, backward), made from a JAX function."""
 
+    kind_of_rule = "jax.custom_vjp"
+
     def __init__(self, function, dtype):
         self.function, self.checked_dtype, self.compiled = function, dtype, {}
         self.convention = "jax"  # of complex gradients
         functools.update_wrapper(self, function, updated=())
+        self.custom = _custom_vjp(function)
+        if self.custom is None:
+            self.calls_within = self._calls_within
+
+    def by_rule(self, inputs, options):
+        """Return the function by its own rule, which runs one operation after the other, or None if it has no rule.
+
+        It computes with NumPy, which is faster, if the numbers are then the same for these inputs.
+        """
+        if self.custom is None:
+            return None
+        rules, found = [_JaxRule(self.custom, Call(self).name, is_in_numpy) for is_in_numpy in (False, True)], []
+        for rule in rules:
+            try:
+                y, backward = rule(*inputs, **options)
+                found.append((y, *backward(np.cos(np.arange(y.size)).reshape(y.shape))))
+            except Exception:  # such as that of x.at, which arrays of NumPy do not have
+                return rules[0]
+        pairs = zip(*found, strict=True)
+        return rules[all(a is b or np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True) for a, b in pairs)]
+
+    def precise(self):
+        """Return a context in which JAX computes in double precision."""
+        import jax
+
+        return jax.enable_x64(True)
+
+    def _calls_within(self, inputs, options):
+        """Return a Call for each function with jax.custom_vjp that the forward pass calls."""
+        import jax
+
+        calls, call = [], jax.custom_vjp.__call__
+
+        def recording(custom, *given, **options):
+            arrays = [np.array(value) if isinstance(value, jax.Array) else value for value in given]
+            if not any(isinstance(value, jax.core.Tracer) for value in given) and is_own(custom):
+                calls.append(Call(from_jax(custom), *arrays, **options))
+            return call(custom, *given, **options)
+
+        def is_own(custom):
+            return custom.fwd is not None and not custom.fwd.__module__.startswith("jax.")
+
+        jax.custom_vjp.__call__ = recording
+        try:
+            with jax.disable_jit(), self.precise():
+                self.function(*jax.tree.map(_as_jax, inputs), **options)
+        finally:
+            jax.custom_vjp.__call__ = call
+        return calls
 
     def __call__(self, *inputs, **options):
         import jax
@@ -317,6 +384,64 @@ class _JaxFunction:
 
         gradients.__name__ = f"the gradient of {Call(self).name}"
         return _JaxFunction(gradients, self.checked_dtype)
+
+
+class _JaxRule:
+    """The function of a jax.custom_vjp. Its passes are called as they are, so that their lines can be examined."""
+
+    def __init__(self, custom, name, is_in_numpy):
+        passes = [inspect.unwrap(function) for function in (custom.fwd, custom.bwd)]
+        passes = map(_in_numpy, passes) if is_in_numpy else passes
+        self.signature, self.__name__, self.convention = inspect.signature(custom.fun), name, "jax"
+        self.rule = Rule("" if is_in_numpy else "jax", name, *passes, tuple(custom.nondiff_argnums))
+        self.as_own = (lambda value: value) if is_in_numpy else _as_jax
+        functools.update_wrapper(self, custom.fun, updated=())
+
+    def __call__(self, *inputs, **options):
+        import jax
+
+        bound = self.signature.bind(*inputs, **options)
+        bound.apply_defaults()
+        given = [self.as_own(value) for value in bound.args]
+        y, residuals = self.rule.forward(*given)
+        apart = [value for i, value in enumerate(given) if i in self.rule.apart]
+        own = [value for i, value in enumerate(bound.args) if i not in self.rule.apart]
+        parts, structure = jax.tree.flatten(y)
+        joined, cotangents_of = _as_one([np.asarray(part) for part in parts])
+
+        def backward(dy):
+            upstream = jax.tree.unflatten(structure, map(self.as_own, cotangents_of(dy)))
+            gradients = self.rule.backward(*apart, residuals, upstream)
+            pairs = zip(own, gradients, strict=True)
+            return tuple(g if g is None else np.asarray(g) for value, g in pairs if is_floating(value))
+
+        return joined, backward
+
+
+def _in_numpy(function):
+    """Return a copy of a function in which NumPy stands for jax.numpy."""
+    import jax
+
+    globals_ = {name: np if value is jax.numpy else value for name, value in function.__globals__.items()}
+    cells = [CellType(np) if cell.cell_contents is jax.numpy else cell for cell in function.__closure__ or ()]
+    copied = FunctionType(function.__code__, globals_, function.__name__, function.__defaults__, tuple(cells))
+    copied.__kwdefaults__, copied.__module__ = function.__kwdefaults__, function.__module__
+    return copied
+
+
+def _custom_vjp(function):
+    """Return the object of jax.custom_vjp that a function is, also within jax.jit, or None."""
+    import jax
+
+    while function is not None and not (isinstance(function, jax.custom_vjp) and function.fwd):
+        function = getattr(function, "__wrapped__", None)
+    return function
+
+
+def _as_jax(value):
+    import jax
+
+    return jax.numpy.asarray(value) if isinstance(value, np.ndarray) else value
 
 
 def _compiled(function):

@@ -58,6 +58,11 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     if hasattr(function, "of_gradients"):
         gradients = function.of_gradients(inputs)
         of_arrays.of_gradients = lambda _: from_nested(gradients, *inputs, np.zeros(1))[0]  # type: ignore[attr-defined]
+    if hasattr(function, "calls_within"):
+        of_arrays.kind_of_rule = function.kind_of_rule  # type: ignore[attr-defined]
+        of_arrays.calls_within = lambda arrays, options: function.calls_within(  # type: ignore[attr-defined]
+            filled(inputs, dict(zip(places, arrays, strict=True))), options
+        )
     if is_module(function):
         of_arrays.named_parameters = parameters_of(function).items  # type: ignore[attr-defined]
     return of_arrays, *places.values()

@@ -7,7 +7,7 @@ the line, and up to three variables in it that may be wrong instead. README.md l
 """
 
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -44,9 +44,10 @@ def steps(
 
     `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`. A module can be passed instead, as
     for `gradcheck.check_module`. The parameters of a module are random during the call and are restored afterwards. A
-    torch.autograd.Function is examined through `from_torch`. For an nn.Module, the report is that of the first wrong
-    Function among those that its forward pass calls. `seed` and `dy` have the same meaning as in `check`. A `Component`
-    contains a right version of the function, and typical mistakes, which the report then names.
+    torch.autograd.Function is examined through `from_torch`, and a jax.custom_vjp through `from_jax`. For an nn.Module,
+    or another function of JAX, the report is that of the first wrong rule among those that it calls. `seed` and `dy`
+    have the same meaning as in `check`. A `Component` contains a right version of the function, and typical mistakes,
+    which the report then names.
 
     Raises ValueError if the source cannot be read, if no `backward` is defined within the function, or if a gradient
     does not have the shape of its argument. Invalid arguments raise TypeError and ValueError as in `check`.
@@ -88,7 +89,7 @@ def steps_of_call(
 
 
 def _within_a_module(call, seed):
-    """Return the report on the first wrong torch.autograd.Function in an nn.Module.
+    """Return the report on the first wrong rule, a torch.autograd.Function or jax.custom_vjp, that a function calls.
 
     If all are right, the report is that on the last one.
     """
@@ -96,14 +97,16 @@ def _within_a_module(call, seed):
         calls = call.target.calls_within(call.inputs, call.options)
     if not calls:
         raise ValueError(
-            f"{call.name}: its forward pass calls no torch.autograd.Function, so there are no lines to examine; for a "
-            "Function that it calls elsewhere, use steps(from_torch(Function), *inputs)"
+            f"{call.name}: its forward pass calls no {call.target.kind_of_rule}, so there are no lines to examine; for "
+            "one that it calls elsewhere, pass that to steps"
         )
     for inner in calls:
-        report = steps_of_call(inner, seed=seed)
-        if not report.passed:
+        inner.deadline, report = call.deadline, None
+        with suppress(GradientError):
+            report = examine(inner.copy(), Terms(seed=seed)).report
+        if report is None or not report.is_right:
             break
-    return report
+    return steps_of_call(inner, seed=seed, report=report)
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
@@ -111,6 +114,9 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
     `report` is the Report of that check. Returns a StepsReport, or None if the lines add nothing to the Report.
     """
+    if hasattr(call.target, "calls_within"):
+        found = _within_a_module(call, seed)
+        return None if found.passed else found
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
@@ -126,7 +132,7 @@ def _opened(call, seed, dy, randomize, report, others=(), file=""):
     `scene` is a Scene, the record of one draw of the inputs, and draw_others() returns Scenes with other inputs.
     """
     call = call.copy()
-    with prepared(call, seed if randomize else None):
+    with prepared(call, seed if randomize else None), getattr(call.target, "precise", nullcontext)():
         call, source = lowered(call) or (call, None)
         if source is None:
             returned = call.evaluate()

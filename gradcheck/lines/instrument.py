@@ -47,7 +47,7 @@ class Event:
 
     site: int  # index of the Site
     nth: int  # number of earlier calls of the probe at this Site
-    value: object  # copy of the value; an array if the value is a tensor
+    value: object  # copy of the value; an array of NumPy if the value is a tensor
     live: object  # the value itself
     left: object = None  # result of `witness` (see Probe.running) at this time
 
@@ -65,7 +65,7 @@ class Probe:
     """A function probe(site, value) that records the value and returns it.
 
     In a loop, it also receives the local variables. Within `running`, it may return another value. A tensor of PyTorch
-    is recorded and changed as an array.
+    or an array of JAX is recorded and changed as an array of NumPy.
     """
 
     locals = staticmethod(builtins.locals)  # of the frame that calls it
@@ -88,7 +88,8 @@ class Probe:
             return value
         changed = change(array)
         self.changed[site, nth] = changed.copy() if isinstance(changed, np.ndarray) else changed
-        return value if changed is array else as_tensor(changed) if array is not value else changed
+        framework = "torch" if hasattr(value, "detach") else "jax"
+        return value if changed is array else as_tensor(changed, framework) if array is not value else changed
 
     def part(self, site, value):
         return self(site, value) if self.moved is None or site in self.moved else value
@@ -112,15 +113,23 @@ class Probe:
 
 
 def as_array(value):
-    """Return a tensor as an array that shares its memory, and other values unchanged."""
-    return value.detach().numpy() if hasattr(value, "detach") else value
+    """Return a tensor, or an array of JAX, as an array of NumPy that shares its memory, and other values unchanged."""
+    if hasattr(value, "detach"):
+        return value.detach().numpy()
+    return np.asarray(value) if hasattr(type(value), "addressable_shards") else value
 
 
-def as_tensor(value):
-    """Convert an array to a tensor, and return other values unchanged."""
+def as_tensor(value, framework):
+    """Convert an array to a tensor of "torch" or to an array of "jax", and return other values unchanged."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if framework == "jax":
+        import jax
+
+        return jax.numpy.asarray(value)
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+    return torch.from_numpy(np.ascontiguousarray(value))
 
 
 def is_real_array(value):

@@ -4,6 +4,8 @@ The lowered function of a layer (methods.py) or of a value and its gradient (val
 the last bit, as the code that it is made from.
 """
 
+import copy
+
 import numpy as np
 
 from gradcheck.lines.methods import of_layer
@@ -15,14 +17,25 @@ SCALES = (1.0, 0.83)  # of the inputs on which the lowered function must return 
 def lowered(call):
     """Convert the target of a Call to a function that defines `backward` inside.
 
-    Returns (Call of the new function, its Source), or None if the target is of a kind that is not converted. Raises
-    ValueError if the code cannot be converted.
+    Returns (Call of the new function, its Source), or None if the target is of a kind that is not converted. The Source
+    is None for a jax.custom_vjp, whose two passes are examined as they are. Raises ValueError if the code cannot be
+    converted.
     """
+    if hasattr(call.target, "by_rule"):
+        return _by_rule(call), None
     is_layer = type(call.target).__module__ == "gradcheck.adapters.layers"
     found = of_layer(call) if is_layer else of_value(call)
     if found is not None:
         _require_same(call, found[0])
     return found
+
+
+def _by_rule(call):
+    other = copy.copy(call)
+    other.target = call.target.by_rule(call.inputs, call.options)
+    if other.target is None:
+        raise ValueError(f"{call.name}: it is not a jax.custom_vjp, so there are no lines to examine")
+    return other
 
 
 def _require_same(call, other):

@@ -268,8 +268,8 @@ class Bench:
                 if is_written:
                     held = {n: v for n, v in names.items() if isinstance(v, (np.ndarray, list, dict))}
                     names = {**names, **copy.deepcopy(held)}
-                if self.scene.source.has_tensors:
-                    names = {name: as_tensor(value) for name, value in names.items()}
+                if framework := self.scene.source.framework:
+                    names = {name: as_tensor(value, framework) for name, value in names.items()}
                 scope = {**self.scene.source.function.__globals__, "np": np, **names}
                 exec(code, scope)
                 sites = [(event.key, self.scene.site(event)) for event in events]

@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gradcheck.adapters.frameworks import Rule
 from gradcheck.mistakes.planter import codes_of, key_of
 from gradcheck.mistakes.sources import FUNCTION, first_line
 from gradcheck.names import names_bound, names_read, nodes_of
@@ -35,7 +36,7 @@ class Source:
     lines: list  # the lines of the file
     is_whole: bool  # False if another function of the target calls the backward pass
     forward: types.FunctionType | None = None  # the forward pass, if it is a separate function
-    has_tensors: bool = False  # True if the passes are those of a torch.autograd.Function
+    rule: Rule | None = None  # of PyTorch or JAX
     # Of a lowered function (lowering.py): {local name: the user's code for it}, and a function from the expression that
     # it returns to the user's
     spelling: dict = field(default_factory=dict)
@@ -43,11 +44,12 @@ class Source:
 
     @property
     def name(self):
-        """The name of the forward pass, or that of the class for a method `forward`."""
-        if self.forward is not None and not self.has_tensors:
+        """The name of the rule or of the forward pass, or that of the class for a method `forward`."""
+        if self.rule is not None:
+            return self.rule.name
+        if self.forward is not None:
             return self.forward.__name__
-        qualname = (self.forward or self.function).__qualname__
-        owner, _, name = (qualname if self.forward else qualname.rpartition(".<locals>.")[0]).rpartition(".")
+        owner, _, name = self.function.__qualname__.rpartition(".<locals>.")[0].rpartition(".")
         return owner.rpartition(".")[2] if name in ("forward", "__call__") and owner else name
 
     def shown(self, name):
@@ -63,10 +65,16 @@ class Source:
         return ast.unparse(_Spelled(self.spelling).visit(copy.deepcopy(node)))
 
     @property
+    def framework(self):
+        return self.rule.framework if self.rule else ""
+
+    @property
     def parameter(self):
         """The name of the argument of backward that receives dy, or ""."""
-        names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
-        return [*names[self.has_tensors :], ""][0]  # without the argument ctx of a torch.autograd.Function
+        names = ["", *(a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args))]
+        if self.rule is None:
+            return [*names, ""][1]
+        return names[2] if self.framework == "torch" else names[-1]  # behind `ctx`, or behind the residuals of JAX
 
 
 class _Spelled(ast.NodeTransformer):
@@ -88,7 +96,9 @@ def source_of(backward, target, name, only=""):
     file of that path. Raises ValueError if there is no source, or if the file was changed after it was loaded.
     """
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
-    reason, candidates = f"{name}: {NOT_WITHIN}", []
+    is_lambda = getattr(forward, "__name__", "") == "<lambda>"
+    obstacle = "its forward pass is a lambda: write it with def, so that it has lines" if is_lambda else NOT_WITHIN
+    reason, candidates = f"{name}: {obstacle}", []
     for function in functions:
         if str(function.__module__).startswith("gradcheck.adapters."):  # exec may define functions without a module
             continue
@@ -106,8 +116,7 @@ def source_of(backward, target, name, only=""):
             tree = ast.Module([s for part in (tree, other) if part for s in part.body], [])
         if inner is not None and isinstance(outer, FUNCTION):
             is_whole = forward is not None or function is backward
-            has_tensors = _rule_of(target) is not None
-            candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward, has_tensors))
+            candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward, _rule_of(target)))
     for source in sorted(candidates, key=_names_a_gradient, reverse=True):
         if only or _names_a_gradient(source) or _computes(source):
             require_unchanged(name, source.tree, source.file, filter(None, (source.function, forward)))
@@ -125,7 +134,7 @@ def require_unchanged(name, tree, file, functions):
 
 
 def _pair_within(target):
-    """Return the forward and backward functions of a from_pair or from_torch target, or ()."""
+    """Return the forward and backward functions of a from_pair target or of a rule of a framework, or ()."""
     rule = _rule_of(target)
     if rule is not None:
         return tuple(inspect.unwrap(function) for function in (rule.forward, rule.backward))

@@ -110,11 +110,14 @@ def _expected(scene):
 
     `position` is an index of the returned values. `argument` is an index of the call's arguments, or None if other code
     calls this backward pass and uses the gradient. `place` identifies the value whose gradient it is, and `array` is
-    this value. A torch.autograd.Function returns a gradient, or None, for each of its inputs.
+    this value. A rule of PyTorch or JAX returns a gradient, or None, for each of its inputs.
     """
     if scene.source.is_whole:
         own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
-        positions = scene.run.call.differentiable() if scene.source.has_tensors else range(len(own))
+        positions = range(len(own))
+        if scene.source.rule:
+            apart = scene.source.rule.apart
+            positions = [i - sum(j < i for j in apart) for i in scene.run.call.differentiable()]
         return [(position, *argument) for position, argument in zip(positions, own, strict=True)]
     outer = scene.source.outer
     positional = [a.arg for a in (*outer.args.posonlyargs, *outer.args.args)]

@@ -200,7 +200,7 @@ def test_the_lines_of_the_function_within_a_module_are_examined(torch, split):
     report = steps(from_torch(Network()), *drawn((4, 3)))
     assert [row.name for row in report.rows] == ["dz", "dx"] and report.first_wrong.sentence == "t is not squared"
     assert split.forward is forward
-    with pytest.raises(ValueError, match=r"Linear: .* calls no torch.autograd.Function, .* use steps\(from_torch\("):
+    with pytest.raises(ValueError, match=r"Linear: .* calls no torch.autograd.Function, .* pass that to steps"):
         steps(from_torch(torch.nn.Linear(3, 2)), *drawn((4, 3)))
 
 
@@ -333,3 +333,79 @@ def test_a_function_of_jax_with_its_own_vjp_is_checked(factor, is_right):
     x, w = drawn((5, 2), 2)
     report = check(from_jax(scaled), x, np.array([3, 0, 3]), w, raises=False)
     assert report["x"].is_right and report["w"].is_right == is_right
+
+
+@pytest.fixture
+def rules():
+    """Return JAX and two functions with jax.custom_vjp: one with an option and a wrong dxhat, one with a scatter."""
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def rms_norm(x, gamma, eps):
+        return forward(x, gamma, eps)[0]
+
+    def forward(x, gamma, eps):
+        r = 1 / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + eps)
+        xhat = x * r
+        return gamma * xhat, (xhat, r, gamma)
+
+    def backward(eps, saved, g):
+        xhat, r, gamma = saved
+        dgamma = jnp.sum(g * xhat, axis=0)
+        dxhat = g + gamma
+        dx = r * (dxhat - xhat * jnp.mean(dxhat * xhat, axis=-1, keepdims=True))
+        return dx, dgamma
+
+    @jax.custom_vjp
+    def embedding(ids, table):
+        return table[ids]
+
+    def embedding_backward(saved, dy):
+        ids, table = saved
+        dtable = jnp.zeros_like(table).at[ids].set(dy)
+        return None, dtable
+
+    def embedding_forward(ids, table):
+        return table[ids], (ids, table)
+
+    rms_norm.defvjp(forward, backward)
+    embedding.defvjp(embedding_forward, embedding_backward)
+    return jax, rms_norm, embedding
+
+
+def test_the_lines_of_a_rule_of_jax_are_examined_also_within_jit_and_within_another_function(rules, monkeypatch):
+    jax, rms_norm, embedding = rules
+    x, gamma = drawn((4, 3), 3)
+    for function in (rms_norm, jax.jit(rms_norm, static_argnums=2)):
+        report = steps(from_jax(function), x, gamma, 1e-5)
+        assert [row.verdict for row in report.rows] == ["right", "WRONG", "follows"], report
+        assert report.first_wrong.sentence == "+ stands where * belongs, before gamma"
+        assert report.function == "rms_norm"
+
+    @jax.jit
+    def network(parameters, x):
+        return embedding(np.array([2, 0, 3, 1]), jax.nn.tanh(rms_norm(x, parameters["gamma"], 1e-5)))
+
+    assert steps(from_jax(network), {"gamma": gamma}, x).first_wrong.name == "dxhat"
+    monkeypatch.setattr("gradcheck.checking.LEAST", 100.0)
+    with pytest.raises(GradientError, match=r"(?s)dx: 12 of 12 .*dxhat +WRONG"):
+        check(*from_nested(from_jax(network), {"gamma": gamma}, x))
+
+
+def test_a_rule_of_jax_that_numpy_cannot_run_is_examined_with_jax(rules):
+    _, _, embedding = rules
+    (table,) = drawn((4, 3))
+    assert steps(from_jax(embedding), np.array([2, 0, 3]), table).passed
+    assert steps(from_jax(embedding), np.array([2, 0, 2]), table).first_wrong.name == "dtable"
+
+
+def test_a_function_of_jax_without_its_own_vjp_has_no_lines(rules):
+    with pytest.raises(ValueError, match=r"softmax: .* calls no jax.custom_vjp, so there are no lines to examine"):
+        steps(from_jax(rules[0].nn.softmax), *drawn(3))
+    with pytest.raises(AttributeError, match="No VJP defined"):
+        steps(from_jax(rules[0].custom_vjp(lambda x: x)), *drawn(3))
+    twice = rules[0].custom_vjp(lambda x: 2 * x)
+    twice.defvjp(lambda x: (2 * x, None), lambda saved, dy: (dy,))
+    with pytest.raises(ValueError, match="its forward pass is a lambda: write it with def"):
+        steps(from_jax(twice), *drawn(3))
