@@ -20,6 +20,8 @@ from minitransformer.book.typesetting import mathml, name_set
 from minitransformer.cases import CASES
 from minitransformer.module import plain
 
+MANY = 10  # largest number of gradients that are listed one by one
+
 
 def appendix(runs) -> list:
     first = {run.specimen.function: run for run in reversed(runs)}
@@ -138,6 +140,9 @@ def is_it_right(function, reports, cases) -> str:
     ]
     if not rows:
         return ""
+    if len(rows) > MANY:
+        worst = max(argument.worst_relative for argument in reports[its_own[0]].arguments)
+        rows = [(f"all {len(rows)}", f"{worst:.0e}", verdict_of(reports[its_own[0]]))]
     found = table("gradient | largest error, relative | verdict", rows)
     return (
         '<div class="columns check"><div class="words"><h3>Is it right?</h3><p>Each number is moved a little, up and '

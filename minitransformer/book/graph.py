@@ -19,7 +19,7 @@ from scipy.optimize import isotonic_regression
 from gradcheck.names import names_in as names_in_code
 from minitransformer.book import notation as n
 from minitransformer.book.observation import functions
-from minitransformer.book.run import BACKWARD
+from minitransformer.book.run import BACKWARD, arrays_in
 from minitransformer.book.symbols import symbol_of
 
 ROW, HEIGHT, GAP, LETTER = 74, 38, 26, 8.0  # in pixels
@@ -32,7 +32,7 @@ class Value:
     number: int | None = None  # number of the equation, or None for an input
     sources: list = field(default_factory=list)  # names of the values that the equation reads
     gradient: int | None = None  # number of the gradient's equation, 0 if it has none, None without a gradient
-    is_saved: bool = False  # True if the equation of a gradient reads the value
+    is_saved: bool = False  # True if backward reads the value
     is_derived: bool = False  # True if the gradient occurs in an equation
     shape: str = ""  # shape as text
 
@@ -56,6 +56,8 @@ def values_of(function: str, derivations) -> dict[str, Value]:
     code = dict(functions(derivations.source))[function]
     add_sources_from_code(values, code, arrays)
     read = {name for *_, reads in backward for name in reads}
+    saved = [array for run in runs for array in arrays_in(run.closure())]
+    read |= {name for name, value in arrays.items() if any(np.may_share_memory(value, array) for array in saved)}
     letters = {length: letter for run in reversed(runs) for length, letter in run.specimen.letters.items()}
     for name, value in values.items():
         value.is_saved, value.is_derived = name in read, name in gradients or f"d{name}" in read
@@ -295,8 +297,8 @@ def in_words(values: dict) -> str:
 
 
 CAPTION = (
-    '<figcaption><span class="forward">Down</span>: each value, to the equations that read it. A filled box is read '
-    'again by the equation of a gradient, so it is saved for backward. <span class="back">Up</span>: the gradients, '
+    '<figcaption><span class="forward">Down</span>: each value, to the equations that read it. A filled box is saved '
+    'for backward, by this function or one that it calls. <span class="back">Up</span>: the gradients, '
     "each path in reverse, with + where paths meet. A dashed gradient has no equation of its own.</figcaption>"
 )
 

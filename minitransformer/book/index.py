@@ -38,14 +38,16 @@ def index_page(derived: dict) -> list:
                 defined.setdefault(text, {}).setdefault((leaf, s.number))
             for text in {symbol.base if symbol.subscript else symbol.text for symbol in symbols_in(*s.equation.sides)}:
                 used.setdefault(text, {}).setdefault(leaf)
-    rows = []
+    rows: list = []
+    explained: dict = {}  # {meaning of several symbols: the first of them}
     for text in sorted(used.keys() | defined.keys(), key=lambda text: (text.lower(), text)):
         if not (text.startswith("d") and len(text) > 1 and {text[1:], text[1:].partition("_")[0]} & used.keys()):
             places = (f"{link(leaf, f'#eq-{number}')} ({number})" for leaf, number in defined.get(text, ()))
             uses = ", ".join(map(link, used.get(text, ())))
-            rows.append(
-                (name_set(text, names), escape(meaning_of(text, meanings, used.get(text, ()))), ", ".join(places), uses)
-            )
+            meaning = meaning_of(text, meanings, used.get(text, ()))
+            first = explained.setdefault(meaning, text)
+            said = escape(meaning) if first == text or not meaning else f"see {name_set(first, names)}"
+            rows.append((name_set(text, names), said, ", ".join(places), uses))
     return [
         f"<h1>Symbols and terms</h1><p>{OPENING}</p>",
         table("symbol | meaning | defined in | chapters that use it", rows, "index"),
@@ -62,7 +64,7 @@ def meaning_of(text, meanings, leaves) -> str:
     with file names in parentheses applies only to these chapters.
     """
     if text in meanings:
-        return "; ".join(meanings[text])
+        return "; ".join(dict.fromkeys(meanings[text]))
     letter = "X′" if text.endswith("′") else text.partition("_")[0].rstrip("0123456789₁₂")
     parts = [part for meaning in meanings.get(letter, ()) for part in meaning.split("; ")]
     files = [set(re.findall(r"\w+", part[part.rindex("(") :])) if part.endswith(")") else None for part in parts]

@@ -56,6 +56,7 @@ def ladder_of(function, derivations) -> Ladder | None:
         return None
     forward, backward = (cells_of(name, run, derivations) for name in (function, function + BACKWARD))
     forward += elsewhere(function, run, derivations, forward)
+    forward.sort(key=lambda cell: min(cell.numbers, default=0))
     if not any(cell.numbers for cell in forward + backward):
         return None
     for cells, name in ((forward, function), (backward, function + BACKWARD)):
@@ -199,6 +200,8 @@ def elsewhere(function, run, derivations, cells) -> list:
 
 def rungs_of(forward, backward) -> list:
     """Divide the forward cells into rungs: cells that one backward cell mirrors, and those between, stay together."""
+    if not backward:
+        return [(forward, [])]
     places = {number: k for k, cell in enumerate(forward) for number in cell.numbers}
     spans, last = [], len(forward) - 1
     for cell in backward:

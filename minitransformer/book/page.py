@@ -195,9 +195,16 @@ class Words:
         return f'<code class="code {way}">{shown}</code>' if shown else ""
 
     def passage(self, passage):
-        words = "".join(self.block(kind, content, passage.function) for kind, content in blocks(passage.docstring))
+        words, aside = "", ""
+        for k, (kind, content) in enumerate(blocks(passage.docstring)):
+            made = self.block(kind, content, passage.function)
+            if kind == "prose" and content.startswith(ASIDE):
+                aside += made
+            else:
+                words += made if passage.function or k else made.replace("<p>", '<p class="summary">', 1)
         if not passage.lines or not passage.function:
-            return columns(words)
+            return columns(words, aside)
+        words += aside
         return columns(words, self.listed(passage), "passage")
 
     def listed(self, passage):

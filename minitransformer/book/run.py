@@ -232,18 +232,23 @@ def saved(backward):
     return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType, list))}
 
 
-def numbers_in(kept):
-    seen, waiting, total = {}, [kept], 0
+def arrays_in(kept) -> list:
+    """Return the arrays that a backward function saves, by itself or by way of those that it calls."""
+    seen, waiting, found = {}, [kept], []
     while waiting:
         value = waiting.pop()
         if id(value) in seen:
             continue
         seen[id(value)] = value
         if isinstance(value, np.ndarray):
-            total += value.size
+            found.append(value)
         elif isinstance(value, (FunctionType, list)):
             waiting += value if isinstance(value, list) else saved(value).values()
-    return total
+    return found
+
+
+def numbers_in(kept) -> int:
+    return sum(array.size for array in arrays_in(kept))
 
 
 def is_numeric(value):
