@@ -250,21 +250,24 @@ class Drawing:
         wide = " wide" * (widest > (4 if way == "forward" else 5))
         return (
             f'<div class="cell{wide}">{equations}{self.words.code([cell], way)}'
-            f"{'' if is_blank else self.arrays(cell.arrays, way, len(cell.arrays) > 1 or not cell.statements)}</div>"
+            f"{'' if is_blank else self.arrays(cell, way)}</div>"
         )
 
     def blank_line(self, text):
         return re.match(r"[\w, ]+=|return|", text)[0]
 
-    def arrays(self, arrays, way, is_labelled):
-        shown = "".join(self.array(name, value, way, is_labelled) for name, value in arrays.items())
+    def arrays(self, cell, way):
+        is_labelled = len(cell.arrays) > 1 or not cell.statements
+        is_its_own = cell.function.removesuffix(BACKWARD) == self.ladder.function
+        shown = "".join(self.array(name, value, way, is_labelled, is_its_own) for name, value in cell.arrays.items())
         return f'<div class="arrays">{shown}</div>' if shown else ""
 
-    def array(self, name, value, way, is_labelled=True):
+    def array(self, name, value, way, is_labelled=True, is_its_own=True):
+        """Return the HTML of a variable. The script finds it by its name, unless another function assigns it."""
         symbol = "" if name == RETURNED or not is_labelled else self.symbol(name)
         if np.size(value) > LARGEST:
             return f'<span class="given">{symbol or self.symbol(name)} {sized(value)}</span>'
-        return matrix(symbol, value, way, name)
+        return matrix(symbol, value, way, name if is_its_own else "")
 
     def symbol(self, name):
         return name_set(self.ladder.run.symbol_for(name), self.words.names, after="=")

@@ -21,6 +21,7 @@ from minitransformer.book.typesetting import are_matrices, mathml, matrices
 
 # The name of a file, or of chapter zero, outside a tag, a link and a listing
 REFERENCE = re.compile(r"(?<![\w/.\"#>=-])(?:(\w+)\.py|chapter zero)\b(?![^<>]*(?:>|</a>|</code>|</script>))")
+LONG = 64  # characters of a line with an equation, from which on its type is smaller in a ladder
 ASIDE = ("Saved for backward", "Raises")  # the first words of paragraphs that stand in the margin
 CONTINUES = re.compile(r"([a-z].*?[.:])(?:\s+(?=[A-Zx∂])|$)")  # the rest of a sentence that an equation interrupts
 
@@ -232,6 +233,7 @@ class Words:
         is_blank = self.blank is not None and statement.is_of_gradient
         formula = mathml(statement.equation, self.names, only_left=is_blank) + ranges * (not is_blank)
         blank = f'<span class="blank" style="height:{self.blank[id(statement)]:.0f}mm"></span>' if is_blank else ""
+        long = " long" * (len(statement.text) > LONG)
         number = ""
         if statement.number is not None:
             line, tag = self.line_of.get(statement.number), f"({statement.number})"
@@ -240,7 +242,7 @@ class Words:
                 f'<a class="number" href="#L{line}">{tag}</a>' if is_linked else f'<span class="number">{tag}</span>'
             )
         return (
-            f'<div {self.tied("equation", statement)}><span class="formula" tabindex="0">{formula}</span>{blank}'
+            f'<div {self.tied(f"equation{long}", statement)}><span class="formula" tabindex="0">{formula}</span>{blank}'
             f'<span class="remark">{remarks * (not is_blank)}</span>{self.verdict(statement)}{number}</div>'
             f"{self.jacobian_of(statement)}"
         )
