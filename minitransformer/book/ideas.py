@@ -8,6 +8,7 @@ import numpy as np
 from minitransformer import optim
 from minitransformer.book.pictures import Panel, svg
 from minitransformer.layers.activations import gelu_exact, relu, silu
+from minitransformer.layers.attention import scaled_dot_product
 from minitransformer.layers.embedding import embedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.positions import cos_and_sin, sinusoidal_positions, turned
@@ -185,6 +186,34 @@ def bowl():
     return "A narrow bowl", panels, 330, caption
 
 
+def averages():
+    """Draw three keys and one query, and the average of the three values that the query reads."""
+    q, k = np.array([[1.0, 0.2]]), np.array([[0.9, 1.2], [-1.4, 0.3], [0.8, -1.0]])
+    v = np.array([[-1.2, 0.7], [1.2, 1.1], [0.9, -1.1]])
+    (y, _), (weights, _) = scaled_dot_product(q, k, v), softmax(q @ k.T / np.sqrt(2))
+    keys, values = row(2, 250, (-2.4, 2.4), (-1.5, 1.5))
+    keys.title("a query q, and keys: a line is as wide as the key's weight")
+    values.title("values, and their average y")
+    for panel in (keys, values):
+        panel.axes()
+    values.curve(*v[[0, 1, 2, 0]].T, "grey")
+    for j, weight in enumerate(weights[0]):
+        for panel, center, point, name in ((keys, q[0], k[j], "k"), (values, y[0], v[j], "v")):
+            panel.curve(*np.array([center, point]).T, "blue shade", 1 + 16 * weight)
+            panel.dot(*point, "blue", 5)
+            panel.text(*point, f"{name}{'₁₂₃'[j]}", "middle", dx=16, dy=-8)
+        values.text(*(0.5 * (y[0] + v[j])), f"{weight:.0%}", "axes", dy=-8)
+    keys.arrow(0, 0, *q[0], "blue")
+    keys.text(*q[0], "q", "middle", dx=14, dy=5)
+    values.dot(*y[0], "blue", 8)
+    values.text(*y[0], "y", "middle", dx=16, dy=5)
+    caption = (
+        "A key in the direction of the query has a large product with it, and after the softmax much of the weight. "
+        "The output lies within the triangle of the values, towards the value of that key."
+    )
+    return "A query reads three values", [keys, values], 300, caption
+
+
 def rows_of_a_table():
     ids, weight = np.array([3, 1, 3]), np.round(np.random.default_rng(2).normal(size=(6, 4)), 1)
     y, backward = embedding(ids, weight)
@@ -260,6 +289,7 @@ def tiles(panel, values, kind, left, right):
 
 IDEAS: dict[str, Callable] = {
     "softmax": temperatures,
+    "attention": averages,
     "activations": slopes,
     "layer_norm": partial(forgotten, partial(layer_norm, gamma=np.ones(5), beta=np.zeros(5)), True),
     "rms_norm": partial(forgotten, partial(rms_norm, gamma=np.ones(5)), False),

@@ -89,9 +89,9 @@ class Panel:
             f'<text class="{kind}" x="{left + dx:.1f}" y="{top + dy:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
         )
 
-    def curve(self, xs, ys, kind):
+    def curve(self, xs, ys, kind, width=2.0):
         points = " ".join("{:.1f},{:.1f}".format(*self.place(x, y)) for x, y in zip(xs, ys, strict=True))
-        self.parts.append(f'<polyline class="curve {kind}" points="{points}"/>')
+        self.parts.append(f'<polyline class="curve {kind}" style="stroke-width:{width:.3g}" points="{points}"/>')
 
     def arrow(self, x0, y0, x1, y1, kind):
         (left, top), (right, bottom) = self.place(x0, y0), self.place(x1, y1)
