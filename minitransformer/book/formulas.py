@@ -136,4 +136,5 @@ def is_formula(node):
         return True
     factors = [*node.factors] if isinstance(node, n.Beside) else [node]
     is_word = any(isinstance(f, n.Symbol) and not (f.subscript or is_symbol(f.text)) for f in factors)
-    return not is_word and any(symbols_in(node))
+    is_prose = isinstance(node, n.Call) and all(isinstance(a, n.Number) for a in node.arguments)  # of mean 0
+    return not is_word and not is_prose and any(symbols_in(node))
