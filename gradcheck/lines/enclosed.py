@@ -83,7 +83,8 @@ def definitions(name, functions):
     for function in functions:
         tree, _, node = node_of(function, linecache.getlines(file))
         if function.__code__.co_filename != file or node is None:
-            raise ValueError(f"{name}: {NOT_WITHIN}")
+            is_lambda = function.__name__ == "<lambda>"
+            raise ValueError(f"{name}: {'two lambdas in one line have no lines' if is_lambda else NOT_WITHIN}")
         require_unchanged(name, tree, file, [function])
         found.append(node)
     return found

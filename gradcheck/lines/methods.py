@@ -77,7 +77,8 @@ def of_layer(call):
     other.target, other.has_unit_dy = Enclosed(function, [*call.input_names(), *own], arguments), has_unit_dy
     if call.argnums is not None:
         other.argnums = {*call.argnums, *range(len(call.inputs), len(other.inputs))}
-    spelling = {local: ast.unparse(places.spelled(place)) for place, local in places.names.items()}
+    there = {place: name for place, name in places.names.items() if any(exists(s, place) for s in (last, after, layer))}
+    spelling = {local: ast.unparse(places.spelled(place)) for place, local in there.items()}
     for name, place, parameter in zip(own, gradients, parameters, strict=True):
         shown = ast.unparse(places.spelled(place))
         if not parameter.gradients:

@@ -202,3 +202,19 @@ def segment_means(x, *, ids):
         return dy[ids] / count[ids]
 
     return y, backward
+
+
+@right((2, 4, 3), (3, 5))
+def projection(x, w):
+    """reshape-mixes-the-batch: uesina15-max/Transformer-algorithm-application-numpy-, file \
+Transformer-algorithm-application-numpy.py at 027f5bd
+        dw = x.transpose(0, 2, 1).reshape(len(w), -1) @ dy.reshape(-1, w.shape[1])
+    A transpose of each matrix does not move the batch axis, so the reshape mixes the sequences. For a batch of one
+    sequence the gradient is right.
+    """
+
+    def backward(dy):
+        dw = x.reshape(-1, len(w)).T @ dy.reshape(-1, w.shape[1])
+        return dy @ w.T, dw
+
+    return x @ w, backward

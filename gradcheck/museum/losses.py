@@ -215,3 +215,34 @@ def router(scores):
         return p * (dp - (dp * p).sum(axis=1, keepdims=True))
 
     return np.append(p, (load**2).sum()), backward
+
+
+@right((4, 3), labels=np.eye(3)[[0, 2, 1, 1]], temperature=1.5)
+def tempered_cross_entropy(logits, *, labels, temperature):
+    """temperature-of-the-loss: borgwang/tinynn, file tinynn/core/loss.py at 0fb0f94
+        dz = dloss * (p - labels) / len(p)
+    The logits are divided by a temperature, but the gradient is not. The default temperature is 1.
+    """
+    e = np.exp(logits / temperature)
+    p = e / e.sum(axis=1, keepdims=True)
+
+    def backward(dloss):
+        dz = dloss * (p - labels) / len(p) / temperature
+        return dz
+
+    return -(labels * np.log(p)).sum() / len(p), backward
+
+
+@right((3,), x=(5, 3), target=(5,), penalty=0.7)
+def penalized_regression(w, *, x, target, penalty):
+    """penalty-not-passed-on: kaleko/CourseraML, file ex5/ex5.ipynb at bb2ba97
+        dw = dloss * x.T @ error
+    A wrapper for the optimiser passes a penalty of 0 on instead of its own argument.
+    """
+    error = x @ w - target
+
+    def backward(dloss):
+        dw = dloss * (x.T @ error + penalty * w)
+        return dw
+
+    return (error @ error + penalty * w @ w) / 2, backward

@@ -185,3 +185,40 @@ def upper_log_determinant(a):
         return np.triu(2 * inverse) - np.diag(np.diag(inverse))
 
     return np.log(np.linalg.det(symmetric)), backward
+
+
+@right(np.array([0.2, 0.5, 0.9]), np.array([1.4, 2.0, 3.1]), x=np.array([0.7, 1.1, 2.0]), alpha=0.6)
+def truncated_power_law(low, high, *, x, alpha):
+    """density-for-its-logarithm: pyro-ppl/numpyro, file numpyro/distributions/truncated.py at 0b935d48
+        slope = dy * (1 + alpha) ** 2 * x**alpha / area**2
+    The function is the logarithm of a density, but its derivative with respect to the bounds is that of the density.
+
+    upper-bound-sign: pyro-ppl/numpyro, file numpyro/distributions/truncated.py at 0b935d48
+        return slope * low**alpha, slope * high**alpha
+    A higher upper bound makes the density smaller.
+    """
+    area = high ** (1 + alpha) - low ** (1 + alpha)
+
+    def backward(dy):
+        slope = dy * (1 + alpha) / area
+        return slope * low**alpha, -slope * high**alpha
+
+    return np.log((1 + alpha) * x**alpha / area), backward
+
+
+@right((4,), u=np.array([0.8, -0.3]))
+def unicycle(x, *, u):
+    """velocity-not-read: AtsushiSakai/PythonRobotics, file \
+Localization/extended_kalman_filter/extended_kalman_filter.py at b38c510e
+        dspeed = dy[3] + np.cos(x[2]) * dy[0] + np.sin(x[2]) * dy[1]
+    The model moves by the speed of the control and overwrites that of the state, but the Jacobian is that of a model
+    that keeps the speed of the state.
+    """
+    moved = np.array([x[0] + u[0] * np.cos(x[2]), x[1] + u[0] * np.sin(x[2]), x[2] + u[1], u[0]])
+
+    def backward(dy):
+        dyaw = dy[2] + u[0] * (np.cos(x[2]) * dy[1] - np.sin(x[2]) * dy[0])
+        dspeed = 0.0
+        return np.array([dy[0], dy[1], dyaw, dspeed])
+
+    return moved, backward

@@ -560,6 +560,21 @@ def test_lines_are_refused_if_backward_reads_a_parameter_that_it_has_updated(imp
         report_of(imported, "Updating", twice)
 
 
+def test_two_lambdas_in_one_line_are_not_told_apart(imported):
+    function = from_value_and_gradient(*(lambda x: np.sum(x**4), lambda x: 5 * x**3))
+    with pytest.raises(ValueError, match="two lambdas in one line have no lines"):
+        steps(function, normal(3))
+
+
+def test_a_gradient_that_is_returned_is_not_shown_as_an_attribute(imported):
+    text = (
+        DENSE.replace("x)", "inputs)", 1)
+        .replace("self.x = x", "self.x = x = inputs")
+        .replace("return dz @", "return 2 * dz @")
+    )
+    assert report_of(imported, "Dense", text).first_wrong.name == "dinputs"
+
+
 def test_a_row_shows_the_code_of_the_class(imported):
     row = report_of(imported, "Updating", OTHER_FORMS.replace("self.x.T @ dz", "self.x.T @ dy")).first_wrong
     assert (row.name, row.sentence) == ("self.W.grad", "dy stands where dz belongs")
