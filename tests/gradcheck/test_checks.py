@@ -201,6 +201,13 @@ def big(x, *, wrong_entries=0, factor=1.0):
     return np.sin(x).sum(axis=0), backward
 
 
+def test_a_large_array_is_checked_without_the_threads_of_blas(monkeypatch):
+    for product in ("dot", "vdot", "inner", "tensordot"):
+        monkeypatch.setattr(np, product, None)
+    x = np.random.default_rng(0).normal(size=3_000)
+    assert check(lambda x: (x**3, lambda dy: dy * 3 * x**2), x, max_entries=50).is_right
+
+
 def test_a_large_argument_is_sampled_and_the_rest_checked_along_a_random_direction():
     report = check(big, normal(50, 60), max_entries=100)
     assert report["x"].entries == 100 and report["x"].size == 3000 and report["x"].verdict == "right"
