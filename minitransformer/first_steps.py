@@ -143,7 +143,7 @@ def check(function, *inputs, h=1e-6):
     y, backward = function(*inputs)
     dy = np.random.default_rng(0).normal(size=np.shape(y))
     gradients, worst = backward(dy), 0.0
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)  # a tuple in any case
     for x, dx in zip(inputs, gradients, strict=True):
         if np.shape(dx) != x.shape:
             return np.inf
@@ -151,7 +151,7 @@ def check(function, *inputs, h=1e-6):
             kept, losses = x[i], []
             for moved in (kept + h, kept - h):
                 x[i] = moved
-                losses.append(np.sum(function(*inputs)[0] * dy))
+                losses.append(np.sum(function(*inputs)[0] * dy))  # collect L of the moved input
             x[i] = kept
             error = abs(np.asarray(dx)[i] - (losses[0] - losses[1]) / (2 * h))
             worst = error if np.isnan(error) else max(worst, error)
@@ -187,7 +187,8 @@ def shares(x1, x2):
             ∂y2/∂x1 = −y1 · y2    ∂y2/∂x2 = y1 · y2           (22)
 
         They form a matrix J, the Jacobian, with a row for each output and a column for each input. If x1 grows, y1
-        grows and y2 falls by as much, because the sum stays 1. Both changes reach the loss, and they add:
+        grows and y2 falls by as much, because the sum stays 1. With dy1 and dy2 for the entries of dy, both changes
+        reach the loss, and they add:
 
             dx1 = dy1 · ∂y1/∂x1 + dy2 · ∂y2/∂x1 = y1 · y2 · (dy1 − dy2)      (23)
             dx2 = dy1 · ∂y1/∂x2 + dy2 · ∂y2/∂x2 = y1 · y2 · (dy2 − dy1)      (24)

@@ -13,7 +13,7 @@ from gradcheck import load_cases
 from gradcheck.front.streams import counted, one_line, printable
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text, is_it_right, mistakes
-from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
+from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES, Leaf
 from minitransformer.book.choices import choices_page
 from minitransformer.book.derivations import DIFFERENT, EQUAL, executed_anywhere, read_derivations
 from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, gallery, museum
@@ -136,11 +136,15 @@ def faults(file, statements, reports):
 
 
 def write_handout(name, folder, exercises, answers=False) -> Written:
-    """Write the handout of a chapter, or the key if `answers` is True. Raises ValueError for an unknown chapter."""
-    leaf = looked_up(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
+    """Write the handout of a chapter, or the key if `answers` is True. Raises ValueError for an unknown chapter.
+
+    `name` is a chapter, or the path of a reader's file, which ends in .py.
+    """
+    own = Leaf(Path(name).stem, str(Path(name).resolve()), (), "", "", "") if name.endswith(".py") else None
+    leaf = own or looked_up(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
     derivations = read_derivations(leaf.path, specimens().get(leaf.file, []))
     body = handout(leaf, derivations, answers, exercises.get(leaf.file, ()))
-    return write_pages(folder, {f"{name}-{'key' if answers else 'handout'}": (leaf.title, body)})
+    return write_pages(folder, {f"{leaf.page}-{'key' if answers else 'handout'}": (leaf.title, body)})
 
 
 def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:

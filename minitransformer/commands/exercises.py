@@ -22,7 +22,7 @@ from minitransformer.learn.derivations import files
 from minitransformer.learn.exercises import named_exercise, names_by_file
 from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.hints import next_hint
-from minitransformer.learn.own import exercises_of, read_toml
+from minitransformer.learn.own import OwnExercise, exercises_of, read_toml, require_right
 from minitransformer.learn.verdict import drawn_map
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
@@ -41,6 +41,9 @@ def start(arguments) -> int:
         raise ValueError(f"--student must consist of letters, digits and the signs . @ - _, not {student!r}")
     exercises = [replace(exercise, student=student) for exercise in exercises]
     with Grader() as grader:
+        for exercise in exercises:
+            if isinstance(exercise, OwnExercise) and not exercise.given:
+                require_right(exercise, grader)
         if arguments.bug is not None:
             from minitransformer.learn.planting import PAGE, with_bug
 
@@ -269,8 +272,12 @@ def judge(path, as_json) -> int:
 def handout(arguments) -> int:
     from minitransformer.book.writing import write_handout
 
-    exercise = named_exercise(arguments.name)
-    show_to_the_letter(write_handout(exercise.source.stem, arguments.out, names_by_file()).pages[0])
+    if arguments.name.endswith(".toml"):
+        exercise = read_toml(arguments.name)
+        written = write_handout(str(exercise.source), arguments.out, {})
+    else:
+        written = write_handout(named_exercise(arguments.name).source.stem, arguments.out, names_by_file())
+    show_to_the_letter(written.pages[0])
     return 0
 
 

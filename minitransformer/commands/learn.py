@@ -180,7 +180,7 @@ def collect_options(parser) -> None:
 
 
 def handout_options(parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="name of an exercise")
+    parser.add_argument("name", metavar="NAME", help="name of an exercise, or the TOML file of your own")
     out_option(parser, "handouts", "directory of the handout")
 
 

@@ -292,9 +292,10 @@ class File:
         return found
 
     def blanked(self, statement):
-        number = self.number_of(statement)
         left = "return " if isinstance(statement, ast.Return) else f"{target_of(statement)} = ".removeprefix(" = ")
-        return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
+        comment = self.lines[statement.end_lineno - 1].encode()[statement.end_col_offset :].decode().partition("#")[2]
+        words = self.number_of(statement) or comment.strip()
+        return [" " * statement.col_offset + left + BLANK + (f"  # {words}" if words else "")]
 
     def without_raises(self, function) -> list[Edit]:
         """Return the edits that remove "Raises …" from a docstring, because exercises have no argument checks."""

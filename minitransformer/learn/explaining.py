@@ -20,9 +20,10 @@ def equation_numbers(exercise) -> dict:
     """Return {name: number of its equation} for the values that an exercise asks for."""
     text, found = cut(exercise, 0), {}
     for line, names in blanks(ast.parse(text)):
-        _, mark, number = text.split("\n")[line - 1].rpartition("#")
-        if mark and names != "return":
-            found |= {name: number.strip() for name in names.split(", ") if name != "_" and name != "backward"}
+        _, _, number = text.split("\n")[line - 1].rpartition("#")
+        if re.match(r" \(\d", number) and names != "return":
+            asked = (name for name in names.split(", ") if name not in ("_", "*_", "backward"))
+            found |= dict.fromkeys(asked, number.strip())
     return found
 
 
@@ -36,7 +37,8 @@ def blank_rows(exercise, left) -> tuple:
     nameless = "..." if "" in numbers else exercise.target if exercise.is_value else "backward"
     rows = []
     for line, names in left:
-        rows += [Row(numbers.get(name, ""), name or nameless, BLANK, f"line {line}") for name in names.split(", ")]
+        named = (name or nameless for name in names.split(", ") if name not in ("_", "*_"))
+        rows += [Row(numbers.get(name, ""), name, BLANK, f"line {line}") for name in named]
     return tuple(rows)
 
 
@@ -221,20 +223,21 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
         if misplaced:  # and the lines that only follow from it have their points
             lost = misplaced + [name for name in lost if name not in before or before[name].verdict != FOLLOWS]
     own = next((r.name for r in told if lost and r.verdict == WRONG_LINE and r.equation == numbers[lost[0]]), "")
-    hidden = lost[0] if own and lost[0] not in before else ""  # the learner's code has it under the name `own`
-    shown = [name for name in credits if (has_equations or name in before) and name != hidden]
+    hidden = {one for one in lost if one not in before or before[one].verdict == RIGHT} if own not in numbers else ()
+    hidden = hidden if own else ()  # the learner's code has their values, if any, under other names such as `own`
+    shown = [name for name in credits if (has_equations or name in before) and name not in hidden]
     kept = [name for name, row in before.items() if name in shown or row.verdict in (WRONG_LINE, BLANK)]
     kept = [name for name in kept if not (lost and name.endswith(".grad"))]  # a line that is shown computes it
-    for k, name in enumerate(shown):  # a value without a row stands behind the one before it
+    for name, before_it in zip(shown, ["", *shown], strict=False):  # a value without a row stands behind that before it
         if name not in kept:
-            kept.insert(kept.index(shown[k - 1]) + 1 if k else 0, name)
+            kept.insert(1 + max(kept.index(one) if one in kept else -1 for one in (before_it, own)), name)
     wrong = [name for name, row in before.items() if row.verdict == WRONG_LINE and row.sentence]
     for name, credit in credits.items():
         origins = credit.origins
         if name in lost:
             origins *= bool(wrong or verdict.sentence)
             origins = origins or tuple(one for one in wrong if one in credit.needs)
-        credits[name] = replace(credit, origins=tuple(own if one == hidden else one for one in origins))
+        credits[name] = replace(credit, origins=tuple(own if one in hidden else one for one in origins))
     rows = [row_of(name, numbers, credits[name], before.get(name)) if name in shown else before[name] for name in kept]
     earned = [name for name in credits if name not in lost and name not in absent]
     return replace(verdict, rows=tuple(rows), earned=tuple(earned[: len(numbers) - 1]))
@@ -247,7 +250,7 @@ def numbered(rows, lost, numbers) -> list[Row]:
     part of its line, and the Row gets its name too.
     """
     first = next((row for row in rows if row.verdict == WRONG_LINE), None)
-    if first is None or lost in {row.name for row in rows}:
+    if first is None or any(row.name == lost and row.verdict != RIGHT for row in rows):
         return rows
     sentence = first.sentence.removeprefix(f"{numbers[lost]} {lost}: ")
     name = lost if first.name in numbers else first.name

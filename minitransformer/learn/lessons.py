@@ -155,10 +155,10 @@ def chosen(z, *, temperature, top_p, u):
     """
     e = np.exp((z - z.max()) / temperature)
     p = e / e.sum()  # (22)
-    order = np.argsort(-p)
-    before = np.cumsum(p[order]) - p[order]
-    kept = order[before < top_p]
-    P = np.cumsum(p[kept])
+    order = np.argsort(-p)  # the tokens, the most probable first
+    before = np.cumsum(p[order]) - p[order]  # for each of them, the sum of p over those before it
+    kept = order[before < top_p]  # the fewest first tokens with a sum of at least top_p
+    P = np.cumsum(p[kept])  # for each of them, the sum up to it
     return kept[(u * P[-1] >= P).sum()]
 
 
@@ -235,8 +235,8 @@ def training_step(weights, m, v, *, ids, targets, H, **settings):
     The model `gpt` and its H heads are those of the exercise one_page, and `adamw` is that of the exercise adamw. If
     you have solved both, import your functions from your files: `from one_page import gpt`. Otherwise write them here.
     """
-    loss, _, backward = gpt(*weights, ids=ids, targets=targets, H=H)  # (42)
-    states = zip(weights, backward(), m, v, strict=True)
+    loss, *_, backward = gpt(*weights, ids=ids, targets=targets, H=H)  # (42)
+    states = zip(weights, backward(), m, v, strict=True)  # (w, dw, m, v) for each weight
     moved = [adamw(*state, **settings) for state in states]  # (43)
     return loss, *zip(*moved, strict=True)
 

@@ -6,6 +6,7 @@ cases and the original text of the exercise, but not the solution. example_set/R
 
 import ast
 import json
+import tempfile
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from gradcheck import Call, Case
-from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import Exercise, exercise_set
+from minitransformer.learn.cutting import File, cut, title
+from minitransformer.learn.exercises import SETS, Exercise, exercise_set
 from minitransformer.learn.reading import read_regular
 from minitransformer.system.validation import looked_up
 
@@ -72,7 +73,21 @@ def read_toml(path) -> OwnExercise:
 def exercises_of(name: str) -> list[Exercise]:
     """Return the exercises in a folder of TOML files, or those of a named set (see SETS)."""
     paths = sorted(Path(name).glob("*.toml"))
+    if Path(name).is_dir() and name not in SETS and not paths:
+        raise ValueError(f"{name}: the folder of a set must contain TOML files, and this one has none")
     return [read_toml(path) for path in paths] or exercise_set(name)
+
+
+def require_right(exercise: OwnExercise, grader) -> None:
+    """Raise ValueError if the teacher's own function is not accepted on the cases of its TOML file."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = File(exercise.source.read_text("utf-8"), is_complete=True).taken(exercise, 1)
+        text = "\n".join([title(exercise, 1), '"""', "", *code, ""])
+        (Path(folder) / f"{exercise.name}.py").write_text(text, "utf-8")
+        (Path(folder) / f"{exercise.name}{ENDING}").write_text(graded_by(exercise, 1), "utf-8")
+        verdict = grader.verdict(folder, exercise.name)
+    if not verdict.is_solved:
+        raise ValueError(f"{exercise.source}: {exercise.target} itself is not accepted: {verdict.mistake}")
 
 
 def refuse(path, about):

@@ -361,7 +361,7 @@ def test_blanks_that_are_left_are_listed_and_the_rest_is_looked_at(graded, tmp_p
     assert [row[1:] for row in rows_of(verdict)] == [("dx", "right"), ("dweight", "blank"), ("dbias", "WRONG")]
     text = edited("multi_head_attention", 0, ("dattended = ...", "dattended = heads_backward(dheads)"), make=cut)
     hint = next_hint(tmp_path, named_exercise("multi_head_attention"), graded("multi_head_attention", text))
-    assert re.match(r"hint 1 of 1: dmerged, line \d+: which lines of the forward pass read merged\?", hint), hint
+    assert re.match(r"hint 1 of 3: \(4\) dheads, line \d+: which lines of the forward pass read heads\?", hint), hint
 
 
 def test_a_file_may_import_what_lies_beside_it_as_it_is_now(graded_apart, tmp_path):

@@ -98,3 +98,18 @@ def test_a_slip_in_a_toml_file_is_named(old, new, words, tmp_path, capsys):
     assert cli.main(["learn", "start", "--set", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert words in said and "convolution.toml: " in said and not (tmp_path / "out/convolution.py").exists()
+
+
+def test_a_function_of_ones_own_has_a_handout_and_must_be_right_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(learn.__file__).parent / "example_set").glob("convolution.*"):
+        (tmp_path / path.name).write_text(path.read_text("utf-8").replace("[3, 4, 5]", "[3, 9, 5]"), "utf-8")
+    assert cli.main(["learn", "handout", "convolution.toml"]) == 0
+    page = (tmp_path / "handouts/convolution-handout.html").read_text("utf-8")
+    assert "Fill in each gradient" in page and "receives the sum" in page
+    assert cli.main(["learn", "start", "--set", ".", "--out", "out"]) == 1
+    said = capsys.readouterr().err
+    assert "convolution itself is not accepted: convolution.py, line " in said and not (tmp_path / "out").exists()
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["learn", "start", "--set", "empty", "--out", "out"]) == 1
+    assert "empty: the folder of a set must contain TOML files" in capsys.readouterr().err

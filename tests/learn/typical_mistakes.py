@@ -108,7 +108,7 @@ multi_head_attention | v_backward(dv) → v_backward(dk)
 multi_head_attention | dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv) → dx = q_backward(dxq) + v_backward(dxv)
 multi_head_attention | dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv) →
     dx = (q_backward(dxq) + k_backward(dxk) + v_backward(dxv)) / 3
-multi_head_attention | dheads = split(dmerged, self.d_head) → dheads = dmerged.reshape(heads.shape)
+multi_head_attention | dheads = split(w_o_backward(dy), self.d_head) → dheads = w_o_backward(dy).reshape(heads.shape)
 """
 LINES = TABLE.strip().replace(" →\n    ", " → ").split("\n")
 MISTAKES = [tuple(line.replace(" | ", " → ", 1).split(" → ")) for line in LINES]
