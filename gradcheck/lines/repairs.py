@@ -25,13 +25,12 @@ from gradcheck.lines.targets import is_array
 from gradcheck.mistakes.kinds import KINDS
 from gradcheck.mistakes.patterns import same
 from gradcheck.mistakes.planter import key_of, with_node
-from gradcheck.mistakes.repairing import BEFORE, Names, exchanges, loop_repairs, repairs
+from gradcheck.mistakes.repairing import BEFORE, Names, entries_in, exchanges, loop_repairs, repairs
 from gradcheck.mistakes.row import Edit, Reader
 from gradcheck.names import names_read
 
 MOST_HELPERS = 6
 MOST_FITTING = 8  # edits of a line that fit the first draw and are tried on the others
-MOST_SECONDS = 3.0  # of processor time, for all edits of one target
 ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # ranks of repairs
 WITHIN, ZERO = "mistake within a call", "gradient replaced by zeros"  # kinds of mistakes without an edit
 REPLACED = ("name replaced", "gradient replaced")  # kinds of edits that replace a name
@@ -60,6 +59,7 @@ class Mistake:
     also: str = ""  # the rest of the sentence, on other lines that may be wrong instead, without the corrected code
     is_of_helper: bool = False  # True if the edit replaces a name whose own value may be wrong
     is_sure: bool = True  # False if the mistake may also be in another line
+    is_proved: bool = False  # True if all gradients are right with the corrected code
 
     @property
     def is_pair(self):
@@ -77,7 +77,7 @@ class Bench:
 
     def __init__(self, scene, target):
         self.scene, self.target, self.event = scene, target, target.event
-        self.truth, self.end = scene.truths[target.place], time.process_time() + MOST_SECONDS
+        self.truth = scene.truths[target.place]
         self.held = {key: value for key, value in scene.held().items() if key != target.place}
         self.base = scene.backward(self.held)
         self.value = self.base.value(target)
@@ -95,13 +95,6 @@ class Bench:
         known = {t.key for t in scene.targets if t.at is not None}
         unpacked = [e for e in scene.reads(self.event) if self.is_unpacked(e) and e.key not in known]
         self.unpacked = [e for e in unpacked if e.site not in by_site]
-
-    @functools.cached_property
-    def entries(self):
-        """The expressions such as `x[i]` that the code reads, without duplicates."""
-        nodes = [n for n in ast.walk(self.scene.source.outer) if isinstance(n, ast.Subscript)]
-        read = [n for n in nodes if isinstance(n.value, ast.Name) and isinstance(n.ctx, ast.Load)]
-        return [*{ast.unparse(node): node for node in read}.values()]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
@@ -143,9 +136,8 @@ class Bench:
         """
         site, helpers = self.scene.site(event), {self.scene.name(e) for e in self.helpers}
         statement = site.statement
-        names = Names(self.names(event), names_read(statement), helpers, is_gradient)
-        factors = names.lists["factors"]
-        names.lists["factors"] = lambda bound: [*factors(bound), *self.entries]
+        entries = entries_in(self.scene.source.outer)
+        names = Names(self.names(event), names_read(statement), helpers, is_gradient, entries)
         target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
         value = getattr(statement, "value", None) if site.is_written else site.value
         parts = [(value, value)]
@@ -406,7 +398,7 @@ def _corrected(bench, others, rank):
     found, helpers = [], {bench.scene.name(event) for event in bench.helpers}
     further = {ANOTHER: bench.unpacked, FACTOR: bench.copies}.get(rank, ())
     for event in [bench.event, *bench.helpers, *further]:
-        edits = itertools.takewhile(lambda _: time.process_time() < bench.end, bench.edits(event, rank))
+        edits = itertools.takewhile(lambda _: time.process_time() < bench.scene.end, bench.edits(event, rank))
         fitting = ((edit, code) for edit, code in edits if bench.fits(event, code))
         for edit, code in itertools.islice(fitting, MOST_FITTING):
             lines = [(other.event, *other.helpers, *other.unpacked, *other.copies) for other in others]

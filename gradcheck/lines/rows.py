@@ -18,8 +18,8 @@ from gradcheck.lines.report import (
     StepsReport,
     equation_in,
 )
+from gradcheck.lines.reruns import find_edit
 from gradcheck.lines.search import find_mistakes, is_start
-from gradcheck.lines.sequences import find_wrong_sequence
 from gradcheck.lines.source import is_gradient
 from gradcheck.mistakes.repairing import BEFORE
 
@@ -39,14 +39,12 @@ def report_on(scene, again, component=None):
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
-        drawn = [one for one in scenes if one is not None]
-        is_in_loop = find_wrong_sequence(drawn)
-        if not is_in_loop:
-            find_mistakes(drawn)
+        typical = typical_mistakes(component, scenes) if component else []
+        pinned = {} if typical else find_edit(scenes)
+        if not pinned:
+            find_mistakes([one for one in scenes if one is not None])
             _prefer_known_gradients(scenes)
-        pinned = _pinned(scenes, typical_mistakes(component, scenes) if component else [])
-        if is_in_loop and not any(mistake.code for mistake in pinned.values()):
-            scene.vouched = set()  # another line, or the order of the iterations, may be wrong instead
+            pinned = _pinned(scenes, typical)
     rows, right = [], scene.right(scene.mended())
     for target in scene.targets:
         verdict = _verdict(scene, target, pinned, right)
@@ -98,16 +96,17 @@ def _what_follows(scenes, pinned, rows):
         return (), False
     wrong = [t for t in scene.targets if t.place in scene.wrong and t.argument is not None]
     behind = [t for t in wrong if t.event.site != first.site in {event.site for event in scene.reads(t.event)}]
-    mended = [(one, _with_the_correct(first, one, pinned)) for one in scenes if one is not None]
-    if not behind or mended[0][1] is None:
-        return (), False
     name, listed, remarks = scene.label(first), {"right": [], "still wrong": []}, []
+    is_proved = any(mistake.is_proved for mistake in pinned.values())
+    mended = [] if is_proved else [(one, _with_the_correct(first, one, pinned)) for one in scenes if one is not None]
+    if not behind or (mended and mended[0][1] is None):
+        return (), False
     for target in behind:
         pairs = [(one, passed, twin) for one, passed in mended if passed for twin in twins(one, target)]
         is_right = [one.is_true(twin, passed) for one, passed, twin in pairs]
-        words = "right" if all(is_right) else "still wrong"
+        words = "right" if is_proved or all(is_right) else "still wrong"
         # The gradient of a parameter is a side effect of a call. On other draws, a loop may have more iterations.
-        if all(is_right) or not (is_right[0] or scene.is_parameter(target)):
+        if words == "right" or not (is_right[0] or scene.is_parameter(target)):
             own = scene.source.shown(target.name)
             listed[words].append(own if own != name else f"the {name} below")
     for words, names in listed.items():
@@ -256,7 +255,7 @@ def _of_a_parameter(scene, target):
 def _of_a_mistake(scene, target, mistake):
     """Return the verdict on a gradient that is wrong because of a mistake, possibly in another line, or None."""
     if mistake is not None and mistake.event.key != target.event.key:
-        if mistake.event not in scene.reads(target.event) and not mistake.is_pair:
+        if mistake.event not in scene.reads(target.event) and not mistake.is_pair and not mistake.is_proved:
             return _Verdict(NOT_FOLLOWED, UNDECIDED)
         name = scene.source.shown(scene.name(mistake.event))
         return _follows([name] if name else scene.computed(mistake.event), scene.label(mistake.event))

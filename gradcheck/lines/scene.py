@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import time
 import warnings
 
 import numpy as np
@@ -15,6 +16,8 @@ from gradcheck.lines.truth import Truth
 from gradcheck.mistakes.draws import other_draws
 from gradcheck.mistakes.sources import FUNCTION
 from gradcheck.names import names_read
+
+MOST_SECONDS = 3.0  # of processor time, for all edits of single lines (repairs.py)
 
 
 class Passed:
@@ -78,6 +81,11 @@ class Scene:
         return self.sites[event.site].name
 
     @functools.cached_property
+    def end(self):
+        """The processor time at which the search for a correction of single lines ends."""
+        return time.process_time() + MOST_SECONDS
+
+    @functools.cached_property
     def locals(self):
         """The local variables of backward, each as an Event, the record of its value.
 
@@ -126,11 +134,11 @@ class Scene:
         followed = [t for t in self.targets if t.place in self.truths and t.place != without]
         return {target.place for target in followed if self.is_true(target, passed)}
 
-    def in_use(self):
-        """Assign the parameter values of this draw to the module, and return this Scene."""
+    def in_use(self, on_copies=False):
+        """Assign the parameter values of this draw, or copies of them, to the module, and return this Scene."""
         for argument in self.run.arguments:
             if argument.parameter is not None:
-                argument.parameter.data = argument.array
+                argument.parameter.data = argument.array.copy() if on_copies else argument.array
         return self
 
     def held(self):
@@ -144,24 +152,26 @@ class Scene:
         """
         return self.backward({**self.held(), **dict(more)})
 
-    def backward(self, replaced):
+    def backward(self, replaced, on_copies=False):
         """Run both passes with some values replaced, and return a Passed, the record of the backward pass.
 
         `replaced` maps the key of a value to the new value, or to a function that computes it from the original value.
-        If an exception is raised, perhaps because of a replaced value, the result has no gradients.
+        If an exception is raised, perhaps because of a replaced value, the result has no gradients. With `on_copies`,
+        the code may be edited so that it raises an exception or modifies its arguments.
         """
-        run = self.in_use().run
+        run = self.in_use(on_copies).run
+        call = run.call.copy() if on_copies else run.call
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
         clear_gradients(run.call.target)
         events, backward = [], None
         try:
             with self.probe.running(changes, is_recorded=False):
-                _, backward = run.call.evaluate()
+                _, backward = call.evaluate()
             with self.probe.running(changes, self._left) as events, np.errstate(all="ignore"):
                 returned = backward(run.call.as_y(run.dy.copy()))
             return Passed(events, self._gradients(returned), backward)
         except Exception:  # the user's code may not accept these values
-            if not replaced:
+            if not replaced and not on_copies:
                 raise
             return Passed(events, [], backward)
 

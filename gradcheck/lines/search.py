@@ -57,6 +57,8 @@ class _Search:
     @functools.cached_property
     def tables(self):
         names = self.names | {of for name in self.names for of in gradient_of(name, (*PREFIXES, "D"))}
+        if any(nth for _, nth in self.scene.plain.values):  # in a loop, only gradients with known names are compared
+            return [{} for _ in self.scenes]
         values = [[s.plain.values[t.key] for t in self.local if t.key in s.plain.values] for s in self.scenes]
         return [quantities_of(s, map(np.shape, here), names) for s, here in zip(self.scenes, values, strict=True)]
 

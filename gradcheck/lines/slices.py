@@ -17,11 +17,12 @@ def passes_of(statements, value, gradient):
     """Split a list of statements into a forward and a backward pass, and return both lists.
 
     `value` and `gradient` are the two expressions that the function returns. The forward pass contains the statements
-    that compute `value`, and the backward pass the other statements that compute `gradient`.
+    that compute `value`, and the backward pass the others, even if `gradient` does not depend on them by mistake.
     """
     forward = sliced(statements, set(names_read(value)))
-    every = sliced(statements, set(names_read(gradient)))
     there = {id(node) for part in forward for node in _simple(part)}
+    own = {id(node) for part in statements for node in _simple(part)} - there
+    every = sliced(statements, set(names_read(gradient)), own)
     chosen = [any(id(node) not in there for node in _simple(part)) for part in every]
     while True:  # a name that backward binds needs its earlier values there too
         stored = {name for part, is_own in zip(every, chosen, strict=True) if is_own for name in _bound(part)}
@@ -32,14 +33,14 @@ def passes_of(statements, value, gradient):
         chosen = wider
 
 
-def sliced(statements, needed):
-    """Return the statements that affect the final values of the names in `needed`.
+def sliced(statements, needed, own=frozenset()):
+    """Return the statements that affect the final values of the names in `needed`, and those with an id in `own`.
 
     For loops and conditions, only the parts that affect these values are returned.
     """
     kept = []
     for statement in reversed(statements):
-        part = _part(statement, needed)
+        part = _part(statement, needed, own)
         if part is not None:
             kept.insert(0, part)
             if isinstance(part, ast.Assign) and not bound(part)[1]:
@@ -48,17 +49,18 @@ def sliced(statements, needed):
     return kept
 
 
-def _part(statement, needed):
+def _part(statement, needed, own):
     """Return the part of a statement that affects the names in `needed`, or None if there is none."""
     if not hasattr(statement, "body") or not isinstance(statement, (ast.For, ast.While, ast.If, ast.With)):
-        return statement if isinstance(statement, ALWAYS) or _bound(statement) & needed else None
-    if not _bound(statement) & needed:
+        is_needed = id(statement) in own or isinstance(statement, ALWAYS) or _bound(statement) & needed
+        return statement if is_needed else None
+    if not _bound(statement) & needed and not own & {id(node) for node in _simple(statement)}:
         return statement if any(isinstance(node, ALWAYS) for node in ast.walk(statement)) else None
     part, inner = copy.copy(statement), set(needed)
     while True:
-        part.body = sliced(statement.body, set(inner)) or [ast.copy_location(ast.Pass(), statement)]
+        part.body = sliced(statement.body, set(inner), own) or [ast.copy_location(ast.Pass(), statement)]
         if getattr(statement, "orelse", None):
-            part.orelse = sliced(statement.orelse, set(inner))
+            part.orelse = sliced(statement.orelse, set(inner), own)
         read = set(names_read(part))
         if read <= inner:
             return part

@@ -182,9 +182,10 @@ def holders_of(source):
     """Return the functions in memory whose code contains a backward pass."""
     if source.forward is not None:
         return [source.forward, source.function]
-    code = source.function.__code__
+    key = key_of(source.function.__code__)
     of_file = [f for f in gc.get_referrers(source.function.__globals__) if type(f) is types.FunctionType]
-    return [f for f in of_file if any(constant is code for constant in f.__code__.co_consts)]
+    inside = [(f, c) for f in of_file for c in f.__code__.co_consts if isinstance(c, types.CodeType)]
+    return [f for f, code in inside if key_of(code) == key and f.__code__.co_filename == source.file]
 
 
 def is_gradient(name):

@@ -33,10 +33,10 @@ class Names:
 
     `values` maps the names to their values. Names in `read`, which the line reads, are tried first. Names in `helpers`
     are computed in other lines and are not repaired here. `tests` and `lists` define the classes of holes, as in
-    planting.Scope.
+    planting.Scope. `entries` is code such as `x[i]`, which may be a factor.
     """
 
-    def __init__(self, values, read, helpers, is_gradient):
+    def __init__(self, values, read, helpers, is_gradient, entries=()):
         self.values, self.is_gradient = values, is_gradient
         self.helpers = set(filter(is_gradient, helpers))
         order = [*(n for n in read if n in values), *(n for n in reversed(values) if n not in read)]
@@ -44,6 +44,7 @@ class Names:
         self.arrays = [n for n, kind in kinds.items() if kind == "f" and not n.endswith(BEFORE)]
         masks = [n for n, kind in kinds.items() if kind == "b" and values[n].ndim]
         self.called = [n for n in order if callable(values[n])]
+        self.others = [n for n in order if _is_kept(values[n]) and not n.endswith(BEFORE)]
         self.backwards = [n for n in self.called if "backward" in n]
         axes = [n for n in order if _is_number(values[n], (int, np.integer)) and "axis" in n]
         scalars = [n for n in order if n not in kinds and _is_number(values[n]) and values[n] not in (0, 1, -1)]
@@ -57,8 +58,8 @@ class Names:
             return is_name or _id(getattr(code, "func", None)) in self.backwards
 
         self.tests = {
-            "names": lambda code: _id(code) in (*self.arrays, *self.backwards) and not is_gradient(code.id),
-            "gradients": lambda code: _id(code) in self.arrays and is_gradient(code.id),
+            "names": lambda code: _id(code) in (*self.others, *self.backwards) and not is_gradient(code.id),
+            "gradients": lambda code: _id(code) in self.others and is_gradient(code.id),
             **dict.fromkeys(("array", "positive"), lambda code: _id(code) in self.arrays),
             "operand": lambda code: _id(code) in self.arrays or isinstance(code, ast.Subscript),
             "gradient": is_gradient_code,
@@ -96,10 +97,13 @@ class Names:
                 *map(_name, [*self.arrays, *scalars]),
                 *map(_number, SMALL),
                 *map(_code, lengths),
+                *entries,
             ],
             "lengths": lambda bound: map(_code, lengths),
             "functions": lambda bound: [
-                _code(form.format(n)) for n in self.arrays for form in ((*TOTALS, *FORMS) if is_gradient(n) else FORMS)
+                _code(form.format(n))
+                for n in [*self.arrays, *_with_neighbours(entries)]
+                for form in ((*TOTALS, *FORMS) if is_gradient(n) else FORMS)
             ],
             "forms": lambda bound: [_code(form.format(_bound_name(bound))) for form in (*FORMS[:9], *TOTALS)],
             "terms": lambda bound: [*map(_name, self.arrays), *_products(self.arrays)],
@@ -116,8 +120,16 @@ class Names:
         name = _bound_name(bound)
         if name in self.backwards:
             return [_name(other) for other in self.backwards if other != name]
-        others = [other for other in self.arrays if other != name]
-        return map(_name, sorted(others, key=lambda n: self.values[n].shape != self.values[name].shape))
+        others = [other for other in self.others if other != name]
+        shape = np.shape(self.values[name]) if name in self.arrays else None
+        return map(_name, sorted(others, key=lambda n: n not in self.arrays or self.values[n].shape != shape))
+
+
+def _with_neighbours(entries):
+    """Return the code of entries such as `h[t]`, and of the entries before and after them."""
+    codes = [(ast.unparse(e.value), e.slice) for e in entries]
+    beside = [f"{x}[{i.id} {s} 1]" for x, i in codes if isinstance(i, ast.Name) for s in "+-"]
+    return dict.fromkeys([*map(ast.unparse, entries), *beside])
 
 
 def _products(names):
@@ -155,6 +167,37 @@ def repairs(code, names, rank):
     for node in _nodes(code) if rank == 1 and isinstance(code, ast.expr) else ():
         for edit in _with_exchanged_names(node, names):
             yield edit, with_node(code, node, edit.new)
+
+
+def edits_of(statement, names, rank):
+    """Yield the possible repairs of a rank in a statement, as (Edit, repaired statement).
+
+    Of a loop or condition, only the first line is repaired.
+    """
+    target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
+    value = next((getattr(statement, field) for field in ("value", "test", "iter") if hasattr(statement, field)), None)
+    parts = [(part, part) for part in (value.elts if isinstance(value, ast.Tuple) else [value] if value else [])]
+    if isinstance(target, ast.Subscript):
+        parts.append((ast.Subscript(target.value, target.slice, ast.Load()), target))
+    if isinstance(target, (ast.Name, ast.Subscript)) and not isinstance(statement, ast.For):
+        parts.append((statement, statement))
+    for edit in exchanges(target) if isinstance(target, ast.Tuple) and rank == 1 else ():
+        yield edit, with_node(statement, target, edit.new)
+    for edit in loop_repairs(statement.iter, names) if isinstance(statement, ast.For) and rank == 1 else ():
+        yield edit, with_node(statement, statement.iter, edit.new)
+    for part, place in parts:
+        for edit, code in repairs(part, names, rank):
+            if place is not target:
+                yield edit, with_node(statement, place, code)
+            elif isinstance(code, ast.Subscript):
+                yield edit, with_node(statement, place, ast.Subscript(code.value, code.slice, ast.Store()))
+
+
+def entries_in(*trees):
+    """Return the expressions such as `x[i]` that code reads, without duplicates."""
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
+    read = [node for node in nodes if isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Load)]
+    return [*{ast.unparse(node): node for node in read}.values()]
 
 
 def loop_repairs(iterable, names):
@@ -199,6 +242,11 @@ def _is_arithmetic(node):
     if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Call, ast.Subscript)):
         return len(ast.unparse(node)) <= LONGEST
     return isinstance(node, ast.Attribute) and _id(node.value) in LIBRARIES  # a constant such as np.pi
+
+
+def _is_kept(value):
+    """Return True for a value that code computes with, rather than a function or module."""
+    return isinstance(value, (np.ndarray, np.generic, int, float, list, tuple, dict))
 
 
 def _is_number(value, types=(int, float, np.number)):

@@ -383,6 +383,21 @@ def logistic(w, *, X, y):
     grad = X.T @ error / len(y)
     return loss, grad
 
+def naive(W, *, X, y, reg=0.3):
+    loss, dW = 0.0, np.zeros_like(W)
+    N = len(X)
+    for i in range(N):
+        e = np.exp(X[i] @ W)
+        p = e / e.sum()
+        loss -= np.log(p[y[i]])
+        for k in range(W.shape[1]):
+            error = p[k] - (k == y[i])
+            dW[:, k] += error * X[i]
+    loss = loss / N + 0.5 * reg * np.sum(W ** 2)
+    dW /= N
+    dW += reg * W
+    return loss, dW
+
 def ridge(w, X, y, lam=0.1):
     r = X @ w - y
     return r @ r / (2 * len(y)) + lam * w @ w / 2
@@ -446,6 +461,7 @@ def network(W1, b1, W2, *, X, y):
 X3, Y = normal(5, 3, seed=1), normal(5, seed=2)
 FUNCTIONS = {
     "logistic": (from_value_and_gradient, ["logistic"], [normal(3)], {"X": X3, "y": np.array([0.0, 1, 1, 0, 1])}),
+    "naive": (from_value_and_gradient, ["naive"], [normal(3, 3)], {"X": X3, "y": np.array([0, 2, 1, 1, 0])}),
     "ridge": (from_value_and_gradient, ["ridge", "ridge_gradient"], [normal(3)], {"X": X3, "y": Y}),
     "gaussian": (from_value_and_gradient, ["gaussian"], [normal(2)], {"x": normal(6, seed=3)}),
     "rosenbrock": (from_value_and_gradient, ["rosenbrock"], [normal(4)], {}),
@@ -463,6 +479,11 @@ logistic: error = p - y → error = y - p
 logistic: X.T @ error / len(y) → X.T @ error
 logistic: error = p - y → error = z - y
 logistic: X.T @ error / → X.T @ p /
+naive: error * X[i] → error * X[k]
+naive: error * X[i] → i * X[i]
+naive: dW /= N → dW = N
+naive: dW += reg * W → dW += reg * N
+naive: (k == y[i]) → (k != y[i])
 ridge: data + penalty → data - penalty
 ridge: penalty = lam * w → penalty = w
 ridge: X.T @ r / len(y) → X.T @ r

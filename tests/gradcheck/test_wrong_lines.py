@@ -112,17 +112,17 @@ x * w | p | ^q and p are in each other's place$
     q, p = both(dy); dx = p * 1.0; dw = q * 1.0; return dx, dw
 x * np.mean(w**2, axis=-1, keepdims=True) | s | ^the mean runs over all axes where it should over axis -1$
     s = np.mean(x * dy); dx = dy * np.mean(w**2, axis=-1, keepdims=True); dw = 2 * w * s; return dx, dw
-b + w | g | ^backwards is taken forwards where
+b + w | for f in backwards | ^backwards is taken forwards where
     g = dy
     for f in backwards:
         g = f(g)
     return g, dy
-b + w | g | ^the loop ends too early$
+b + w | for f in backwards[:0:-1] | ^the loop ends too early$
     g = dy
     for f in backwards[:0:-1]:
         g = f(g)
     return g, dy
-x * w | dx | ^the loop ends too early$
+x * w | for k in range(3 - 1) | ^the loop ends too early$
     dx = np.zeros_like(x)
     for k in range(3 - 1):
         dx[:, k] = w[:, k] * dy[:, k]
@@ -300,6 +300,8 @@ THROUGH_TIME = [
     (LSTM, "f * (1 - f)", "f * (1 + f)", ""),
     (LSTM, "np.zeros_like(dh_next)", "caches[0][2]", ""),
     (LSTM, "dh = dhs[t] + dh_next", "dh = dhs[t]", ""),
+    (DELTA_RULE, "dafter @ k[t]", "dS @ k[t]", "dS stands where dafter belongs"),
+    (DELTA_RULE, "dk[t] =", "dq[t] =", "dq stands where dk belongs"),
     (DELTA_RULE, "dafter - np.outer", "dafter + np.outer", ""),
     (DELTA_RULE, "dafter = dS + np.outer(dy[t], q[t])", "dafter = dS + np.outer(dy[t], k[t])", ""),
     (DELTA_RULE, "dS = gate[t] * ddecayed", "dS = beta[t] * ddecayed", "beta stands where gate belongs"),
