@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from minitransformer.layers.block import MIXERS, NORMS
-from minitransformer.layers.checks import check_scaling
+from minitransformer.layers.block import NORMS
 from minitransformer.layers.feed_forward import FEED_FORWARDS
+from minitransformer.layers.modern.checks import check_scaling
 from minitransformer.layers.modern.joint_norm import QK_NORMS
+from minitransformer.layers.modern.mixers import MIXERS
 from minitransformer.layers.modern.post_norm_block import BLOCKS
 from minitransformer.layers.positions import POSITIONS
 from minitransformer.system.validation import (

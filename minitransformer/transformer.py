@@ -19,9 +19,10 @@ import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.layers.attention import causal_mask
-from minitransformer.layers.block import MIXERS, NORMS
+from minitransformer.layers.block import NORMS
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
+from minitransformer.layers.modern.mixers import MIXERS
 from minitransformer.layers.modern.partial_rotary import PartialRotary
 from minitransformer.layers.modern.post_norm_block import BLOCKS
 from minitransformer.layers.modern.softcap import CappedUnembedding

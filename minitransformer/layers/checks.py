@@ -6,16 +6,10 @@ and the argument, the value found, and the values allowed.
 
 import numpy as np
 
+from minitransformer.layers.modern.checks import check_scaling
 from minitransformer.module import require_floating
-from minitransformer.system.validation import positive
 
 LAYOUTS = ("half", "interleaved")
-SCALINGS = {
-    "linear": ("factor",),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-    "yarn": ("factor", "original_max_position_embeddings"),
-}
-OPTIONAL_OF_SCALINGS = {"yarn": ("beta_fast", "beta_slow", "attention_factor")}
 
 
 def check_choice(name, value, choices):
@@ -134,29 +128,6 @@ def check_rotary(x, positions, layout, scaling):
         raise ValueError(f"rotary: positions must have shape ({T},) for x {x.shape}, not {np.shape(positions)}")
     check_choice("rotary layout", layout, LAYOUTS)
     check_scaling(scaling)
-
-
-def check_scaling(scaling):
-    """Raise TypeError or ValueError if `frequencies` does not support this scaling."""
-    if scaling is None:
-        return
-    if not isinstance(scaling, dict):
-        raise TypeError(f"rope_scaling must be a dictionary, not {scaling!r}")
-    kind = scaling.get("rope_type")
-    if kind not in SCALINGS:
-        raise ValueError(f"rope_scaling: unknown rope_type {kind!r}; choose from {', '.join(SCALINGS)}")
-    for name in SCALINGS[kind]:
-        if name not in scaling:
-            raise ValueError(
-                f"rope_scaling of type {kind!r} must have the key {name!r}, but has only {', '.join(scaling)}"
-            )
-        positive(f"rope_scaling: {name}", scaling[name])
-    for name in OPTIONAL_OF_SCALINGS.get(kind, ()):
-        if name in scaling:
-            positive(f"rope_scaling: {name}", scaling[name])
-    if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
-        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        raise ValueError(f"rope_scaling: low_freq_factor must be less than high_freq_factor, not {low} and {high}")
 
 
 def check_even(channels):

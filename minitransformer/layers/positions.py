@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from minitransformer.layers.checks import check_even, check_rotary, check_scaling
+from minitransformer.layers.checks import check_even, check_rotary
 from minitransformer.layers.embedding import Embedding
+from minitransformer.layers.modern.checks import check_scaling
 from minitransformer.layers.modern.yarn import yarn_keep, yarn_length
 from minitransformer.module import Array, Backward, Module, apply
 

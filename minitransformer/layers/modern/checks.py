@@ -6,7 +6,14 @@ As in layers/checks.py, each raises TypeError or ValueError with one line.
 import numpy as np
 
 from minitransformer.module import require_floating
-from minitransformer.system.validation import check_int, number
+from minitransformer.system.validation import check_int, number, positive
+
+SCALINGS = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings"),
+}
+OPTIONAL_OF_SCALINGS = {"yarn": ("beta_fast", "beta_slow", "attention_factor")}
 
 
 def check_softcap(x, cap):
@@ -102,3 +109,26 @@ def check_grpo(logp, old, advantages, reference, mask, clip, beta):
     check_rewards("grpo", logp, advantages, mask, old, reference)
     number("grpo: clip", clip, minimum=0)
     number("grpo: beta", beta, minimum=0)
+
+
+def check_scaling(scaling):
+    """Raise TypeError or ValueError if `frequencies` does not support this scaling."""
+    if scaling is None:
+        return
+    if not isinstance(scaling, dict):
+        raise TypeError(f"rope_scaling must be a dictionary, not {scaling!r}")
+    kind = scaling.get("rope_type")
+    if kind not in SCALINGS:
+        raise ValueError(f"rope_scaling: unknown rope_type {kind!r}; choose from {', '.join(SCALINGS)}")
+    for name in SCALINGS[kind]:
+        if name not in scaling:
+            raise ValueError(
+                f"rope_scaling of type {kind!r} must have the key {name!r}, but has only {', '.join(scaling)}"
+            )
+        positive(f"rope_scaling: {name}", scaling[name])
+    for name in OPTIONAL_OF_SCALINGS.get(kind, ()):
+        if name in scaling:
+            positive(f"rope_scaling: {name}", scaling[name])
+    if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        raise ValueError(f"rope_scaling: low_freq_factor must be less than high_freq_factor, not {low} and {high}")
