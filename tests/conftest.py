@@ -1,8 +1,10 @@
 """Fixtures that every test may use, and the settings of Hypothesis."""
 
+import itertools
 import os
 import shutil
 import signal
+from collections import defaultdict
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported; small products need no threads
@@ -107,8 +109,12 @@ def pytest_sessionstart():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that compare with PyTorch, and those of a real model, which a quick run leaves out."""
+    """Mark the tests that compare with PyTorch, and the slow ones: of a real model, and rows of tables (`one_in`)."""
+    rows = defaultdict(itertools.count)
     for item in items:
+        share = None if item.get_closest_marker("slow") else item.get_closest_marker("one_in")
+        if share and next(rows[item.nodeid.partition("[")[0]]) % share.args[0]:
+            item.add_marker("slow")
         for fixture, mark in (("torch", "parity"), ("smollm2_path", "slow")):
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)

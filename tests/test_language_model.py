@@ -131,6 +131,7 @@ GROUPED = LLAMA | {"n_kv_heads": 1}
 SCALED = {"positions": "rotary", "rope_scaling": {"rope_type": "linear", "factor": 2.0}}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("fields", [{}, GROUPED, SCALED, {"positions": "sinusoidal", "feed_forward": "relu"}])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_save_and_load_give_back_every_bit(lm, fields, dtype, tmp_path):

@@ -49,6 +49,7 @@ def imported_by(name):
     return packages
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name, allowed",
     [

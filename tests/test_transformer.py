@@ -454,6 +454,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(family):
 # Training
 
 
+@pytest.mark.one_in(3)
 @each_family
 def test_one_small_batch_is_learned_by_heart(family, rng):
     model = Transformer(family_config(family, d_model=16, dropout=0.0), seed=1)

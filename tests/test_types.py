@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 INTERFACES = ("minitransformer", "gradcheck", "gradcheck.adapters", "gradcheck.updates", "gradcheck.strategies")
 OURS = ("minitransformer", "gradcheck")
 
-needs_mypy = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed: it is in the extra `dev`")
+NEEDS_MYPY = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed: it is in the extra `dev`")
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,14 @@ def test_a_parameter_without_annotation_is_noticed():
     assert list(missing("partly", partly)) == ["partly: y", "partly: return"]
 
 
-@needs_mypy
+@pytest.mark.slow
+@NEEDS_MYPY
 def test_mypy_finds_no_mistake_in_either_package(mypy):
     assert mypy(*OURS) == ""
 
 
-@needs_mypy
+@pytest.mark.slow
+@NEEDS_MYPY
 def test_a_typed_client_passes_in_strict_mode_and_its_wrong_calls_are_rejected(mypy):
     # A comment `type: ignore[code]` without an error of that code is an error itself: so each wrong call is rejected.
     assert mypy("--strict", "tests/typed_client.py") == ""

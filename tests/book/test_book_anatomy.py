@@ -50,6 +50,7 @@ def test_counting_leaves_the_parameters_as_they_were():
         assert isinstance(parameter, Parameter) and not isinstance(parameter.data, Counted) and parameter.grad is None
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "page, line, hidden", [("layer_norm", "dgamma = x_hat.sum", True), ("linear", "dx = dy @ w", False)]
 )

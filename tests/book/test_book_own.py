@@ -106,6 +106,7 @@ def test_a_wrong_gradient_is_said_and_shown(written):
     assert "WRONG" in page.read_text("utf-8")
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "replacements, reason",
     [

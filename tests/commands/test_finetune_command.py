@@ -134,6 +134,7 @@ def interrupt(monkeypatch, capsys, arguments):
     return said.err
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("start", [on_pairs, on_text, on_reward])
 @pytest.mark.parametrize(
     "more", [pytest.param([], marks=pytest.mark.slow), ["--lora", "2"]], ids=["a block", "adapters"]

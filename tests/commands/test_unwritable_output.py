@@ -119,6 +119,7 @@ def test_every_command_is_tried():
     assert set(PRINTING) == set(commands.NAMES)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", [n if n in SOME else pytest.param(n, marks=pytest.mark.slow) for n in PRINTING])
 def test_a_command_ends_with_a_status_and_at_most_one_line(name, output, folder, tmp_path, monkeypatch, capsys):
     for extra in ("matplotlib",) if name in SLOW else ("jinja2",) if name == "chat" else ():
@@ -141,6 +142,7 @@ def test_so_does_help(arguments, output, capsys):
     assert_ended(output, "minitransformer", status, capsys.readouterr().err)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("arguments", GRADCHECK)
 def test_so_does_gradcheck(arguments, output, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)

@@ -124,6 +124,7 @@ def test_another_seed_is_not_answered_with_the_tiny_model_of_the_first(tmp_path,
     assert trained == [0, 1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_resumes_to_the_model_of_a_whole_one(tmp_path, monkeypatch):
     weights = []
     for stop in (False, True):

@@ -62,21 +62,20 @@ def short(request, monkeypatch):
     return one
 
 
-def test_a_measurement_has_all_numbers_depends_on_its_seed_and_can_be_drawn(short):
-    measured = [json.loads(json.dumps(short.measure(seed))) for seed in (7, 8)]
-    assert measured[0] != measured[1]
-    assert set(short.intervals(measured)) == set(short.numbers)
-    assert all(math.isfinite(one[name]) for one in measured for name in short.numbers)
+def test_a_measurement_has_all_numbers_and_can_be_drawn(short):
+    measured = json.loads(json.dumps(short.measure(7)))
+    assert set(short.intervals([measured, measured])) == set(short.numbers)
+    assert all(math.isfinite(measured[name]) for name in short.numbers)
     pytest.importorskip("matplotlib")
     figure = new_figure(*short.size)
-    short.draw(figure, measured)
+    short.draw(figure, [measured, measured])
     assert all(axes.has_data() for axes in figure.axes)
-    assert RELATIONS.get(short.name, lambda one: True)(measured[0])
+    assert RELATIONS.get(short.name, lambda one: True)(measured)
 
 
 @pytest.mark.slow
 def test_a_measurement_depends_on_its_seed_alone(short):
-    assert short.measure(7) == short.measure(7)
+    assert short.measure(7) == short.measure(7) != short.measure(8)
 
 
 def test_likelihoods_are_means_over_the_tokens_of_the_answers_alone():

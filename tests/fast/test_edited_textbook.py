@@ -315,6 +315,7 @@ def test_worker_processes_leave_the_warning_to_the_process_that_starts_them(copy
     assert done.stderr.count("cross_entropy in ") == 1
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("edits", [[], TOGETHER], ids=["unedited", "edited"])
 def test_in_an_installation_of_compiled_files_the_numbers_decide(edits, copy, unedited, tmp_path):
     with edited(copy, [edit for _, *edit in edits]):

@@ -256,6 +256,7 @@ def test_top_p_without_a_sort_of_the_vocabulary_keeps_the_same_to_the_bit(kind, 
 CASES_OF_TWINS = [(function, case) for function, twin in TWINS.items() for case in twin.cases if isinstance(case, str)]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("function", "case"), CASES_OF_TWINS, ids=lambda value: getattr(value, "__name__", None))
 def test_a_twin_is_the_same_function_as_its_textbook_function(function, case):
     _, inputs, options = EXAMPLES[case](np.random.default_rng(0))

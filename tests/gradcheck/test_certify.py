@@ -10,7 +10,6 @@ import sys
 
 import numpy as np
 import pytest
-from quick import a_share
 from right_functions import STYLES
 from scipy import special
 from scipy.special import logsumexp
@@ -49,10 +48,8 @@ MODELS = [pytest.param(case, marks=pytest.mark.slow) for case in MODULES if case
 PARTS = [*FUNCTIONS, *(case for case in MODULES if not case.name.startswith(("Transf", "Paired"))), ONE_PAGE]
 
 
-SOME = a_share(PARTS, 6)
-
-
-@pytest.mark.parametrize("case", [*SOME, *MODELS], ids=lambda case: case.name)
+@pytest.mark.one_in(8)
+@pytest.mark.parametrize("case", [*PARTS, *MODELS], ids=lambda case: case.name)
 def test_every_gradient_of_the_textbook_is_an_identity(case):
     with plain():
         certificate = certify_call(case.call(np.random.default_rng(0)))
@@ -60,7 +57,8 @@ def test_every_gradient_of_the_textbook_is_an_identity(case):
     assert certificate.exponent <= -60
 
 
-@pytest.mark.parametrize(("f", "inputs"), a_share(STYLES, 3), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.one_in(6)
+@pytest.mark.parametrize(("f", "inputs"), STYLES, ids=lambda value: getattr(value, "__name__", ""))
 def test_right_functions_of_other_styles_are_not_refused(f, inputs):
     gradcheck.check(f, *inputs)
     expected = "cannot tell" if f.__name__ == "powers" else "certified"
@@ -119,7 +117,8 @@ RULES = {  # function: (value, its gradient, inputs)
 }
 
 
-@pytest.mark.parametrize("name", a_share(RULES, 2))
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("name", RULES)
 def test_functions_beyond_exp_and_log_are_certified(name):
     value, rule, inputs = RULES[name]
     assert certified(by_rule(value, rule), *inputs) == "certified"
@@ -142,9 +141,10 @@ WRONG_WAYS = {  # each makes a gradient wrong in a way that the new relations mu
 }
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(  # each rule in two ways
     "name, way",
-    a_share([(n, way) for i, n in enumerate(RULES) for k, way in enumerate(WRONG_WAYS) if (i + k) % 2], 3),
+    [(n, way) for i, n in enumerate(RULES) for k, way in enumerate(WRONG_WAYS) if (i + k) % 2],
 )
 def test_wrong_variants_of_these_functions_are_refused(name, way):
     value, rule, inputs = RULES[name]
@@ -182,8 +182,9 @@ CHANGES = {
 CALLS = [case.call(np.random.default_rng(0)) for case in FUNCTIONS[::8]] + [Call(f, *f_in) for f, f_in in STYLES[::4]]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
-    "call, change", a_share(zip(CALLS, itertools.cycle(CHANGES)), 2), ids=lambda value: getattr(value, "name", value)
+    "call, change", list(zip(CALLS, itertools.cycle(CHANGES))), ids=lambda value: getattr(value, "name", value)
 )
 def test_a_changed_gradient_is_never_certified(call, change):
     wrong = perturbed(call.target, CHANGES[change])
@@ -235,7 +236,8 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("attack", a_share(ATTACKS, 2))
+@pytest.mark.one_in(4)
+@pytest.mark.parametrize("attack", ATTACKS)
 def test_no_construction_has_a_wrong_gradient_certified(attack):
     assert certified(ATTACKS[attack]) != "certified"
 

@@ -410,6 +410,7 @@ def test_random_parameters_are_of_order_one_whatever_the_width_and_keep_their_dt
 # Which inputs, which result
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("argnums, names", [(0, ["x"]), ((0, 2), ["x", "scale"]), ([-1], ["scale"])])
 @pytest.mark.parametrize("are_all_returned", [True, False])
 def test_argnums_selects_the_inputs_whose_gradients_are_compared(argnums, names, are_all_returned):

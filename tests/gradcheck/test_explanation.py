@@ -80,6 +80,7 @@ def raised(explain):
     ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("explain", [True, False])
 def test_printing_an_error_calls_the_users_function_zero_times(explain, monkeypatch):
     display = SimpleNamespace(publish_display_data=lambda data: None)

@@ -247,6 +247,7 @@ def test_help_shows_a_module_that_works_as_it_is_printed(write, capsys):
     assert main(["mine:square"]) == 0
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("folder", ["", "tests"])
 def test_without_a_target_this_projects_own_cases_are_checked(folder, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2] / folder)

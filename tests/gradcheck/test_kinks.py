@@ -247,6 +247,7 @@ def test_a_solver_that_stops_early_is_not_accused_of_its_tolerance(factor, found
     assert (found == "WRONG") or "the forward pass is step-wise: the output jumps by 2e-07" in report["a"].explain()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("method", ["brentq", "newton", "bisect"])
 @pytest.mark.parametrize("draw", range(40) if THOROUGH else [6])
 def test_the_implicit_gradient_of_a_root_of_a_tolerance_is_never_wrong_and_one_off_by_a_percent_always(method, draw):

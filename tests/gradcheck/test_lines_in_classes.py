@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from quick import a_share
 from verdicts import normal
 
 from gradcheck import steps
@@ -355,14 +354,16 @@ def report_of(imported, name, text):
     return steps(from_layer(getattr(imported(text), name)(*sizes), parameters), *inputs)
 
 
-@pytest.mark.parametrize("name", a_share(CLASSES, 2))
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("name", CLASSES)
 def test_each_line_of_a_right_class_is_right_or_not_followed(imported, name):
     report = report_of(imported, name, CLASSES[name][0])
     assert report.passed and {row.verdict for row in report.rows} <= {"right", "not followed"}
     assert any(row.verdict == "right" for row in report.rows)
 
 
-@pytest.mark.parametrize("name, change", a_share(rows_of(MISTAKES), 6))
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("name, change", rows_of(MISTAKES))
 def test_a_mistake_of_one_token_in_a_class_is_placed_on_its_line(imported, name, change):
     old, new = change.split(" → ")
     text = CLASSES[name][0]
@@ -525,7 +526,8 @@ def test_the_lines_of_a_right_gradient_or_jacobian_are_right_or_not_followed(imp
     assert report.passed and {row.verdict for row in report.rows} <= {"right", "not followed"}
 
 
-@pytest.mark.parametrize("name, change", a_share(rows_of(MISTAKES_OF_VALUES), 4))
+@pytest.mark.one_in(3)
+@pytest.mark.parametrize("name, change", rows_of(MISTAKES_OF_VALUES))
 def test_a_mistake_of_one_token_in_a_gradient_or_jacobian_is_placed_on_its_line(imported, name, change):
     old, new = change.split(" → ")
     before, found, after = VALUES.partition(old)

@@ -47,6 +47,7 @@ def test_the_second_derivatives_of_scipys_rosenbrock_function_are_right():
     assert check_hessian(optimize.rosen, optimize.rosen_der, optimize.rosen_hess, x).is_right
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("i, j", [(0, 0), (4, 3)])
 def test_one_wrong_entry_of_a_hessian_is_found_by_its_column(i, j):
     def hessian(x):

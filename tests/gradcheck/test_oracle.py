@@ -220,6 +220,7 @@ WAVES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "line", [0.0, pytest.param(1.0, marks=pytest.mark.slow)], ids=["alone", "beside a straight line"]
 )

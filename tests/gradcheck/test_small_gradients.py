@@ -54,6 +54,7 @@ def beside_a_constant(function, scale, *, error=0.0, position=0, safe=True):
     return small
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("scale", [1.0, pytest.param(1e-9, marks=pytest.mark.slow), 1e-11])
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_a_small_gradient_is_right_if_it_is_and_wrong_by_two_millionths_if_it_is_not(name, scale):
@@ -65,6 +66,7 @@ def test_a_small_gradient_is_right_if_it_is_and_wrong_by_two_millionths_if_it_is
         assert [*verdicts(wrong, *inputs).values()] == expected
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("scale", [1.0, pytest.param(1e-4, marks=pytest.mark.slow), 1e-9])
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_where_only_central_differences_apply_a_gradient_they_do_not_resolve_is_never_called_right(name, scale):

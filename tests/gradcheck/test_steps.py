@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import compiled
-from quick import a_share
 from verdicts import normal
 
 import gradcheck
@@ -121,7 +120,8 @@ TransformerBlock | dr = dy + norm2_ → dr = norm2_ | dr: the term d[fy] is miss
 """.strip().split("\n")  # kind | old → new | name of the row: diagnosis; three of four are slow
 
 
-@pytest.mark.parametrize("row", a_share(PLANTED, 8))
+@pytest.mark.one_in(8)
+@pytest.mark.parametrize("row", PLANTED)
 def test_the_line_of_a_planted_mistake_is_found_and_it_is_named(row, plant):
     kind, old, new, name, said = re.fullmatch(r"(.*) \| (.*) → (.*) \| (\w+): (.*)", row).groups()
     line = 1 + (FOLDER / FILES[kind]).read_text("utf-8").partition(old)[0].count("\n")

@@ -7,7 +7,6 @@ import textwrap
 import numpy as np
 import pytest
 from corpus import compiled, entries
-from quick import a_share
 from verdicts import normal
 
 import gradcheck
@@ -54,7 +53,8 @@ ONE_LINE = [  # y, the line of dx, pattern of its sentence, options
 ]
 
 
-@pytest.mark.parametrize("y, dx, sentence, options", a_share(ONE_LINE, 2))
+@pytest.mark.one_in(4)
+@pytest.mark.parametrize("y, dx, sentence, options", ONE_LINE)
 def test_the_mistake_in_one_line_is_named_if_every_draw_allows_it(y, dx, sentence, options):
     text = f"""
     def function(x, *, p=2, keep=None, axis=-1):
@@ -132,9 +132,10 @@ x * w | for k in range(3 - 1) | ^the loop ends too early$
 """
 
 
-WHOLES = a_share(re.split(r"\n(?=\S)", WHOLE.strip("\n")), 2)
+WHOLES = re.split(r"\n(?=\S)", WHOLE.strip("\n"))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("row", WHOLES, ids=lambda row: row.partition("\n")[0])
 def test_the_wrong_line_of_a_whole_backward_pass_is_named(row):
     header, _, body = row.partition("\n")
@@ -203,9 +204,10 @@ PLACED = [
 ]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "text, old, new, sentence",
-    a_share(PLACED, 4),
+    PLACED,
 )
 def test_a_mistake_in_a_sum_or_a_loop_is_placed_where_it_is(text, old, new, sentence):
     assert text.count(old) == 1
@@ -308,9 +310,10 @@ THROUGH_TIME = [
 ]
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(
     "text, old, new, sentence",
-    [pytest.param(*row, marks=pytest.mark.slow if i % 4 else ()) for i, row in enumerate(THROUGH_TIME)],
+    THROUGH_TIME,
 )
 def test_a_mistake_in_a_pass_backward_in_time_is_placed_where_it_is(text, old, new, sentence):
     assert text.count(old) == 1
@@ -329,6 +332,7 @@ def through_time(text, wrong):
     return gradcheck.steps(from_pair(scope["forward"], scope["backward"]), *inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "edits",
     [
@@ -574,9 +578,10 @@ for entry in entries(OF_EVERY_FORM, normal, X=X, W=W):
     wrong(*entry.inputs, follows=entry.follows, **entry.wrong)(entry.function)
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(
     "function, inputs, options, lines, follows",
-    a_share(FUNCTIONS, 4),
+    FUNCTIONS,
 )
 def test_the_wrong_lines_are_found_and_no_other(function, inputs, options, lines, follows):
     report = gradcheck.steps(function, *inputs, **options)

@@ -37,6 +37,7 @@ def large(tmp_path_factory):
     return folder
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", ["F32", "F16", "BF16", "F16.gguf", "Q8_0.gguf"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_loading_allocates_at_most_a_third_more_than_the_model(large, name, dtype):

@@ -217,6 +217,7 @@ TEMPLATES = [
 ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "path, value, words",
     [
@@ -339,6 +340,7 @@ def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path
     assert 803 in read_gguf(fields | {"tokens": named}, tmp_path / "t.gguf").end_ids
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "field, value, words",
     [

@@ -4,7 +4,6 @@ import re
 import textwrap
 
 import pytest
-from quick import a_share
 from solutions import edited, filled, solution
 
 from minitransformer import cli
@@ -70,6 +69,7 @@ def judged(tmp_path, monkeypatch):
     return verdict
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("body", WAYS.values(), ids=WAYS)
 def test_a_file_that_takes_the_packages_answer_has_no_points_and_is_told_why(body, graded_apart):
     verdict = graded_apart("softmax", filled(body.replace("RIGHT", RIGHT)))
@@ -96,7 +96,8 @@ def calling(exercise):
     return header + f"def {exercise.target}(*inputs, **options):\n    return theirs(*inputs, **options)\n"
 
 
-@pytest.mark.parametrize("exercise", a_share(EXERCISES, 4), ids=[exercise.name for exercise in EXERCISES])
+@pytest.mark.one_in(16)
+@pytest.mark.parametrize("exercise", EXERCISES, ids=[exercise.name for exercise in EXERCISES])
 def test_in_each_exercise_the_packages_answer_is_noticed_and_a_solution_of_ones_own_is_not(exercise, judged):
     name = exercise.name
     theirs = judged(name, calling(exercise))

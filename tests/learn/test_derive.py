@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from quick import a_share
 
 from minitransformer import cli
 from minitransformer.learn.derivations.files import read, text_of
@@ -53,14 +52,16 @@ def judgement(tmp_path):
     return judge
 
 
-@pytest.mark.parametrize("name, lines", a_share(STYLES, 3), ids=[f"{name}-{at}" for at, (name, _) in enumerate(STYLES)])
+@pytest.mark.one_in(6)
+@pytest.mark.parametrize("name, lines", STYLES, ids=[f"{name}-{at}" for at, (name, _) in enumerate(STYLES)])
 def test_right_derivations_of_other_styles_are_complete_and_right(judgement, name, lines):
     found, missing = judgement(text_of(name), lines)
     assert [line for line in found if line.verdict not in ("holds", "defines")] == []
     assert missing == []
 
 
-@pytest.mark.parametrize("block", a_share(BLOCKS, 2), ids=range(len(BLOCKS)))
+@pytest.mark.one_in(6)
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_lines_in_vectors_matrices_indices_and_velocities_are_judged_as_they_are(judgement, block):
     head, right, wrong = re.split(r"\n-- (?:right|wrong)\n", block)
     header, misjudged = f"{head}\n" if "\n" in head else text_of(head), []
@@ -115,6 +116,7 @@ def test_a_velocity_along_some_inputs_names_those_that_do_not_move(judgement, li
     assert (found.verdict, found.remark) == ("holds", remark)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name, right, wrong, words", FALSE)
 def test_a_false_step_does_not_hold_and_is_the_only_line_that_does_not(judgement, name, right, wrong, words):
     (lines,) = (lines for its_name, lines in STYLES if its_name == name and lines.count(right) == 1)

@@ -30,6 +30,7 @@ def test_no_row_says_that_a_value_is_not_followed_above_a_wrong_one(told):
     assert "not followed" not in str(verdict) and "nor need it be" not in str(verdict)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("exercise", EXERCISES, ids=[exercise.name for exercise in EXERCISES])
 def test_a_hint_asks_only_for_names_that_are_in_the_file(exercise):
     text = solution(exercise, 1)
@@ -138,6 +139,7 @@ FIRST_HINTS = {  # the first hint depends on the mistake
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name, right, wrong, hint", [(name, *one) for name, some in FIRST_HINTS.items() for one in some]
 )

@@ -5,7 +5,6 @@ import re
 
 import pytest
 from other_styles import BODIES
-from quick import a_share
 from solutions import blank_filled, right_hand_sides, solution
 
 from minitransformer import cli
@@ -29,6 +28,7 @@ def slow(parameters):
 BOTH = [pytest.param(e, level, id=f"{e.name}-{level}") for e in EXERCISES for level in LEVELS]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("exercise, level", [p if p.values[1] == 1 else slow(p) for p in BOTH])
 def test_a_file_as_it_is_cut_is_not_begun_and_its_solution_is_right(exercise, level, graded):
     assert graded(exercise.name, cut(exercise, level)).status == "not begun"
@@ -36,7 +36,8 @@ def test_a_file_as_it_is_cut_is_not_begun_and_its_solution_is_right(exercise, le
     assert str(verdict) == f"{exercise.name}: right (level {level})"
 
 
-@pytest.mark.parametrize("exercise", a_share(EXERCISES, 2), ids=lambda exercise: exercise.name)
+@pytest.mark.one_in(4)
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 @pytest.mark.parametrize("level", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_right_solution_in_another_style_is_right(exercise, level, graded):
     text = cut(exercise, level)
@@ -46,6 +47,7 @@ def test_a_right_solution_in_another_style_is_right(exercise, level, graded):
     assert verdict.is_solved, str(verdict)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("exercise, level", BOTH)
 def test_a_file_as_it_is_cut_holds_no_line_of_a_solution(exercise, level):
     text = cut(exercise, level)

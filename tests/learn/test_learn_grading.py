@@ -210,6 +210,7 @@ WRONG_FILES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name, text", RIGHT_FILES.values(), ids=RIGHT_FILES)
 def test_whatever_stands_beside_a_right_function_it_is_right(name, text, graded_apart):
     verdict = graded_apart(name, text)
@@ -222,6 +223,7 @@ NAMED_ELSEWHERE = (
 )  # in the quick tests
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "status, words",
     [
@@ -510,6 +512,7 @@ CHECKERS += [({part: code}, words) for part, some in OTHER_CHECKERS.items() for 
 CHECKERS.append(({"steps": "(step, 0)", "divisor": "h"}, "a false alarm: it returns "))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("changes, sentence", CHECKERS)
 def test_a_checker_of_gradients_is_graded_against_planted_mistakes_and_false_alarms(changes, sentence, graded):
     body = CHECKER.format(**OF_A_CHECKER | changes)
@@ -813,6 +816,7 @@ WRITTEN = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "name, body, pattern",
     [

@@ -21,6 +21,7 @@ def variant(exercise, student, level=1):
     return text, text.partition('"""\n')[0] + '"""\n' + "\n".join(File(source).taken(exercise, None)) + "\n"
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("exercise", EACH, ids=lambda exercise: exercise.name)
 def test_a_variant_accepts_its_own_code_alone(exercise, graded):
     for level in (0, 1, 4):

@@ -55,6 +55,7 @@ def test_every_row_has_a_kind_and_a_short_sentence():
     assert len(rows) > 190 and all(row.kind in KINDS and 0 < len(row.sentence) < 100 for row in rows)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", OF_EXERCISES)
 def test_every_mistake_of_an_exercise_can_be_made_and_is_found(name):
     component, made = component_of(named_exercise(name)), set()
@@ -87,6 +88,7 @@ def test_the_glossary_has_noun_phrases_for_code_of_the_textbook(name):
     assert not any(" is " in phrase or " are " in phrase for phrase in glossary_of(name).values())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", GLOSSARY)
 def test_right_gradients_and_numbers_of_no_mistake_are_given_no_name(name):
     run, rng = drawn(name), np.random.default_rng(1)

@@ -84,6 +84,7 @@ def lost(verdict):
     return {*equation_numbers(named_exercise(verdict.name))} - {*verdict.earned}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("body", STYLES.values(), ids=STYLES)
 def test_one_forgotten_path_costs_one_point_in_each_style(body, first):
     verdict = first("layer_norm", filled(body, "layer_norm"))
@@ -131,6 +132,7 @@ def test_a_wrong_entry_costs_the_point_of_its_line_though_another_entry_has_its_
     assert [row.verdict for row in explained.rows] == ["WRONG", "follows", "right"]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, right, wrong, expected", ONE_ERROR)
 def test_one_error_costs_its_own_point(name, right, wrong, expected, first):
     verdict = first(name, edited(name, 1, (right, wrong)))

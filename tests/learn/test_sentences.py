@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 
 import pytest
-from quick import a_share
 from solutions import filled, solution
 
 import gradcheck.diagnosis
@@ -45,7 +44,8 @@ def in_other_words(monkeypatch):
     return replace
 
 
-@pytest.mark.parametrize("name, right, wrong", a_share(WRONG.values(), 2), ids=WRONG)
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("name, right, wrong", WRONG.values(), ids=WRONG)
 def test_other_words_change_no_verdict_kind_place_or_question(name, right, wrong, in_other_words, tmp_path):
     text = solution(named_exercise(name), 1)
     assert right in text

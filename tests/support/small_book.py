@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 
 from gradcheck.certify import Certificate
+from gradcheck.identities import Identity
 from gradcheck.report import ArgumentReport, Report
 from minitransformer.book import appendix, writing
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
@@ -32,11 +33,16 @@ def not_checked(cases):
     return {case.name: Report(case.name, (ArgumentReport("x", "x", (2, 3), 6),)) for case in cases}
 
 
+def not_tried(named, *_, **__):
+    return Certificate(named.name, "cannot tell", "it was not tried")
+
+
 def write_unchecked(folder):
     """Write the whole book, but that nothing is checked for it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "read_derivations", lambda path, _: derivations(path.relative_to(PACKAGE).as_posix()))
         patch.setattr(writing, "checked", not_checked)
         patch.setattr(appendix, "planted_mistakes", lambda path, cases: [])
-        patch.setattr(appendix, "certified", lambda case: Certificate(case.name, "cannot tell", "it was not tried"))
+        patch.setattr(appendix, "certified", not_tried)
+        patch.setattr(Identity, "decide", not_tried)
         return writing.write_book(folder, names_by_file())

@@ -91,6 +91,7 @@ def gradients_of(parameters):
     return gradients
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", BATCHED)
 @given(rng=rngs, batch=batch_shapes)
 def test_a_batch_equals_a_loop_over_its_items(name, rng, batch):

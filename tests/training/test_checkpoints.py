@@ -95,6 +95,7 @@ def with_array(name, *what):
     return lambda arrays, d: arrays.update({name: np.zeros(*what)})
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -119,6 +119,7 @@ def whole_run(name):
     return lm, without_seconds(kind.train(lm))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "name, step",
     [
@@ -257,6 +258,7 @@ pretrain(small_lm(), small_corpus(), SETTINGS, out=sys.argv[2], observer=Slow())
 """
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL], ids=lambda signum: signum.name)
 def test_a_process_that_gets_a_signal_resumes_to_the_same_end(tmp_path, whole, signum):
     command = [sys.executable, "-c", PROGRAM, os.path.dirname(small_runs.__file__), str(tmp_path)]
