@@ -114,8 +114,9 @@ def test_correlations_are_those_of_scipy_and_nan_where_there_are_none(rng):
     y = x + rng.normal(size=20)
     assert correlations(x, y)["pearson"] == pytest.approx(stats.pearsonr(x, y)[0])
     assert correlations(x, y)["spearman"] == pytest.approx(stats.spearmanr(x, y)[0])
-    for nothing in (correlations(np.ones(5), np.arange(5.0)), correlations(np.arange(2.0), np.arange(2.0))):
-        assert np.isnan(list(nothing.values())).all()
+    for nothing in [(np.ones(5), np.arange(5)), (np.arange(5), np.ones(5)), (np.arange(2), np.arange(2))]:
+        assert np.isnan(list(correlations(*nothing).values())).all()
+    assert correlations(np.arange(3), -np.arange(3)) == pytest.approx({"pearson": -1, "spearman": -1})
 
 
 def repeated(rng, length=8, more=4):

@@ -123,3 +123,31 @@ def test_the_sizes_have_the_parameters_of_the_models_they_are_named_after():
         assert size.length <= size.config.context
         assert 0 < size.decoded <= size.config.context
         assert (size.prompt or 0) < size.config.context
+
+
+# The picture.
+
+
+def test_the_picture_has_each_ratio_with_its_interval_and_no_bar_without_one(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    from minitransformer.bench import pictures
+
+    def size(**ratios):
+        names = ("ratio", "low", "high")
+        return {"ratios": {rival: {"step": dict(zip(names, values, strict=True))} for rival, values in ratios.items()}}
+
+    sizes = {"tiny": size(plain=(3, 2.5, 4), torch=(0.5, None, None)), "nano": size(plain=(2, 2, 2), torch=(7, 6, 9))}
+    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append((figure, path)))
+    drawn = []
+    pictures.draw_ratios({"sizes": sizes, "engines": ["engine", "plain", "torch"]}, tmp_path, "a machine")
+    ((figure, path),) = drawn
+    (axes,) = figure.axes
+    assert (
+        path == tmp_path / "ratios.png" and axes.get_title(loc="left") + axes.get_title() == "Above 1, engine is faster"
+    )
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["plain", "torch"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["tiny", "nano"]
+    intervals = [[segment[:, 1].tolist() for segment in bars.get_segments()] for bars in axes.collections]
+    assert intervals == [[[2.5, 4], [2, 2]], [[0.5, 0.5], [6, 9]]]
+    places = [text.xy for text in axes.texts]
+    assert [y for _, y in places] == [3, 2, 0.5, 7] and places[0][0] < 0 < places[2][0] and places[1][0] < 1
