@@ -112,7 +112,8 @@ class Forked:
         pipes = {name: os.pipe() for name in STREAMS}
         give_back_free_memory()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the other threads of this process hold no lock
+            for category in (DeprecationWarning, RuntimeWarning):  # Python's and JAX's, if a test before has loaded it
+                warnings.simplefilter("ignore", category)  # the other threads of this process hold no lock
             self.pid = os.fork()
         if self.pid == 0:
             self.become(work, folder, {name: pipe[1] for name, pipe in pipes.items()})
