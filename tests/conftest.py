@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# Each run draws 25 new examples of each property and keeps the failing ones for the next run. CI draws the same 10 in
+# Each run draws 10 new examples of each property and keeps the failing ones for the next run. CI draws the same in
 # every run, so that a failure belongs to the change. --hypothesis-profile=thorough draws 250.
-settings.register_profile("local", deadline=None, max_examples=25)
+settings.register_profile("local", deadline=None, max_examples=10)
 settings.register_profile("ci", deadline=None, max_examples=10, derandomize=True, database=None, print_blob=True)
 settings.register_profile("thorough", deadline=None, max_examples=250, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")

@@ -107,7 +107,7 @@ def test_tune_process_sets_the_number_of_threads_unless_the_environment_does(fir
     assert run(THREADS + two + tuned) == f"{{{min(2, available_cores())}}}\n"  # OpenBLAS starts no more than cores
 
 
-@pytest.mark.parametrize("width, threads", [(64, 1), (768, 2)])
+@pytest.mark.parametrize("width, threads", [(64, 1), pytest.param(768, 2, marks=pytest.mark.slow)])
 def test_a_command_uses_one_thread_for_a_small_model_and_all_cores_for_a_large_one(width, threads, tmp_path):
     pytest.importorskip("threadpoolctl")
     options = ["--text", "text", "--out", "run", "--width", str(width), "--layers", "1", "--steps", "1", "--no-plot"]

@@ -14,7 +14,7 @@ from minitransformer.learn.cutting import File, cut, only_the_question
 from minitransformer.learn.exercises import EXERCISES
 from minitransformer.learn.grading_server import grade
 
-MOST = 10_000 if THOROUGH else 12  # mutants of each exercise
+MOST = 10_000 if THOROUGH else 4  # mutants of each exercise
 COMPOSED = ("multi_head_attention", "block", "whole_model", "one_page", "training_step")  # a verdict takes seconds
 # The number of mutants that are accepted, and why they are equivalent to the answer.
 EQUIVALENT = {

@@ -44,7 +44,7 @@ def in_other_words(monkeypatch):
     return replace
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, right, wrong", WRONG.values(), ids=WRONG)
 def test_other_words_change_no_verdict_kind_place_or_question(name, right, wrong, in_other_words, tmp_path):
     text = solution(named_exercise(name), 1)
