@@ -2,13 +2,14 @@
 
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from minitransformer import Config
-from minitransformer.bench import comparison, timing
+from minitransformer.bench import comparison, report, timing, worker
 from minitransformer.bench.estimates import paired_ratio, summary
 from minitransformer.bench.sizes import SIZES, Size
 from minitransformer.bench.worker import OURS, EngineError
@@ -75,6 +76,45 @@ def test_results_are_the_quotients_of_their_definitions():
     ratios = found["sizes"]["some"]["ratios"]["torch"]
     assert ratios["step"]["ratio"] == pytest.approx(2.0) and ratios["decode"]["ratio"] == pytest.approx(2.0)
     assert ratios["memory"] == 2.0
+
+
+def test_each_size_is_summed_up_when_it_is_measured(monkeypatch, capsys):
+    rounds = [{OURS: answers([0.5, 0.5]), "torch": answers([1.25])}]
+    facts = {"parameters": 1, "flops": 3e8, "bytes_per_token": 2e8}
+    raw = {"rounds": rounds, "facts": facts, "versions": {"NumPy": "2"}}
+    monkeypatch.setattr(report, "measure_size", lambda size, **options: raw)
+    settings = {"sizes": ["tiny", "nano"], "engines": [OURS, "torch"], "threads": 1, "rounds": 1, "seconds": 0}
+    found = report.compare(settings)
+    words = f"{OURS} 500 ms a step; torch 1,250 ms a step, ratio 2.50"
+    assert capsys.readouterr().err.splitlines() == [f"tiny: {words}", f"nano: {words}"]
+    assert list(found["sizes"]) == ["tiny", "nano"] and found["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    "show, value, shown",
+    [
+        (report.percent, 0.1, "10 %"),
+        (report.percent, 0.0949, "9.5 %"),
+        (report.milliseconds, 0.1, "100"),
+        (report.milliseconds, 0.01, "10.0"),
+        (report.milliseconds, 0.001, "1.00"),
+        (report.milliseconds, 0.0005, "0.500"),
+        (report.mebibytes, 10 * 2**20, "10 MiB"),
+        (report.mebibytes, 5 * 2**19, "2.5 MiB"),
+        (report.mebibytes, None, "–"),
+    ],
+)
+def test_numbers_have_the_decimals_that_count(show, value, shown):
+    assert show(value) == shown
+
+
+@pytest.mark.parametrize("seconds, count", [(0, worker.FEWEST), (0.5 * worker.FEWEST + 1, worker.FEWEST + 2)])
+def test_an_engine_takes_steps_for_the_time_and_never_fewer_than_the_fewest(seconds, count, monkeypatch):
+    measured = worker.Worker.__new__(worker.Worker)
+    measured.engine = SimpleNamespace(training_step=None)
+    monkeypatch.setattr(worker.Worker, "_batch", lambda self: ())
+    monkeypatch.setattr(worker, "seconds_of", lambda step: 0.5)
+    assert measured.steps(seconds) == [0.5] * count
 
 
 # Limits and peaks.

@@ -8,7 +8,8 @@ False are exchanged as well. Each kind of mistake is drawn equally often.
 
 First every test runs once, and the functions of the room that it calls are recorded. Each mutant is then planted in the
 functions in memory, in a fork of this process. There the tests that have called its function run, the fastest first,
-and then the others, until one fails. Code that runs only on import or in another program is out of reach.
+then the others, and then the rows that a plain run leaves out (`one_in`), until one fails. Code that runs only on
+import or in another program is out of reach.
 
 A survivor is either equivalent or a promise without a test. survivors.txt has the verdicts so far.
 """
@@ -88,7 +89,7 @@ def mutants_of(file, name):
     text = read_source(file).encode()
     lines = text.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
-    (closure,) = find_closures(file, (name,))
+    closure = next(found for found in find_closures(file, (name,)) if found.qualname == name)
     for node in itertools.chain.from_iterable(map(ast.walk, closure.node.body)):
         if isinstance(node, ast.Compare | ast.BoolOp):
             left, right, *_ = (node.left, *node.comparators) if isinstance(node, ast.Compare) else node.values
@@ -142,10 +143,11 @@ class Campaign:
         return True
 
     def record(self, session, send):
-        """Run every test, and send [name if it has failed, seconds, functions of the room that it has called]."""
+        """Run every quick test, and send [name if it has failed, seconds, functions of the room that it has called]."""
         from gradcheck.mistakes.planter import key_of
 
-        for item, following in itertools.zip_longest(session.items, session.items[1:]):
+        quick = [item for item in session.items if not item.get_closest_marker("slow")]
+        for item, following in itertools.zip_longest(quick, quick[1:]):
             called, began = set(), time.process_time()
             sys.setprofile(lambda frame, event, _, called=called: event == "call" and called.add(frame.f_code))
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -177,14 +179,21 @@ class Campaign:
             return
         for cached in [thing for thing in gc.get_objects() if type(thing) is functools._lru_cache_wrapper]:
             cached.cache_clear()  # of values that the code before has computed
+        rows = [item for item in session.items if item.get_closest_marker("slow")]
+        quick = [item for item in session.items if item not in rows]
         reaches = [(not any([str(file), *key] == one for one in keys), seconds) for _, seconds, keys in calls]
-        items = [item for _, item in sorted(zip(reaches, session.items, strict=True), key=lambda pair: pair[0])]
+        items = [item for _, item in sorted(zip(reaches, quick, strict=True), key=lambda pair: pair[0])] + rows
         for item, following in itertools.zip_longest(items, items[1:]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
-                send(f"killed by {item.nodeid.removeprefix('tests/')}")
+                verb = "survives, but is killed by the slow row" if item in rows else "killed by"
+                send(f"{verb} {item.nodeid.removeprefix('tests/')}")
                 return
-        send("survives" if any(not unreached for unreached, _ in reaches) else "survives, since no test calls it")
+        send(
+            "survives"
+            if any(not unreached for unreached, _ in reaches)
+            else "survives, since no test of the room calls it"
+        )
 
 
 def in_a_fork(work, seconds=None, shows=False):
@@ -234,7 +243,10 @@ def campaign(room, arguments, send):
     """Run the campaign of a room, in a process of its own, since pytest imports the tests."""
     files, tests = files_and_tests(room)
     plugin = Campaign(files, arguments.count, arguments.seed)
-    pytest.main([*map(str, tests), "-q", "-p", "no:xdist", "-p", "no:cacheprovider"], plugins=[plugin])
+    pytest.main(
+        [*map(str, tests), "-q", "-m", "not slow or one_in", "-p", "no:xdist", "-p", "no:cacheprovider"],
+        plugins=[plugin],
+    )
     for outcome in plugin.outcomes:
         send(outcome)
 

@@ -100,6 +100,7 @@ def test_an_exception_in_a_part_of_a_module_has_the_names_of_the_file(told):
     assert [(row.name, row.verdict) for row in verdict.rows if row.verdict != "right"] == [("dx", "WRONG")]
 
 
+@pytest.mark.slow
 def test_a_sentence_has_no_name_that_the_file_does_not_have(told):
     """At level 3 the equations, and with them the name dscores, are not given."""
     body = """
