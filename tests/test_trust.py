@@ -20,7 +20,7 @@ TABLE = re.compile(r"(?<=\| measure \| number \|\n\|---\|---\|\n)(?:\|.*\|\n)+")
 TEXTBOOK = ("module", "losses", "optim", "transformer", "generation")
 EQUATION = re.compile(r"^ {4,}.*\S {2,}\(\d+\)$", re.MULTILINE)
 AUDIT = (sys.executable, "-m", "gradcheck", "audit", "minitransformer")
-SAMPLE = 200
+SAMPLE = 100
 
 
 def lines_of(*folders):
