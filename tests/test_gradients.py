@@ -15,7 +15,8 @@ from minitransformer.module import plain
 PACKAGE = Path(minitransformer.__file__).parent
 MODELS = [case for case in CASES if case.name.startswith(("Transformer,", "Transformer."))]
 TWINS = [case for case in CASES if case.name.startswith("fast.")]  # which test_fast_versions.py draws again
-LARGE = [case for case in CASES if case.name.startswith(("Transformer", "PairedLoss"))]  # blocks and whole models
+WHOLE = ("Transformer", "PairedLoss", "BalancedModel")
+LARGE = [case for case in CASES if case.name.startswith(WHOLE)]  # blocks and whole models
 LARGE.append(ONE_PAGE)
 ELSEWHERE = {
     "bench/torch_model.py": {"TorchBlock.forward", "TorchTransformer.forward"},  # not ours: PyTorch's
