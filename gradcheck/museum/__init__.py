@@ -22,7 +22,7 @@ __all__ = [
     "CASES", "EXHIBITS", "RIGHTS", "ROOMS", "catalogue", "corpus", "find", "numeric_gradient", "outcome", "page", "url",
 ]  # fmt: skip
 
-_NAMES = "softmax normalization attention accumulation activations losses networks models arithmetic limits"
+_NAMES = "softmax normalization attention modern accumulation activations losses networks models arithmetic limits"
 _FILES = [import_module(f"{__name__}.{name}") for name in _NAMES.split()]
 _FUNCTIONS = {file: [f for f in vars(file).values() if hasattr(f, "cases")] for file in _FILES}
 _EVERY = [function for functions in _FUNCTIONS.values() for function in functions]

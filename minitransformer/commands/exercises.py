@@ -22,7 +22,7 @@ from minitransformer.learn.derivations import files
 from minitransformer.learn.exercises import named_exercise, names_by_file
 from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.hints import next_hint
-from minitransformer.learn.own import OwnExercise, exercises_of, read_toml, require_right
+from minitransformer.learn.own import OwnExercise, exercises_of, read_own, read_toml, require_right
 from minitransformer.learn.verdict import drawn_map
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
@@ -35,7 +35,7 @@ def start(arguments) -> int:
 
         exercises = of_museum(arguments.bug)
     else:
-        exercises = exercises_of(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
+        exercises = exercises_of(arguments.set) if arguments.exercise is None else read_own(arguments.exercise)
     student = arguments.student or ""
     if not re.fullmatch(r"[\w.@-]*", student):
         raise ValueError(f"--student must consist of letters, digits and the signs . @ - _, not {student!r}")
@@ -185,7 +185,7 @@ def collect(arguments) -> int:
     from minitransformer.learn import deciding
     from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
 
-    own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
+    own = [] if arguments.exercise is None else read_own(arguments.exercise)
     exercises = {exercise.name: exercise for exercise in (*exercises_of(arguments.set or "all"), *own)}
     expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
     roster = deciding.read_roster(arguments.roster) if arguments.roster else None

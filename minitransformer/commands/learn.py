@@ -123,7 +123,7 @@ def start_options(parser) -> None:
     words = "parts to write, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
     option(parser, "--level", words, 1, choices=tuple(LEVELS))
     option(parser, "--set", f"set of exercises: {SETS}; or a folder of TOML files", "all", "SET")
-    words = "TOML file of your own exercise: see learn/example_set/"
+    words = "your own exercise: a TOML file (see learn/example_set/), or a Python file with CASES"
     option(parser, "--exercise", words, metavar="FILE", type=Path)
     words = "seed of a mistake, planted in a complete backward pass; --set museum: mistakes that others have made"
     option(parser, "--bug", words, metavar="SEED", type=int)
@@ -162,7 +162,7 @@ def collect_options(parser) -> None:
     words = f"set of exercises to grade: {SETS}; or a folder of TOML files (default: all that were handed in)"
     option(parser, "--set", words, metavar="SET")
     for flag, metavar, words in (
-        ("--exercise", "FILE", "TOML file of an exercise of your own"),
+        ("--exercise", "FILE", "TOML or Python file of an exercise of your own"),
         ("--roster", "FILE", "table or list of the students, of whom the absent ones get a row"),
         ("--adjust", "FILE", "table of points to replace: student,exercise,points,reason"),
         ("--csv", "FILE", "file for the marks as a table"),

@@ -1,10 +1,11 @@
-"""Read a teacher's exercises: functions, each with a TOML file of test cases.
+"""Read a teacher's exercises: functions, each with a TOML file of test cases, or with cases in the same Python file.
 
 `learn start --exercise swish.toml` writes two files. `swish.py` is the exercise. `swish.exercise` contains the test
 cases and the original text of the exercise, but not the solution. example_set/README.md describes the TOML file.
 """
 
 import ast
+import inspect
 import json
 import tempfile
 import tomllib
@@ -13,7 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from gradcheck import Call, Case
+from gradcheck.cases import load_cases
 from minitransformer.learn.cutting import File, cut, title
 from minitransformer.learn.exercises import SETS, Exercise, exercise_set
 from minitransformer.learn.reading import read_regular
@@ -50,6 +54,28 @@ class OwnExercise(Exercise):
         return Call(self.reference, *inputs, **entry.get("options", {}))
 
 
+def read_own(path) -> list[OwnExercise]:
+    """Read the exercise of a TOML file, or those of a Python file with CASES. Raises ValueError if one is invalid."""
+    return of_cases(Path(path)) if Path(path).suffix == ".py" else [read_toml(path)]
+
+
+def of_cases(path: Path) -> list[OwnExercise]:
+    """Return an exercise for each function of a Python file that is called in one of its CASES."""
+    tables: dict[str, dict] = {}
+    for case in load_cases(str(path)):
+        call = case.draw(np.random.default_rng(0))
+        name = getattr(call.target, "__name__", case.name)
+        arguments = list(inspect.signature(call.target).parameters)
+        if not all(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in call.inputs):
+            raise ValueError(f"{path}: the inputs of the case {case.name!r} must be floating-point arrays")
+        title = (inspect.getdoc(call.target) or name).partition("\n")[0].removesuffix(".")
+        table = {"name": name, "title": title, "source": path.name, "function": name, "cases": []}
+        shapes = {argument: list(x.shape) for argument, x in zip(arguments, call.inputs, strict=False)}
+        entry = {"name": case.name, "inputs": shapes, "options": call.options}
+        tables.setdefault(name, table)["cases"].append(entry)
+    return [own_exercise(path, about) for about in tables.values()]
+
+
 def read_toml(path) -> OwnExercise:
     """Read an exercise from a TOML file. Raises ValueError if the file is invalid."""
     path = Path(path)
@@ -57,6 +83,10 @@ def read_toml(path) -> OwnExercise:
         about = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: invalid TOML: {error}") from None
+    return own_exercise(path, about)
+
+
+def own_exercise(path: Path, about: dict) -> OwnExercise:
     refuse(path, about)
     source = path.parent / about["source"]
     try:
@@ -117,7 +147,10 @@ def is_case(entry) -> bool:
 
 def graded_by(exercise, level) -> str:
     about = {key: exercise.about[key] for key in ("name", "title", "function", "cases")}
-    return json.dumps({"about": about, "given": cut(exercise, level)}, indent=1, ensure_ascii=False) + "\n"
+    try:
+        return json.dumps({"about": about, "given": cut(exercise, level)}, indent=1, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise ValueError(f"{exercise.name}: the options of its cases must be numbers or strings ({error})") from None
 
 
 def own_exercises(folder) -> list[OwnExercise]:

@@ -7,6 +7,33 @@ import re
 import textwrap
 
 TEXT = """
+relu_squared 8
+    return np.where(x > 0, 2 * x, 0) * dy
+softcap 8
+    return dy / np.cosh(x / cap) ** 2
+sink_softmax 8
+    s = np.einsum("...k,...k->...", y, dy)[..., None]
+    g = y * dy - y * s
+    h = -(p * s)
+    return g, np.moveaxis(h, -3, 0).reshape(len(sink), -1).sum(axis=1)
+top_k_gates 8
+    J = y[..., :, None] * (np.eye(x.shape[-1]) - y[..., None, :])
+    return np.einsum("...ij,...i->...j", J, dy)
+load_balance 8
+    g = E * f * dloss / N
+    return p * (g - (p * g).sum(axis=-1, keepdims=True))
+mixture_of_experts 8
+    t = dy.reshape(-1, dy.shape[-1])
+    dg_, du_ = swiglu_backward(np.einsum("pc,pn,nfc->npf", t, gates, w_down))
+    z = top_k_gates_backward(np.einsum("pc,npc->pn", t, h))
+    into = z @ router.T + np.einsum("npf,ncf->pc", dg_, w_gate) + np.einsum("npf,ncf->pc", du_, w_up)
+    down = np.einsum("npf,pn,pc->nfc", a, gates, t)
+    return into.reshape(x.shape), X.T @ z, np.einsum("pc,npf->ncf", X, dg_), np.einsum("pc,npf->ncf", X, du_), down
+reinforce 8
+    return -dloss * np.asarray(advantages)[:, None] * mask / max(mask.sum(), 1)
+grpo 8
+    moved = np.where(clipped, 0.0, r)
+    return dloss * w * (b - b * rho - moved * A)
 expression 8
     outer = 2 * (a * b + c) * dL
     return outer * b, a * outer, outer
