@@ -12,6 +12,7 @@ from strategies import LLAMA, configs, random_ids, random_model, rngs, taken_gra
 
 from minitransformer import AdamW, Config, TinyTransformer, Transformer, cross_entropy, sink_softmax, softcap, softmax
 from minitransformer.layers.feed_forward import FEED_FORWARDS
+from minitransformer.layers.positions import POSITIONS
 from minitransformer.module import identity
 
 GPT2 = {"feed_forward": "gelu_tanh", "dropout": 0.2}
@@ -57,7 +58,7 @@ def by_pytorch(torch, config, values, ids):
         return rms(x.transpose(1, 2).flatten(-2), name).unflatten(-1, x.shape[1::2]).transpose(1, 2)
 
     def turn(x):
-        if config.positions != "rotary":
+        if POSITIONS[config.positions].table is not None:
             return x
         if config.rotary_fraction:
             width = int(config.rotary_fraction * D)
@@ -96,7 +97,7 @@ def by_pytorch(torch, config, values, ids):
     def latent(x, name, window):
         q = split(x, name, "q", H)
         queries = linear(x, f"{name}.w_q_rotary").unflatten(-1, (H, -1)).transpose(1, 2)
-        turn_own = turn_all if config.positions == "rotary" else torch.clone
+        turn_own = turn_all if POSITIONS[config.positions].turns else torch.clone
         c = rms(linear(x, f"{name}.w_latent"), f"{name}.latent_norm")
         k, v = (torch.einsum("btl,hld->bhtd", c, values[f"{name}.w_{part}"]) for part in ("key", "value"))
         shared = turn_own(linear(x, f"{name}.w_k_rotary"))
@@ -261,7 +262,7 @@ def shapes_of_activations(config, B, T):
     """Return {documented name: shape}."""
     C, H, K, D = config.d_model, config.n_heads, config.kv_heads, config.head_width
     shapes = {"embedding": (B, T, C), "ln_final": (B, T, C), "lm_head": (B, T, config.vocab_size)}
-    if config.positions != "rotary":
+    if POSITIONS[config.positions].table is not None:
         shapes["positional_embedding"] = (T, C)
     for i in range(config.n_layers):
         heads = {"q": (B, H, T, D), "k": (B, K, T, D), "v": (B, K, T, D), "weights": (B, H, T, T)}

@@ -10,6 +10,7 @@ from minitransformer.analysis import direct_contributions
 from minitransformer.analysis.hooks import record
 from minitransformer.analysis.residual import residual_parts
 from minitransformer.layers.lora import add_adapters
+from minitransformer.layers.positions import POSITIONS
 
 
 @given(configs(logit_cap=None, block="pre_norm"), rngs)
@@ -40,7 +41,7 @@ def test_each_part_is_what_a_loop_over_heads_and_the_recorded_activations_say(co
     components, parts = residual_parts(model, ids)
     found = dict(zip(components, parts, strict=True))
     expected = {"token": model.embedding.weight.data[ids[1]]}
-    if config.positions != "rotary":
+    if POSITIONS[config.positions].table is not None:
         expected["position"] = model.positional_embedding(np.arange(2))[0][1]
     names = ["heads", "weights", "v"]
     for i, block in enumerate(model.blocks):
