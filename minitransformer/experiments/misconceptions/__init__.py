@@ -1,4 +1,4 @@
-"""Experiments that test twelve beliefs about language models. README.md lists the files."""
+"""Experiments that test thirteen beliefs about language models. README.md lists the files."""
 
 import importlib
 
@@ -13,6 +13,7 @@ NAMES = (
     "falling-loss",
     "passing-tests",
     "preferred",
+    "rewarded",
     "weight-decay",
     "long-context",
 )
