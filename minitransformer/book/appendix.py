@@ -13,7 +13,7 @@ from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
 from minitransformer.book.pictures import LARGEST, board, matrix, sized, table
-from minitransformer.book.planted import SMALL, planted_mistakes
+from minitransformer.book.planted import SMALL, classic
 from minitransformer.book.run import numbers_in, saved
 from minitransformer.book.specimens import called_by
 from minitransformer.book.typesetting import mathml, name_set
@@ -82,9 +82,9 @@ def costs_of(runs):
     return f"<div><p>{caption}</p>{table(headings, rows)}</div>" if rows else ""
 
 
-def mistakes(path, cases) -> list:
+def mistakes(planted) -> list:
     rows = []
-    for one in planted_mistakes(path, cases):
+    for one in classic(planted):
         code = escape(one.mutant.difference()[1][0].partition("  #")[0].strip())
         off = [f"{error:.0%}" if error > SMALL else "0: not found" for error in (one.error, one.error_of_ones)]
         rows.append((f"<code>{code}</code>", escape(one.sentence), *off))

@@ -6,15 +6,16 @@ share a mirror form one rung.
 """
 
 import ast
-import json
 import re
 from dataclasses import dataclass, field, replace
 from html import escape
+from types import FunctionType
 
 import numpy as np
 
 from gradcheck.names import names_in
 from minitransformer.book.derivations import fits
+from minitransformer.book.live import chosen, example
 from minitransformer.book.observation import RETURNED, functions, numbers_of_lines, statements
 from minitransformer.book.pictures import LARGEST, matrix, sized
 from minitransformer.book.run import BACKWARD, is_numeric
@@ -258,16 +259,18 @@ class Drawing:
 
     def arrays(self, cell, way):
         is_labelled = len(cell.arrays) > 1 or not cell.statements
-        is_its_own = cell.function.removesuffix(BACKWARD) == self.ladder.function
-        shown = "".join(self.array(name, value, way, is_labelled, is_its_own) for name, value in cell.arrays.items())
+        shown = ""
+        for name, value in cell.arrays.items():
+            is_local = cell.function.removesuffix(BACKWARD) == self.ladder.function and name != RETURNED
+            shown += self.array(name, value, way, is_labelled, "" if is_local else f"{cell.function} {name}")
         return f'<div class="arrays">{shown}</div>' if shown else ""
 
-    def array(self, name, value, way, is_labelled=True, is_its_own=True):
-        """Return the HTML of a variable. The script finds it by its name, unless another function assigns it."""
+    def array(self, name, value, way, is_labelled=True, qualified=""):
+        """Return the HTML of a variable. A script finds those of other functions, and results, by `qualified`."""
         symbol = "" if name == RETURNED or not is_labelled else self.symbol(name)
         if np.size(value) > LARGEST:
             return f'<span class="given">{symbol or self.symbol(name)} {sized(value)}</span>'
-        return matrix(symbol, value, way, name if is_its_own else "")
+        return matrix(symbol, value, way, qualified or name)
 
     def symbol(self, name):
         return name_set(self.ladder.run.symbol_for(name), self.words.names, after="=")
@@ -284,20 +287,10 @@ class Drawing:
         return f'<div class="givens arrays">{shown}</div>'
 
     def example(self):
-        specimen = self.ladder.run.specimen
-        parts = {
-            "function": self.ladder.function,
-            "inputs": {name: as_lists(value) for name, value in self.ladder.inputs.items()},
-            "options": {k: as_lists(v) for k, v in specimen.options.items() if is_json(v)},
-            "dy": [as_lists(value) for value in self.ladder.dy.values()],
-        }
-        text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-        return f'<script type="application/json" class="example">{text}</script>'
-
-
-def is_json(value) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, np.ndarray))
-
-
-def as_lists(value):
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+        run, mistakes = self.ladder.run, self.words.mistakes
+        specimen = run.specimen
+        if mistakes is None or not isinstance(specimen.call, FunctionType):
+            return ""
+        shown = self.ladder.function
+        some = chosen({shown, specimen.call.__name__}, mistakes)
+        return example(specimen.call, specimen.inputs, specimen.options, run.dy, some, shown)

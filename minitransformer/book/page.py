@@ -79,11 +79,13 @@ def details(summary, *parts):
 class Words:
     """The formatter of a file. Its lines are linked, unless the page does not contain the file.
 
-    `blank` maps the ids of statements to the heights of blanks, in millimetres.
+    `blank` maps the ids of statements to the heights of blanks, in millimetres. `mistakes` are those of planted.py,
+    which a live ladder plants. If it is None, no ladder is live.
     """
 
     def __init__(self, derivations, blank=None, has_file=True):
         self.derivations, self.blank, self.has_file = derivations, blank, has_file
+        self.mistakes: list | None = None
         self.of: dict = {}
         for statement in (s for s in derivations.statements if not s.in_prose):
             self.of.setdefault((statement.function, statement.text), []).append(statement)

@@ -29,7 +29,7 @@ class Planted:
 
 
 def planted_mistakes(path, cases) -> list[Planted]:
-    """Return at most SHOWN mistakes in different lines. Mistakes that a check with dy = 1 does not find come first."""
+    """Return mistakes that change a gradient. Those that a check with dy = 1 does not find come first."""
     mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
     functions = live_functions({str(mutant.path) for mutant in mutants})
@@ -37,8 +37,12 @@ def planted_mistakes(path, cases) -> list[Planted]:
     for kind in KINDS:
         some = [m for m in mutants if m.kind == kind and m.lines[1] in numbered]
         found += [p for m in some[:TRIED] if (p := tried(m, functions, cases, right)) is not None]
-    found.sort(key=lambda planted: planted.error_of_ones > SMALL)
-    chosen: list = []
+    return sorted(found, key=lambda planted: planted.error_of_ones > SMALL)
+
+
+def classic(found) -> list[Planted]:
+    """Return at most SHOWN mistakes, the first ones in different lines that a check finds."""
+    functions, chosen = live_functions({str(one.mutant.path) for one in found}), []
     for one in found:
         is_new = all(one.mutant.line != p.mutant.line for p in chosen)
         if len(chosen) < SHOWN and is_new and is_caught(one, functions):

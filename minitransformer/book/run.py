@@ -29,6 +29,7 @@ class Run:
 
     def __init__(self, specimen, path, numbered, statements):
         self.specimen, self.path, self.statements = specimen, path, statements
+        self.dy: dict = {}  # {name: value} of the arguments of backward
         seen = self.observe(specimen.inputs, backward=True)
         self.frames = {name: frames[-1] for name, frames in seen.items() if belongs(name, specimen)}
         self.places = {number: [place for place in found if self.was_run(place)] for number, found in numbered.items()}
@@ -52,7 +53,9 @@ class Run:
             if backward and isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1]):
                 y, its_backward = returned
                 random = [normal(np.shape(leaf)) for leaf in (y if isinstance(y, tuple) else (y,))]
-                its_backward(*(random if self.specimen.dy is None else [self.specimen.dy]))
+                given = random if self.specimen.dy is None else [self.specimen.dy]
+                self.dy = dict(zip(inspect.signature(its_backward).parameters, given, strict=False))
+                its_backward(*given)
         return seen
 
     def was_run(self, place):

@@ -18,7 +18,6 @@ import inspect
 import io
 import json
 import math
-import sys
 import tokenize
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -81,16 +80,12 @@ class TranslationError(ValueError):
 
 @dataclass
 class File:
-    """The translated functions of a file of the textbook."""
+    """The translated functions of a file."""
 
-    module: ModuleType
+    name: str
     source: str
     imports: dict = field(default_factory=dict)  # {name: the function or number that it refers to}
     functions: dict = field(default_factory=dict)  # {name: lines of JavaScript}
-
-    @property
-    def name(self):
-        return Path(self.module.__file__).resolve().relative_to(PACKAGE.resolve()).as_posix()
 
     def lines(self) -> list[str]:
         body = [line for name, value in sorted(self.imports.items()) for line in self.imported(name, value)]
@@ -106,35 +101,35 @@ class File:
     def imported(self, name, value):
         if not isinstance(value, FunctionType):
             return [f"const {name} = {constant(value)};"]
-        if value.__module__ == self.module.__name__:
+        if file_of(value) == self.name:
             return []
         renamed = "" if value.__name__ == name else f": {name}"
         return [f"const {{ {value.__name__}{renamed} }} = textbook[{quoted(file_of(value))}];"]
 
 
 def translate(*functions, source: str | None = None) -> list[str]:
-    """Return the lines of JavaScript of functions of the textbook, and of all functions that they call.
+    """Return the lines of JavaScript of functions, and of all functions that they call.
 
     If `source` is given, it replaces the text of the file of the first function. Raises TranslationError.
     """
     files: dict = {}
-    sources = {} if source is None else {functions[0].__module__: source}
+    sources = {} if source is None else {file_of(functions[0]): source}
     for function in functions:
         translate_into(files, function, sources)
     return [line for file in in_order(files) for line in file.lines()]
 
 
 def translate_into(files, function, sources):
-    module = sys.modules[function.__module__]
-    source = sources.get(module.__name__) or read_python(module.__file__)
-    file = files.setdefault(module.__name__, File(module, source))
+    name = file_of(function)
+    source = sources.get(name) or read_python(function.__code__.co_filename)
+    file = files.setdefault(name, File(name, source))
     if function.__name__ in file.functions:
         return
     node = next((n for n in parsed(source).body if getattr(n, "name", "") == function.__name__), None)
     if not isinstance(node, ast.FunctionDef):
-        raise TranslationError(f"{function.__qualname__} is not a function of its file")
+        raise TranslationError("it is a method, whose arrays belong to an object")
     file.functions[node.name] = []  # a function may refer to itself
-    translator = Translator(module, comments(source))
+    translator = Translator(function.__globals__, comments(source))
     file.functions[node.name] = translator.function(node)
     for name, value in translator.globals.items():
         file.imports[name] = value
@@ -148,7 +143,7 @@ def in_order(files) -> list[File]:
 
     def visit(file):
         for value in file.imports.values():
-            other = files.get(getattr(value, "__module__", None), file)
+            other = files[file_of(value)] if isinstance(value, FunctionType) else file
             if other is not file and other not in found:
                 visit(other)
         if file not in found:
@@ -160,7 +155,9 @@ def in_order(files) -> list[File]:
 
 
 def file_of(function) -> str:
-    return File(sys.modules[function.__module__], "").name
+    """Return the path of a function's file within the package, or the name of a file elsewhere."""
+    path = Path(function.__code__.co_filename).resolve()
+    return path.relative_to(PACKAGE.resolve()).as_posix() if path.is_relative_to(PACKAGE.resolve()) else path.name
 
 
 @cache
@@ -170,10 +167,10 @@ def comments(source: str) -> dict[int, str]:
 
 
 class Translator:
-    """Translate one function. `globals` contains the names outside of it that it refers to, except those of Python."""
+    """Translate one function, whose global names are `known`. `globals` contains those of them that it uses."""
 
-    def __init__(self, module, comments):
-        self.module, self.comments, self.globals = module, comments, {}
+    def __init__(self, known, comments):
+        self.known, self.comments, self.globals = known, comments, {}
         self.local: list = []  # a set of local names for each function around the current node
         self.hoisted: set = set()  # local names of the current function that are not constants
 
@@ -228,7 +225,8 @@ class Translator:
                 read = ast.BinOp(ast.Name(target.id, ast.Load()), operator, value)
                 return [self.assignment([target], self.expression(read)) + beside]
             case ast.Return(value):
-                return [f"return {'null' if value is None else self.expression(value)};{beside}"]
+                recorded = "" if isinstance(value, (ast.Name, ast.Tuple)) else "$.return = "
+                return [f"return {recorded}{'null' if value is None else self.expression(value)};{beside}"]
             case ast.If(test, body, orelse):
                 return [f"if ({self.test(test)}) {{", *self.block(body, inside), *self.otherwise(orelse, inside), "}"]
             case ast.For(target, iterated, body, []):
@@ -341,13 +339,14 @@ class Translator:
     def name(self, name) -> str:
         if any(name in names for names in self.local):
             return spelled(name)
-        value = vars(self.module).get(name, vars(builtins).get(name))
+        value = self.known.get(name, vars(builtins).get(name))
         if value in RUNTIME.values() or (isinstance(value, (ModuleType, type)) and value in RUNTIME):
             return RUNTIME[value]
         if value is getattr(builtins, name, None) and name in PYTHON:
             return f"py.{name}"
-        is_ours = isinstance(value, FunctionType) and value.__module__.startswith("minitransformer.")
-        if not is_ours and not isinstance(value, (int, float, str)):
+        package = self.known["__name__"].partition(".")[0]
+        is_near = isinstance(value, FunctionType) and value.__module__.partition(".")[0] == package
+        if not is_near and not isinstance(value, (int, float, str)):
             kind = "module" if isinstance(value, ModuleType) else "class" if isinstance(value, type) else "function"
             raise TranslationError(f"{name} is a {kind} that arrays.js does not define")
         self.globals[name] = value

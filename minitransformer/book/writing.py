@@ -1,6 +1,7 @@
 """Write the book, or single pages in its style, to a folder.
 
-The pages load nothing from the network. Only the film has a script, and it is embedded in the page.
+The pages load nothing from the network. The scripts of live ladders are files beside the pages; that of the film is
+embedded in its page.
 """
 
 from dataclasses import dataclass, field
@@ -18,11 +19,14 @@ from minitransformer.book.choices import choices_page
 from minitransformer.book.derivations import DIFFERENT, EQUAL, executed_anywhere, read_derivations
 from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, gallery, museum
 from minitransformer.book.film import film_page
+from minitransformer.book.five_letters import five_letters
 from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
 from minitransformer.book.ideas import idea
 from minitransformer.book.index import index_page
+from minitransformer.book.live import SCRIPTS, TAGS, untranslated_section
 from minitransformer.book.page import Words, cross_linked, details, docstring_page, navigation, whole_page
+from minitransformer.book.planted import planted_mistakes
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
 from minitransformer.book.typesetting import mathml
@@ -32,7 +36,7 @@ from minitransformer.system.files import write_atomically
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.validation import looked_up
 
-STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
+STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt", *SCRIPTS)
 
 
 @dataclass
@@ -53,14 +57,15 @@ def write_pages(folder, pages, faults=()) -> Written:
 
 def write_book(folder, exercises, say=lambda text: None) -> Written:
     """Write the whole book. `exercises` maps chapters to exercise names, and say(line) is called for each page."""
-    every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
+    every, bodies = specimens(), {"film": film_page, "museum": museum}
     bodies |= {
+        "worked_example": lambda: [*worked_page(), five_letters(), TAGS],
         "identities": gallery,
         "misconceptions": beliefs,
         "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__),
     }
     derived: dict = {}
-    bodies |= {"whys": choices_page, "symbols": partial(index_page, derived)}
+    bodies |= {"whys": choices_page, "symbols": lambda: [*index_page(derived), untranslated_section()]}
     pages, ladders, found, verdicts = {"index": None}, {}, [], []
     for before, leaf, after in zip([None, *LEAVES], LEAVES, [*LEAVES[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()
@@ -88,9 +93,10 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
 
 def chapter(title, path, words, reports, cases, leaf=None):
     derivations = words.derivations
+    words.mistakes = planted = planted_mistakes(path, cases) if derivations.statements else []
     body = [opening(leaf, words) if leaf else f"<h1>{escape(title)}</h1>"]
     body += words.parts(right=lambda function: is_it_right(function, reports, cases))
-    body += mistakes(path, cases) if derivations.statements else []
+    body += mistakes(planted)
     body += exhibits(leaf.exhibits if leaf else ())
     body += [
         "<section><h2>Details</h2>",
@@ -100,7 +106,7 @@ def chapter(title, path, words, reports, cases, leaf=None):
         details("Certificate and all cases", *checks(reports, cases)),
         details("Equations in the text", *in_the_text(derivations.statements, words.names)),
         details("The file", words.whole_file()),
-        "</section>",
+        f"</section>{TAGS}",
     ]
     return body, words.known
 

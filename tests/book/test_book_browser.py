@@ -8,6 +8,7 @@ from small_book import every_chapter, write_unchecked
 
 from minitransformer.book.chapters import CHAPTERS
 from minitransformer.book.handout import handout
+from minitransformer.book.live import SCRIPTS
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.worksheets import sheets, worksheet_page
 from minitransformer.book.writing import write_pages
@@ -54,7 +55,7 @@ def test_no_page_is_wider_than_the_screen_or_asks_for_anything_but_its_own_files
         visit(browser, page, width)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width, page.name
         loaded = browser.execute_script("return performance.getEntriesByType('resource').map((made) => made.name)")
-        assert set(loaded) <= {(folder / name).as_uri() for name in ("book.css", "book-math.woff2")}
+        assert set(loaded) <= {(folder / name).as_uri() for name in ("book.css", "book-math.woff2", *SCRIPTS)}
         assert browser.get_log("browser") == []
 
 

@@ -42,7 +42,7 @@ def write_unchecked(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "read_derivations", lambda path, _: derivations(path.relative_to(PACKAGE).as_posix()))
         patch.setattr(writing, "checked", not_checked)
-        patch.setattr(appendix, "planted_mistakes", lambda path, cases: [])
+        patch.setattr(writing, "planted_mistakes", lambda path, cases: [])
         patch.setattr(appendix, "certified", not_tried)
         patch.setattr(Identity, "decide", not_tried)
         return writing.write_book(folder, names_by_file())

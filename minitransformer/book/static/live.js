@@ -1,171 +1,252 @@
 "use strict";
 // Pages that compute: the entries of inputs become fields, and each change runs the translated function again, forward
-// and backward (see live.py for the elements of a page). A gradient is compared with central differences, and with a
-// planted mistake every array is compared with that of the right code. Nothing moves unless the reader moves it.
+// and backward (see live.py). Gradients are compared with central differences, and with a planted mistake every array is
+// compared with that of the right code. Nothing moves unless the reader moves it.
 
-const DIFFERENT = 1e-9, STEP = 1e-5, RIGHT = 1e-6; // relative to the largest entry; the step of central differences
+const DIFFERENT = 1e-9, RIGHT = 1e-6; // differences of arrays, and of gradients, relative to the largest entry
+const STEPS = [1e-5, 1e-6, 1e-7], KINK = 1e-3; // of central differences; the difference of two slopes at a kink
+const AT_ONCE = 60, PAUSE = 200; // number of entries that are compared at each change; others after these milliseconds
 
-// Run lines of JavaScript, some of them replaced, and return the functions that they define.
+// The functions that lines of JavaScript define, after some lines are replaced.
 function compiled(lines, edits = {}) {
   const book = {};
   new Function("textbook", lines.map((line, k) => edits[k] ?? line).join("\n"))(book);
   return book;
 }
 
-function called(book, example, inputs) {
-  const options = Object.entries(example.options).map(([name, value]) => [name, decoded(value, book)]);
-  const given = options.length ? [Object.fromEntries(options)] : [];
-  return book[example.file][example.function](...Object.values(inputs), ...given);
-}
+const named = (values, book) => Object.fromEntries(Object.entries(values).map(([name, value]) => [name, decoded(value, book)]));
+const isShown = (value) => value instanceof NDArray || typeof value === "number";
+const parts = (y) => (Array.isArray(y) ? y : [y]);
+const size = (x) => x.data.reduce((most, entry) => (Number.isFinite(entry) ? Math.max(most, Math.abs(entry)) : most), 0);
 
-// Run a function forward and backward. Returns the recorded variables of each call, and the gradients by name.
-function run(book, example, inputs, dy) {
-  py.seen = {};
-  try {
-    const [, backward] = called(book, example, inputs), returned = backward(dy);
-    const gradients = Array.isArray(returned) ? returned : [returned], names = differentiable(inputs);
-    return { seen: py.seen, gradients: Object.fromEntries(names.map((name, k) => [`d${name}`, gradients[k]])) };
-  } finally {
-    py.seen = null;
+// A call of a function of `book`, whose inputs and dy are {name: array}.
+class Call {
+  constructor(book, example, inputs, dy) {
+    Object.assign(this, { book, example, inputs, dy });
+  }
+
+  // The value y and, if the function returns one, its backward.
+  evaluate(inputs = this.inputs) {
+    const { file, function: name, options } = this.example, given = Object.keys(options).length ? [named(options, this.book)] : [];
+    const returned = this.book[file][name](...Object.values(inputs), ...given);
+    const hasBackward = Array.isArray(returned) && typeof returned.at(-1) === "function";
+    return hasBackward ? { y: parts(returned[0]), backward: returned.at(-1) } : { y: parts(returned) };
+  }
+
+  // Run both passes. Returns the variables by name: first those of the shown function and its backward, then of others.
+  variables() {
+    py.seen = {};
+    try {
+      const returned = this.evaluate().backward?.(...Object.values(this.dy)), { shown } = this.example;
+      const own = [shown, `${shown}.<locals>.backward`], others = Object.keys(py.seen).filter((name) => !own.includes(name));
+      const frames = [...others.reverse(), ...own].map((name) => py.seen[name]?.at(-1));
+      const qualified = Object.entries(py.seen).flatMap(([name, calls]) =>
+        Object.entries(calls.at(-1)).map(([variable, value]) => [`${name} ${variable}`, value]));
+      this.gradients = Object.fromEntries(this.differentiable().map((name, k) => [`d${name}`, parts(returned)[k]]));
+      return Object.assign(Object.fromEntries(qualified), ...frames);
+    } finally {
+      py.seen = null;
+    }
+  }
+
+  differentiable() {
+    return Object.keys(this.inputs).filter((name) => this.inputs[name] instanceof NDArray && this.inputs[name].dtype === py.float);
+  }
+
+  // The largest difference of a gradient from central differences of Σ y · dy, relative to the largest of these. Between
+  // two different one-sided slopes is a kink, where each number from one to the other is right.
+  error(name, gradient, step) {
+    const x = this.inputs[name], dy = Object.values(this.dy), loss = (entry, value) => {
+      const moved = x.copy();
+      moved.data[entry] = value;
+      const { y } = this.evaluate({ ...this.inputs, [name]: moved });
+      return y.reduce((sum, one, k) => sum + np.asarray(np.multiply(one, dy[k])).sum().data[0], 0);
+    };
+    const here = loss(0, x.data[0]), slopes = x.data.map((value, k) => (loss(k, value + step) - loss(k, value - step)) / (2 * step));
+    const largest = Math.max(1, ...slopes.map(Math.abs));
+    const off = slopes.map((slope, k) => {
+      const difference = Math.abs(gradient.data[k] - slope);
+      if (difference <= RIGHT * largest) return difference;
+      const right = (loss(k, x.data[k] + step) - here) / step, between = Math.abs(right - slope); // half of the jump
+      return between > KINK * largest ? Math.max(0, difference - between) : difference;
+    });
+    return Math.max(...[...off].map((one) => (Number.isNaN(one) ? Infinity : one))) / largest;
+  }
+
+  // A sentence about the gradients, and whether all are right. Call variables() first.
+  verdict() {
+    if (!this.evaluate().backward) return { isRight: true, text: "" };
+    const found = this.differentiable().map((input) => {
+      const name = `d${input}`, gradient = this.gradients[name];
+      if (!(gradient instanceof NDArray) || !same(gradient.shape, this.inputs[input].shape)) return { name, error: Infinity };
+      let error = Infinity;
+      for (const step of STEPS) if (!(error <= RIGHT)) error = Math.min(error, this.error(input, gradient, step));
+      return { name, error };
+    });
+    const wrong = found.filter(({ error }) => !(error <= RIGHT)), names = found.map(({ name }) => name).join(", ");
+    const off = ({ name, error }) => `${name} is off by ${Number.isFinite(error) ? error.toPrecision(2) : "its shape"}`;
+    if (wrong.length) return { isRight: false, text: `Wrong by central differences: ${wrong.map(off).join(", ")}` };
+    return { isRight: true, text: `Right: ${names} ${found.length > 1 ? "agree" : "agrees"} with central differences` };
   }
 }
 
-const differentiable = (inputs) => Object.keys(inputs).filter((name) => inputs[name] instanceof NDArray && inputs[name].dtype === py.float);
-
-// The variables by name. Those of the function and its backward come before those of the functions that they call.
-function variables({ seen, gradients }, name) {
-  const own = [`${name}.<locals>.backward`, name], others = Object.keys(seen).filter((one) => !own.includes(one));
-  const frames = [...others, ...own].map((one) => seen[one]?.at(-1) ?? {});
-  return Object.assign({}, ...frames.reverse().reverse(), gradients);
-}
-
-const largest = (x) => x.data.reduce((most, entry) => (Number.isFinite(entry) ? Math.max(most, Math.abs(entry)) : most), 0);
-
 function differences(x, right) {
-  const bound = DIFFERENT * largest(right);
+  if (!(x instanceof NDArray) || !same(x.shape, right.shape)) return [...right.data].map(() => true);
+  const bound = DIFFERENT * size(right);
   return [...x.data].map((entry, k) => entry !== right.data[k] && !(Math.abs(entry - right.data[k]) <= bound));
 }
 
-// The derivative of Σ y · dy with respect to each entry of an input.
-function centralDifferences(book, example, inputs, dy, name) {
-  const x = inputs[name], loss = (entry, value) => {
-    const moved = x.copy();
-    moved.data[entry] = value;
-    const [y] = called(book, example, { ...inputs, [name]: moved });
-    return np.multiply(y, dy).sum().data[0];
-  };
-  return new NDArray(x.shape, x.data.map((value, k) => (loss(k, value + STEP) - loss(k, value - STEP)) / (2 * STEP)));
-}
-
-function judged(book, example, inputs, dy, gradients) {
-  return differentiable(inputs).map((name) => {
-    const gradient = gradients[`d${name}`], numeric = centralDifferences(book, example, inputs, dy, name);
-    if (!(gradient instanceof NDArray) || !same(gradient.shape, numeric.shape)) return { name: `d${name}`, error: Infinity, isRight: false };
-    const error = largest(np.subtract(gradient, numeric)) / Math.max(largest(numeric), 1);
-    return { name: `d${name}`, error, isRight: error <= RIGHT };
-  });
-}
-
-function written(value) {
+function written(value, digits) {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value < 0 ? "−∞" : "∞";
-  const text = Number.isInteger(value) ? String(value) : value.toFixed(2);
-  return text.replace("-", Number(text) ? "−" : "");
+  const text = value.toFixed(digits);
+  return Number(text) ? text.replace("-", "−") : text.replace("-", "");
 }
 
-function make(tag, className = "", text = "") {
+function make(tag, className = "", ...content) {
   const made = document.createElement(tag);
   if (className) made.className = className;
-  made.append(...[text].flat());
+  made.append(...content);
   return made;
 }
 
-// A field for one entry: type a number, use the arrow keys, or drag sideways.
-function field(x, entry, label, changed) {
-  const input = make("input"), { dtype } = x, step = dtype === py.int ? 1 : 0.1;
-  Object.assign(input, { type: "number", step, value: dtype === py.int ? x.data[entry] : x.data[entry].toFixed(2) });
+// A field for one entry of x: type a number, use the arrow keys, or drag sideways.
+function field(x, entry, label, digits, changed) {
+  const input = make("input"), step = x.dtype === py.int ? 1 : 0.1;
+  const show = () => { input.value = x.data[entry].toFixed(digits); };
+  const set = (value) => {
+    const before = x.data[entry];
+    x.data[entry] = value;
+    if (!changed()) x.data[entry] = before;
+  };
+  Object.assign(input, { type: "number", step: x.dtype === py.int ? 1 : "any" });
   input.setAttribute("aria-label", label);
-  const set = (value) => { x.data[entry] = value; changed(); };
   input.addEventListener("input", () => { if (input.value !== "") set(Number(input.value)); });
-  let from = null;
-  input.addEventListener("pointerdown", (event) => { from = { x: event.clientX, value: x.data[entry], isDragged: false }; });
-  input.addEventListener("pointermove", (event) => {
-    const distance = from ? event.clientX - from.x : 0;
-    if (!from || (!from.isDragged && Math.abs(distance) < 4)) return;
-    from.isDragged = true;
-    input.setPointerCapture(event.pointerId);
-    const value = from.value + step * Math.round(distance / 8);
-    input.value = dtype === py.int ? value : value.toFixed(2);
-    set(Number(input.value));
+  input.addEventListener("change", show);
+  input.addEventListener("keydown", (event) => {
+    const moves = { ArrowUp: step, ArrowRight: step, ArrowDown: -step, ArrowLeft: -step, PageUp: 10 * step, PageDown: -10 * step };
+    if (!(event.key in moves)) return;
     event.preventDefault();
+    set(Number((x.data[entry] + moves[event.key]).toFixed(6)));
+    show();
   });
-  for (const kind of ["pointerup", "pointercancel"]) input.addEventListener(kind, () => { from = null; });
-  return input;
+  let start = null;
+  input.addEventListener("pointerdown", (event) => {
+    start = { at: event.clientX, value: x.data[entry] };
+    input.setPointerCapture(event.pointerId);
+  });
+  input.addEventListener("pointermove", (event) => {
+    if (!start || Math.abs(event.clientX - start.at) < 4) return;
+    set(Number((start.value + step * Math.round((event.clientX - start.at) / 6)).toFixed(6)));
+    show();
+  });
+  for (const kind of ["pointerup", "pointercancel"]) input.addEventListener(kind, () => { start = null; });
+  show();
+  return { input, show };
 }
 
 function live(section, example) {
-  const right = compiled(example.lines), inputs = decoded({ dict: example.inputs }, right), dy = decoded(example.dy, right);
-  const given = Object.fromEntries(inputs);
-  let planted = null;
+  const right = compiled(example.lines), inputs = named(example.inputs, right), dy = named(example.dy, right);
+  const truth = new Call(right, example, inputs, dy), known = truth.variables(); // may raise an exception
+  const [arrays, others] = [true, false].map((isKnown) => [...section.querySelectorAll("[data-array]")].filter(({ dataset }) => isShown(known[dataset.array]) === isKnown));
+  for (const array of others) array.closest(".given").hidden = true; // its value follows from the inputs, but not in the code
+  const cells = new Map(arrays.map((array) => [array, [...array.querySelectorAll("[data-i]")]]));
+  const fields = [], select = make("select"), verdict = make("output"), ones = make("button", "", "Set dy to 1");
+  const entries = truth.differentiable().reduce((sum, name) => sum + inputs[name].size, 0);
+  let call = truth, planted = null, timer = null;
 
-  const arrays = [...section.querySelectorAll("[data-array]")];
-  const cellsOf = (array) => [...array.querySelectorAll("[data-i]")];
-  const nameOfDy = Object.keys(run(right, example, given, dy).seen[`${example.function}.<locals>.backward`][0])[0];
-
-  const controls = make("p", "controls"), select = make("select"), verdict = make("output");
-  select.append(make("option", "", "none"), ...example.mistakes.map(({ sentence }) => make("option", "", sentence)));
-  if (example.mistakes.length) controls.append(make("label", "", ["Plant a mistake ", select]), " ");
-  controls.append(verdict);
-  section.prepend(controls);
-
+  // Show the values, and return whether the function accepts the inputs.
   function show() {
-    const book = planted ? compiled(example.lines, planted.edits) : right;
-    let now, should;
+    let values, should;
     try {
-      [now, should] = [book, right].map((one) => run(one, example, given, dy));
+      [values, should] = [call.variables(), truth.variables()];
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      verdict.className = "wrong";
-      verdict.textContent = `Wrong: ${error.message}`;
-      return;
+      return false; // such as an id outside the vocabulary
     }
-    const [values, truth] = [now, should].map((one) => variables(one, example.function));
+    section.variables = values;
     for (const array of arrays) {
-      const name = array.dataset.array, value = np.asarray(values[name]);
-      const wrong = planted && same(value.shape, np.asarray(truth[name]).shape) ? differences(value, np.asarray(truth[name])) : [];
+      const { array: name, digits } = array.dataset, value = np.asarray(values[name] ?? NaN), its = np.asarray(should[name]);
+      const wrong = planted ? differences(value, its) : [], most = size(value) || 1;
       array.classList.toggle("wrong", wrong.some(Boolean));
-      const most = largest(value) || 1;
-      for (const cell of cellsOf(array)) {
+      for (const cell of cells.get(array)) {
         const entry = value.data[cell.dataset.i];
         cell.classList.toggle("neg", entry < 0);
         cell.classList.toggle("wrong", Boolean(wrong[cell.dataset.i]));
-        cell.style.setProperty("--share", `${Math.round(100 * Math.min(Math.abs(entry) / most, 1))}%`);
-        if (!cell.firstElementChild?.matches("input")) cell.textContent = written(entry);
+        cell.style.setProperty("--s", Number.isFinite(entry) ? (Math.abs(entry) / most).toFixed(2) : 0);
+        if (!cell.querySelector("input")) cell.textContent = value.dtype === py.bool ? (entry ? "yes" : "no") : written(entry, digits);
       }
     }
-    for (const line of section.querySelectorAll("[data-line]")) {
-      const isHere = planted?.line === Number(line.dataset.line);
-      line.dataset.right ??= line.textContent;
-      line.textContent = isHere ? planted.code : line.dataset.right;
-      line.classList.toggle("wrong", isHere);
+    clearTimeout(timer);
+    if (entries <= AT_ONCE) judge();
+    else {
+      Object.assign(verdict, { textContent: "Comparing with central differences …", className: "" });
+      timer = setTimeout(judge, PAUSE);
     }
-    const judgements = judged(book, example, given, dy, now.gradients), wrong = judgements.filter(({ isRight }) => !isRight);
-    verdict.className = wrong.length ? "wrong" : "right";
-    const off = ({ name, error }) => `${name} (off by ${Number.isFinite(error) ? error.toPrecision(2) : "its shape"})`;
-    verdict.textContent = wrong.length
-      ? `Wrong by central differences: ${wrong.map(off).join(", ")}`
-      : `Right: ${judgements.map(({ name }) => name).join(", ")} agree with central differences`;
+    return true;
   }
 
-  for (const array of arrays) {
-    const x = array.dataset.array === nameOfDy ? dy : given[array.dataset.array];
-    if (!(x instanceof NDArray) || x.dtype === py.bool) continue;
-    for (const cell of cellsOf(array)) cell.replaceChildren(field(x, Number(cell.dataset.i), `${array.dataset.array}, entry ${Number(cell.dataset.i) + 1}`, show));
+  function judge() {
+    const { isRight, text } = call.verdict();
+    if (verdict.textContent !== text) verdict.textContent = text;
+    verdict.className = isRight ? "right" : "wrong";
   }
-  select.addEventListener("change", () => {
-    planted = example.mistakes[select.selectedIndex - 1] ?? null;
+
+  // Put the line of a mistake in the place of the right one.
+  function showCode() {
+    for (const line of section.querySelectorAll(".code .line")) {
+      const place = planted?.lines.indexOf(Number(line.hash.slice(2))) ?? -1;
+      line.dataset.right ??= line.textContent;
+      line.textContent = place < 0 ? line.dataset.right : place ? "" : planted.code;
+      line.classList.toggle("wrong", place >= 0);
+    }
+  }
+
+  function refresh() {
+    for (const one of fields) one.show();
     show();
+  }
+
+  function plant(mistake) {
+    planted = mistake;
+    call = planted ? new Call(compiled(example.lines, planted.edits), example, inputs, dy) : truth;
+    showCode();
+    show();
+  }
+
+  const changes = ({ edits }) => {
+    try {
+      const [values, should] = [new Call(compiled(example.lines, edits), example, inputs, dy), truth].map((one) => one.variables());
+      return Object.keys(should).some((name) => should[name] instanceof NDArray && differences(values[name], should[name]).some(Boolean));
+    } catch (error) {
+      if (error instanceof RangeError || error instanceof TypeError) return false; // such a mistake shows itself
+      throw error;
+    }
+  };
+  const mistakes = example.mistakes.filter(changes);
+  select.append(make("option", "", "none"), ...mistakes.map(({ code, sentence }) => make("option", "", `${code}: ${sentence}`)));
+  select.addEventListener("change", () => plant(mistakes[select.selectedIndex - 1] ?? null));
+  ones.addEventListener("click", () => {
+    for (const x of Object.values(dy)) x.data.fill(1);
+    refresh();
   });
+  const controls = make("div", "controls");
+  if (mistakes.length) controls.append(make("label", "", "Plant a mistake ", select));
+  if (Object.keys(dy).length) controls.append(ones, verdict);
+  section.prepend(controls);
+
+  for (const array of arrays) {
+    const { array: name, digits } = array.dataset, x = dy[name] ?? inputs[name];
+    if (!(x instanceof NDArray) || x.dtype === py.bool) continue;
+    for (const cell of cells.get(array)) {
+      const entry = Number(cell.dataset.i), one = field(x, entry, `${name}, entry ${entry + 1}`, digits, show);
+      one.input.dataset.name = name;
+      cell.replaceChildren(one.input);
+      fields.push(one);
+    }
+  }
+  section.live = { example, inputs, refresh, get call() { return call; } };
   show();
 }
 
-for (const script of document.querySelectorAll("[data-function] script.example")) live(script.closest("[data-function]"), JSON.parse(script.textContent));
+for (const script of document.querySelectorAll("[data-function] script.example"))
+  live(script.closest("[data-function]"), JSON.parse(script.textContent));
