@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-__all__ = ["names_bound", "names_in", "names_read"]
+__all__ = ["names_bound", "names_in", "names_read", "nodes_of"]
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)

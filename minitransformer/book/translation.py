@@ -3,7 +3,7 @@
 Every statement becomes one line. Its operators become the functions of NumPy that Python calls for them, with the names
 and rules of NumPy (static/arrays.js):
 
-    dx_hat = dy * gamma  # (6)              const dx_hat = $.dx_hat = np.multiply(dy, gamma);  // (6)
+    dx_hat = dy * gamma              const dx_hat = $.dx_hat = np.multiply(dy, gamma);
 
 `backward` remains a closure. `$` records the local variables of a call, as the hook in observation.py does in Python.
 Keyword arguments become an object after the other arguments. Two kinds of statements are left out: docstrings, and the

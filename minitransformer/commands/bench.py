@@ -27,10 +27,8 @@ EXAMPLES = """\
   minitransformer bench --against torch --out bench     comparison with PyTorch and a picture, in half an hour
   minitransformer bench --quick --against torch         rough numbers in a minute
   minitransformer bench --plain --against torch         comparison of the textbook, its engine and PyTorch
-  minitransformer bench --to-loss 1.90 --text tinyshakespeare.txt --against torch
-                                                        the time to a validation loss, with several recipes
-  minitransformer bench --recipes adamw qk-norm experts --equal-time --steps 1000
-                                                        the loss of three recipes after an equal time
+  minitransformer bench --to-loss 1.90 --text tinyshakespeare.txt --against torch    the time of recipes to a loss
+  minitransformer bench --recipes adamw qk-norm --equal-time --steps 1000            their loss after an equal time
 """
 
 NOTES = f"""\

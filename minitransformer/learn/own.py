@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck import Call, Case
-from gradcheck.cases import load_cases
+from gradcheck import Call, Case, load_cases
 from minitransformer.learn.cutting import File, cut, title
 from minitransformer.learn.exercises import SETS, Exercise, exercise_set
 from minitransformer.learn.reading import read_regular

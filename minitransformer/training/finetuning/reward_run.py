@@ -146,7 +146,7 @@ class RewardRun(Run):
         prompts, rng = self.held_out[:PROMPTS_EVALUATED], np.random.default_rng(self.settings.seed)
         responses = respond(self.lm, prompts, self.reward, self.settings.responses, rng)
         batch = self.batch_of(responses)
-        log_rho = (batch["reference"] - batch["old"]).astype(np.float64)  # (4) and (5) of grpo.py
+        log_rho = (batch["reference"] - batch["old"]).astype(np.float64)  # as in grpo.py
         kl = np.exp(log_rho) - log_rho - 1
         tokens = int(np.count_nonzero(batch["targets"] != IGNORE_INDEX))
         firsts = [group[0] for group in responses.texts]
