@@ -9,7 +9,7 @@ from minitransformer.commands.options import option, out_option, seed_option, sw
 from minitransformer.module import plain
 
 # The help of all commands must not load the exercises. A test compares these constants with the package.
-SETS = "all, beginning, first, attention, norms, activations, loss, composition, capstones"
+SETS = "all, beginning, first, attention, norms, activations, loss, composition, modern, capstones"
 LEVELS = {
     0: "right-hand sides; the equations and names are given",
     1: "backward; its equations are given",

@@ -45,11 +45,14 @@ def test_the_rungs_of_layer_norm_and_attention_are_those_of_the_derivation():
 def test_the_cells_contain_the_arrays_of_the_call_and_the_script_its_inputs():
     count = scripts = 0
     for _, words, ladder in ladders():
+        words.mistakes = []
         page = Drawing(ladder, words).html()
         values = ladder.inputs | ladder.dy
         for cell in ladder.forward + ladder.backward:
             values = values | (cell.arrays if cell.function.startswith(ladder.function) else {})
         for name, table in re.findall('data-array="(.*?)".*?<tbody>(.*?)</tbody>', page):
+            if " " in name:  # a result, or a variable of another function, which test_live.py compares
+                continue
             entries = re.findall(r'<td data-i="(\d+)".*?>(.*?)</td>', table)
             assert [int(at) for at, _ in entries] == list(range(np.size(values[name])))
             read = [{"yes": 1, "no": 0}.get(text) for _, text in entries]
@@ -61,7 +64,7 @@ def test_the_cells_contain_the_arrays_of_the_call_and_the_script_its_inputs():
             given = json.loads(script[1])["inputs"]
             scripts += 1
             for name, value in ladder.inputs.items():
-                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                if name in given and isinstance(value, np.ndarray) and value.dtype.kind == "f":
                     np.testing.assert_array_equal(given[name]["float"], np.ravel(value))
                     assert given[name]["shape"] == list(value.shape)
     assert count > 150 and scripts > 20

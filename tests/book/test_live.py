@@ -146,8 +146,18 @@ def test_after_random_inputs_and_with_each_planted_mistake_all_variables_equal_n
                     if is_number(value) and (fault := differences(value, step["variables"].get(name)))
                 }
                 assert found == {}, (page.stem, example["shown"], mistake)
-                if example["dy"]:
+                if example["dy"] and not (mistake and step["verdict"].startswith("Right")):
                     assert step["verdict"].startswith("Wrong" if mistake else "Right"), (page.stem, step)
+                elif example["dy"]:  # a mistake without effect in this call: NumPy's gradients do not have it either
+                    without = in_numpy(example, step["given"], None)
+                    assert [
+                        n
+                        for n in without
+                        if n in expected
+                        and is_number(without[n])
+                        and n.startswith("d")
+                        and differences(without[n], expected[n])
+                    ] == [], (page.stem, step)
                 count += 1
         assert browser.get_log("browser") == [], page.stem
     assert count > 250

@@ -112,7 +112,7 @@ def test_a_wrong_line_is_named_then_corrected_then_solved(bench):
     bench.until(lambda: bench.status == "right")
     assert bench.find("#painted .row.wrong") is None and bench.find("#following").is_displayed()
     bench.find("#back").click()
-    bench.until(lambda: bench.find("#progress").text == "1 of 38 solved")
+    bench.until(lambda: bench.find("#progress").text == "1 of 46 solved")
 
 
 def test_the_first_line_is_judged_while_the_others_are_blank(bench):
