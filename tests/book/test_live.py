@@ -148,16 +148,12 @@ def test_after_random_inputs_and_with_each_planted_mistake_all_variables_equal_n
                 assert found == {}, (page.stem, example["shown"], mistake)
                 if example["dy"] and not (mistake and step["verdict"].startswith("Right")):
                     assert step["verdict"].startswith("Wrong" if mistake else "Right"), (page.stem, step)
-                elif example["dy"]:  # a mistake without effect in this call: NumPy's gradients do not have it either
+                elif example[
+                    "dy"
+                ]:  # without effect in this call: NumPy's gradients of the inputs do not have it either
                     without = in_numpy(example, step["given"], None)
-                    assert [
-                        n
-                        for n in without
-                        if n in expected
-                        and is_number(without[n])
-                        and n.startswith("d")
-                        and differences(without[n], expected[n])
-                    ] == [], (page.stem, step)
+                    for name in {f"d{name}" for name in example["inputs"]} & without.keys() & expected.keys():
+                        np.testing.assert_allclose(without[name], expected[name], rtol=0, atol=1e-5, err_msg=page.stem)
                 count += 1
         assert browser.get_log("browser") == [], page.stem
     assert count > 250
