@@ -67,17 +67,19 @@ def find_edit(scenes):
 def _preference(found, counters):
     """Return a sort key of the edits that are equally right, the most plausible one first.
 
-    A changed loop or sign can hide other mistakes. It is simpler to remove code than to replace it, or to add some, and
-    to use names that the line reads already. A line that only reads a saved value is seldom wrong. Otherwise the last
-    line is preferred. `counters` are names that count.
+    A changed loop or sign can hide other mistakes. In a product with a vector, a transpose is lost more often than the
+    order of its operands. It is simpler to remove code than to replace it, or to add some, and to use names that the
+    line reads already. A line that only reads a saved value is seldom wrong. Otherwise the last line is preferred.
+    `counters` are names that count.
     """
+    is_order = found.edit.row.kind in ("operands exchanged", "names exchanged")
     is_sign = found.edit.row.kind == "sign flipped" and not isinstance(found.edit.old, ast.UnaryOp)
     new = {*names_read(found.code)} - {*names_read(found.statement)} - counters
     sizes = [sum(1 for _ in ast.walk(node)) for node in (found.code, found.statement)]
     change = 0 if sizes[0] == sizes[1] else -1 if sizes[0] < sizes[1] and not new else 1
     is_loop, line = isinstance(found.statement, ast.For), -found.statement.lineno
-    is_copy = isinstance(getattr(found.statement, "value", None), (ast.Name, ast.Attribute, ast.Subscript))
-    return is_loop, is_sign, change, len(new), is_copy, not found.edit.is_whole, line, sizes[0]
+    is_copy = isinstance(getattr(found.statement, "value", None), (ast.Attribute, ast.Subscript))
+    return is_loop, is_sign, is_order, change, len(new), is_copy, not found.edit.is_whole, line, sizes[0]
 
 
 @dataclass(frozen=True)

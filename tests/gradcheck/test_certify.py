@@ -328,7 +328,7 @@ def test_false_identities_hold_at_one_in_p_random_points(prime):
     for seed in range(tried):
         run = Run(random.Random(seed), prime)
         try:
-            with run.computing(), numpy_replaced():
+            with run.computing(), numpy_replaced(pairs):
                 [(left, right, _)] = pairs(run)
         except (CannotTell, ValueError):  # a number is zero in this small field
             continue
