@@ -29,6 +29,7 @@ import numpy as np
 from gradcheck.names import names_bound, nodes_of
 from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.observation import parsed, read_python
+from minitransformer.module import faster
 
 UFUNCS = {
     ast.Add: "add",
@@ -361,6 +362,8 @@ class Translator:
         return f"np.{UFUNCS[type(operator)]}({a}, {b})"
 
     def call(self, node) -> str:
+        if isinstance(node.func, ast.Name) and self.known.get(node.func.id) is faster:  # a page has no twins
+            return self.expression(node.args[0])
         arguments, named = list(map(self.expression, node.args)), {}
         spread = [f"...{self.expression(keyword.value)}" for keyword in node.keywords if keyword.arg is None]
         for keyword in node.keywords:

@@ -10,7 +10,7 @@ import hashlib
 from gradcheck.names import names_in
 
 # The exercises whose result has no order
-ARE_NUMBERS = ["expression", "fork", "neuron", "cross_entropy", "whole_model", "one_page"]
+ARE_NUMBERS = ["expression", "fork", "neuron", "cross_entropy", "grpo", "whole_model", "one_page"]
 
 
 def drawn(exercise) -> tuple[str, int, bool]:

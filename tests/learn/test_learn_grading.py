@@ -810,7 +810,7 @@ WRITTEN = {
             "dr = dy + norm2_backward(feed_forward_backward(dropout2_backward(dy)))\n"
             "dr = residual_mid_backward(dr)\n"
             "g = norm1_backward(attention_backward(dropout1_backward(dy)))\nreturn dr + g",
-            "dn1: dy stands where the gradient of r belongs",
+            "g: dy stands where the gradient of r belongs",
         )
     ],
 }

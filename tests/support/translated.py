@@ -77,6 +77,7 @@ class Called:
                     y, rng = returned[0], np.random.default_rng(len(self.name))
                     self.dy = [rng.normal(size=np.shape(one)) for one in (y if isinstance(y, tuple) else (y,))]
                 backward(*self.dy)
+        seen.pop("faster", None)  # a page has no twins
         return seen
 
     def job(self, changes) -> dict:
