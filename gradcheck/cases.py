@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,10 +51,10 @@ class Case:
         return call
 
 
-def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a case and check all gradients. Raises the same exceptions as `check`."""
+def check_case(case: Case, seed: int = 0, **settings: Any) -> Report:
+    """Draw a case and check all gradients. `settings` are options of `check`, whose exceptions are raised."""
     with exits_as_errors():
-        return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
+        return check_call(case.call(np.random.default_rng(seed)), seed=seed, **settings)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,8 @@ def operations(specimen) -> tuple[int, int] | None:
 
 
 def parameters_of(target) -> list:
-    return target.parameters() if isinstance(target, Module) else []
+    owner = getattr(target, "__self__", target)  # of a method, such as loss
+    return owner.parameters() if isinstance(owner, Module) else []
 
 
 def counted(value):

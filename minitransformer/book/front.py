@@ -5,7 +5,7 @@ from html import escape
 from minitransformer.book.chapters import QUESTIONS, ROUTES
 from minitransformer.book.film import player
 from minitransformer.book.handout import in_code
-from minitransformer.book.ideas import thumbnail
+from minitransformer.book.thumbnails import thumbnail
 
 AIM = (
     "Write a language model in NumPy, derive the gradient of each part by hand, and show that it is right. Each "

@@ -6,12 +6,16 @@ from functools import partial
 import numpy as np
 
 from minitransformer import optim
-from minitransformer.book.pictures import Panel, svg
+from minitransformer.book.pictures import Panel, svg, tiles
 from minitransformer.layers.activations import gelu_exact, relu, silu
 from minitransformer.layers.attention import scaled_dot_product
+from minitransformer.layers.block import TransformerBlock
+from minitransformer.layers.dropout import dropout
 from minitransformer.layers.embedding import embedding
 from minitransformer.layers.layer_norm import layer_norm
-from minitransformer.layers.positions import cos_and_sin, sinusoidal_positions, turned
+from minitransformer.layers.linear import linear
+from minitransformer.layers.lora import low_rank
+from minitransformer.layers.positions import cos_and_sin, turned
 from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import softmax
 from minitransformer.losses import cross_entropy
@@ -244,47 +248,131 @@ def rows_of_a_table():
     return "Rows of a table", [panel], 260, caption
 
 
-def thumbnail(page: str, ladder) -> str:
-    """Return a small drawing for the card of a page: a curve or bars, or the last arrays of its ladder."""
-    panel = Panel(8, 8, 184, 64, (0, 1), (0, 1))
-    xs = np.linspace(-3, 3, 61)
-    y, backward = silu(xs)
-    if page in ("activations", "first_steps", "module"):
-        panel.xs, panel.ys = (-3, 3), (-0.4, 3)
-        panel.curve(xs, y, "blue")
-        panel.curve(xs, backward(np.ones_like(xs)), "orange")
-    elif page in ("losses", "whys", "misconceptions", "generation"):
-        p = np.linspace(0.03, 1, 60)
-        panel.ys = (0, 3.5)
-        panel.curve(p, -np.log(p), "grey" if page == "misconceptions" else "blue")
-    elif page in ("softmax", "layer_norm", "rms_norm"):
-        values = softmax(np.linspace(-1, 2, 8))[0] if page == "softmax" else rms_norm(X, np.ones(5))[0]
-        panel.ys = (min(0, values.min()), values.max())
-        panel.bars(values, numbers="")
-    elif page == "positions":
-        tiles(panel, sinusoidal_positions(8, 24), "blue", 0, 1)
-    elif ladder is not None:
-        values = [value for cell in ladder.forward for value in cell.arrays.values() if np.ndim(value)][-1:]
-        gradients = [value for cell in ladder.backward for value in cell.arrays.values() if np.ndim(value)][-1:]
-        for k, (value, kind) in enumerate([*((v, "blue") for v in values), *((v, "orange") for v in gradients)]):
-            share = 1 / len(values + gradients)
-            tiles(panel, np.reshape(value, (-1, np.shape(value)[-1])), kind, k * share, (k + 1) * share - 0.02)
-    return f'<svg viewBox="0 0 200 80" aria-hidden="true">{panel}</svg>' if panel.parts else ""
+def corrections():
+    """Draw a frozen matrix, two adapters and their product."""
+    rng = np.random.default_rng(3)
+    w, a, b = (rng.normal(size=shape) for shape in ((12, 18), (12, 2), (2, 18)))
+    h, _ = linear(np.eye(12), a, np.zeros(2))
+    product, _ = low_rank(np.eye(12), a, b, scale=0.5)
+    panels, side = [], 15
+    for left, values, kind, title in (
+        (0, w, "blue", "W, frozen: 12 · 18 = 216 numbers"),
+        (330, h, "blue", "A, learned"),
+        (440, b, "blue", "B, learned: 24 + 36 numbers"),
+        (770, product, "blue", "s A B, of rank 2"),
+    ):
+        height, width = np.array(values.shape) * side
+        panel = Panel(left, 36, width, height, (0, 1), (0, 1))
+        panel.title(title)
+        tiles(panel, values, kind, 0, 1)
+        panels.append(panel)
+    for at, sign in ((300, "+"), (400, "·"), (735, "=")):
+        panels.append(Panel(at, 36, 10, 180, (0, 1), (0, 1)))
+        panels[-1].text(0.5, 0.5, sign, "title")
+    caption = (
+        "The correction is as large as W, but every row of it is a sum of multiples of the two rows of B. Only A and B "
+        "are learned: 60 numbers here, and 12,288 instead of 589,824 for a matrix of GPT-2 with a rank of 8."
+    )
+    return "A correction from two thin matrices", panels, 240, caption
 
 
-def tiles(panel, values, kind, left, right):
-    values = np.where(np.isfinite(values), values, 0)
-    height, width = np.array([1, right - left]) / values.shape
-    largest = np.abs(values).max() or 1
-    for (i, j), entry in np.ndenumerate(values):
-        (x0, y0), (x1, y1) = (
-            panel.place(left + j * width, 1 - i * height),
-            panel.place(left + (j + 1) * width, 1 - (i + 1) * height),
-        )
-        panel.parts.append(
-            f'<rect class="{kind if entry >= 0 else "grey"}" stroke="none" fill-opacity="{abs(entry) / largest:.2f}" '
-            f'x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0 - 1:.1f}" height="{y1 - y0 - 1:.1f}"/>'
-        )
+def averages_of_draws():
+    """Draw dropout of one array, with one mask and on average over many."""
+    rng, p, x = np.random.default_rng(1), 0.4, np.array([1.0, -0.5, 0.8, 0.3, -0.9])
+    kept = rng.random((2000, 5)) >= p
+    y, backward = dropout(x, keep=kept[0], p=p)
+    mean = np.mean([dropout(x, keep=keep, p=p)[0] for keep in kept], axis=0)
+    panels = row(4, 130, (0, 5), (-1.8, 1.8))
+    shown = ("x", x), ("y, for one mask", y), ("dx, for dy = 1", backward(np.ones(5))), ("mean of y, 2,000 masks", mean)
+    for panel, (title, values) in zip(panels, shown, strict=True):
+        panel.title(title)
+        panel.bars(values, kind="orange" if title.startswith("dx") else "blue")
+    caption = (
+        "With p = 0.4, an entry is dropped or divided by 0.6, and its gradient is multiplied by the same factor, 0 or "
+        "1 / 0.6. The average over the masks is x, which is why nothing is done when dropout is off."
+    )
+    return "Some entries, larger", panels, 190, caption
+
+
+def paths():
+    """Draw the stream through a block, and the root mean square of what each path carries in both directions."""
+    rng = np.random.default_rng(0)
+    block = TransformerBlock(16, 2, 64, std=0.2, rng=rng, dtype=np.float64)
+    x, dy, panel = rng.normal(size=(6, 16)), rng.normal(size=(6, 16)), Panel(0, 10, WIDE, 250, (0, 10), (-1.6, 1.6))
+    added, added_backward = chain(x, block.norm1, block.attention)
+    r = x + added
+    more, more_backward = chain(r, block.norm2, block.feed_forward)
+    through_feed_forward = more_backward(dy)
+    dr = dy + through_feed_forward
+    through_attention = added_backward(dr)
+    stream, grads = (x, r, r + more), (dr + through_attention, dr, dy)
+    for k, (left, values, gradient) in enumerate(zip((0.4, 4.8, 9.2), stream, grads, strict=True)):
+        for name, value, kind, up in (("xry"[k], values, "blue", 0.12), ("xry"[k], gradient, "orange", -0.4)):
+            panel.text(left, up, f"{'d' * (kind == 'orange')}{name} {size(value)}", kind, "middle")
+    for left, title, value, gradient in (
+        (0.9, "attention of norm1", added, through_attention),
+        (5.3, "feed-forward of norm2", more, through_feed_forward),
+    ):
+        panel.arrow(left + 0.1, 0.15, left + 3.3, 0.15, "blue")
+        panel.arrow(left + 3.3, -0.35, left + 0.1, -0.35, "orange dashed")
+        panel.curve([left, left + 0.5, left + 0.9], [0.3, 1, 1], "blue")
+        panel.text(left + 1.7, 1.0, title, "middle")
+        panel.curve([left + 2.5, left + 2.9], [1, 1], "blue")
+        panel.arrow(left + 2.9, 1, left + 3.4, 0.3, "blue")
+        panel.text(left + 1.7, 0.72, f"adds {size(value)}", "blue", "middle")
+        panel.text(left + 1.7, 0.24, "unchanged", "blue", "middle")
+        panel.text(left + 1.7, -0.6, "unchanged", "orange", "middle")
+        panel.curve([left + 3.4, left + 2.9, left + 0.5], [-0.5, -1.2, -1.2], "orange dashed")
+        panel.arrow(left + 0.5, -1.2, left, -0.5, "orange dashed")
+        panel.text(left + 1.7, -1.08, f"adds {size(gradient)}", "orange", "middle")
+    caption = (
+        "A block of random weights: the root mean square of the values, from left to right, and of the gradients, from "
+        "right to left. On the straight paths both pass unchanged, and at each of the two layers a second path adds to "
+        "them."
+    )
+    return "Two ways past each layer", [panel], 270, caption
+
+
+def chain(x, *layers):
+    """Apply two layers, one after the other."""
+    first, second = layers
+    y, first_backward = first(x)
+    z, second_backward = second(y)
+
+    def backward(dz):
+        return first_backward(second_backward(dz))
+
+    return z, backward
+
+
+def size(values):
+    return f"{np.sqrt(np.mean(values**2)):.2f}"
+
+
+def errors_of_differences():
+    """Draw the error of a central difference over its step."""
+    x, steps = np.array(0.7), np.logspace(-13, -0.5, 126)
+    y, backward = silu(x)
+    slope = backward(np.ones_like(x))
+    found = np.array([(silu(x + h)[0] - silu(x - h)[0]) / (2 * h) for h in steps])
+    errors = np.maximum(np.abs(found - slope), 1e-16)
+    panel = Panel(60, 36, WIDE - 120, 220, (0, 12.5), (0, 13))  # decades above 1e-13
+    panel.axes(across="step h", up="error of the slope of silu at x = 0.7")
+    small, large = steps[steps < 1e-4], steps[steps > 1e-5]
+    rounding, curvature = 1e-16 * abs(y) / small, errors[-1] * (large / large[-1]) ** 2
+    for xs, ys, kind in ((small, rounding, "grey dashed"), (large, curvature, "grey dashed"), (steps, errors, "blue")):
+        panel.curve(np.log10(xs) + 13, np.log10(ys) + 13, kind)
+    panel.text(2, 10.4, "rounding, in proportion to 1 / h", "axes", "start")
+    panel.text(9.8, 10.4, "curvature, in proportion to h²", "axes", "end")
+    for power in range(1, 12, 2):
+        panel.text(power, 0, f"1e−{13 - power}", dy=16)
+        panel.text(0, power, f"1e−{13 - power}", anchor="end", dx=-6, dy=4)
+    caption = (
+        "A central difference is (f(x + h) − f(x − h)) / 2h. A large step is wrong because f is curved, and a small "
+        "one because the difference of two nearly equal numbers is rounded. Between them it agrees with backward to "
+        "ten digits."
+    )
+    return "How a gradient is checked", [panel], 310, caption
 
 
 IDEAS: dict[str, Callable] = {
@@ -296,5 +384,9 @@ IDEAS: dict[str, Callable] = {
     "positions": dials,
     "losses": probabilities,
     "optim": bowl,
+    "lora": corrections,
+    "dropout": averages_of_draws,
+    "block": paths,
+    "module": errors_of_differences,
     "embedding": rows_of_a_table,
 }

@@ -141,6 +141,21 @@ class Panel:
         return "".join(self.parts)
 
 
+def tiles(panel, values, kind, left, right):
+    values = np.where(np.isfinite(values), values, 0)
+    height, width = np.array([1, right - left]) / values.shape
+    largest = np.abs(values).max() or 1
+    for (i, j), entry in np.ndenumerate(values):
+        (x0, y0), (x1, y1) = (
+            panel.place(left + j * width, 1 - i * height),
+            panel.place(left + (j + 1) * width, 1 - (i + 1) * height),
+        )
+        panel.parts.append(
+            f'<rect class="{kind if entry >= 0 else "grey"}" stroke="none" fill-opacity="{abs(entry) / largest:.2f}" '
+            f'x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0 - 1:.1f}" height="{y1 - y0 - 1:.1f}"/>'
+        )
+
+
 def line_chart(title: str, xs, series: dict, across: str, decades: bool = False) -> str:
     """Return a figure with two named lines. `xs` are labels at equal distances, on an axis with the title `across`.
 

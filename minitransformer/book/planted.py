@@ -1,6 +1,7 @@
 """Plant typical mistakes in backward passes, and measure the errors of the gradients."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -32,20 +33,19 @@ def planted_mistakes(path, cases) -> list[Planted]:
     """Return mistakes that change a gradient. Those that a check with dy = 1 does not find come first."""
     mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
-    functions = live_functions({str(mutant.path) for mutant in mutants})
     right = [gradients(case) for case in cases]
     for kind in KINDS:
         some = [m for m in mutants if m.kind == kind and m.lines[1] in numbered]
-        found += [p for m in some[:TRIED] if (p := tried(m, functions, cases, right)) is not None]
+        found += [p for m in some[:TRIED] if (p := tried(m, cases, right)) is not None]
     return sorted(found, key=lambda planted: planted.error_of_ones > SMALL)
 
 
 def classic(found) -> list[Planted]:
     """Return at most SHOWN mistakes, the first ones in different lines that a check finds."""
-    functions, chosen = live_functions({str(one.mutant.path) for one in found}), []
+    chosen: list = []
     for one in found:
         is_new = all(one.mutant.line != p.mutant.line for p in chosen)
-        if len(chosen) < SHOWN and is_new and is_caught(one, functions):
+        if len(chosen) < SHOWN and is_new and is_caught(one):
             chosen.append(one)
     return chosen
 
@@ -65,11 +65,16 @@ def gradients(case) -> tuple:
     return tuple(found)
 
 
-def tried(mutant, functions, cases, right) -> Planted | None:
+@cache  # each call looks at all objects in memory
+def functions_of(path):
+    return live_functions({str(path)})
+
+
+def tried(mutant, cases, right) -> Planted | None:
     """Plant a mistake, and measure the errors in the first case that it affects. Return None if none is affected."""
     for case, truth in zip(cases, right, strict=True):
         try:
-            with np.errstate(all="ignore"), planted(mutant, functions):
+            with np.errstate(all="ignore"), planted(mutant, functions_of(mutant.path)):
                 wrong = gradients(case)
             errors = [largest(w, t, truth[0]) for w, t in zip(wrong, truth, strict=True)]
         except (PlantingError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
@@ -85,10 +90,11 @@ def largest(wrong, right, scales) -> float:
     return max((np.abs(w - r).max(initial=0) / (np.abs(s).max(initial=0) or 1) for w, r, s in pairs), default=0.0)
 
 
-def is_caught(planted_mistake, functions) -> bool:
+def is_caught(found) -> bool:
+    """Return True if a check along one random direction finds a mistake. A check of all entries then finds it too."""
     try:
-        with np.errstate(all="ignore"), planted(planted_mistake.mutant, functions), plain():
-            check_case(planted_mistake.case, explain=False)
+        with np.errstate(all="ignore"), planted(found.mutant, functions_of(found.mutant.path)), plain():
+            check_case(found.case, oracles="adjoint", explain=False)
     except GradientError:
         return True
     return False
