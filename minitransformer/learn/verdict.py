@@ -19,11 +19,14 @@ FOLLOWS = "follows"  # verdict on a line whose only error comes from another lin
 MOST_RIGHT = 6  # rows of right lines; if there are more, they share one row
 
 
+PLAN = textwrap.dedent(MAP).strip("\n")  # the map of the model, with the name of an exercise as <name>
+
+
 def drawn_map(verdicts) -> str:
     """Return a map of the model, in which ■ means solved, ◧ begun, □ not begun and · missing."""
     marks = {SOLVED: "■", UNTOUCHED: "□"}
     known = {verdict.name: marks.get(verdict.status, "◧") for verdict in verdicts}
-    return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", textwrap.dedent(MAP).lstrip())
+    return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", PLAN) + "\n"
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,22 @@ def test_a_wrong_line_is_named_then_corrected_then_solved(bench):
     bench.until(lambda: bench.find("#progress").text == "1 of 46 solved")
 
 
+def test_the_map_leads_to_the_exercises_and_shows_those_that_are_solved(bench):
+    marks = (
+        "return [...document.querySelectorAll('#map .mark.solved')].map((one) => one.nextElementSibling.textContent)"
+    )
+    bench.load()
+    bench.until(lambda: "checking" not in bench.find("#progress").text)
+    assert bench.browser.execute_script(marks) == []
+    bench.find('#map a[href="#/layer_norm"]').click()
+    bench.until(lambda: bench.text.is_displayed())
+    for name, code in LAYER_NORM.items():
+        bench.fill(name, code)
+    bench.until(lambda: bench.status == "right")
+    bench.load()
+    bench.until(lambda: bench.browser.execute_script(marks) == ["layer_norm"])
+
+
 def test_the_first_line_is_judged_while_the_others_are_blank(bench):
     bench.load("layer_norm")
     bench.fill("dbeta", "dy.sum(tuple(range(dy.ndim - 1)))")

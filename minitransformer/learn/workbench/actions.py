@@ -14,7 +14,7 @@ from minitransformer.learn.exercises import LEVELS, Exercise
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.refusing import Refusal, of_header
-from minitransformer.learn.verdict import SOLVED, UNTOUCHED, Verdict
+from minitransformer.learn.verdict import PLAN, SOLVED, UNTOUCHED, Verdict
 from minitransformer.learn.workbench.book import INDEX, Book, chapter_of
 from minitransformer.learn.workbench.checking import MOST_BYTES, Checks, digest_of
 from minitransformer.learn.workbench.task import task_of
@@ -40,11 +40,11 @@ class Actions:
         self.verdicts: dict[str, Verdict] = {}  # the last verdict on each exercise, for its hints
 
     def exercises(self) -> dict:
-        """Return the exercises of the folder in order."""
+        """Return the exercises of the folder in order, and the map of the model."""
         known = workspace.known_in(self.folder)
         listed = [{"name": name, "title": known[name].title} for name in workspace.exercises_in(self.folder)]
         index = INDEX if self.book.is_there else ""
-        return {"folder": str(self.folder), "exercises": listed, "levels": LEVELS, "book": index}
+        return {"folder": str(self.folder), "exercises": listed, "levels": LEVELS, "book": index, "map": PLAN}
 
     def status(self, name: str) -> dict:
         """Grade an exercise. Return its status, or "" if another request was made meanwhile."""

@@ -56,6 +56,7 @@ async function showList() {
   document.title = "Derive it yourself";
   linkToBook(element("book"), found.book);
   drawList();
+  drawMap(found.map);
   for (const one of exercises) {
     if (!one.status) {
       one.status = (await act("status", { name: one.name })).status;
@@ -68,24 +69,43 @@ async function showList() {
 function drawList() {
   // the items stay while the statuses arrive, so that a click is not lost
   element("exercises").replaceChildren(...exercises.map((one) => {
-    one.mark = made("span", "", "mark");
-    one.mark.setAttribute("role", "img");
+    one.marks = [marked()];
     const words = document.createElement("span");
     const link = made("a", one.title);
     link.href = `#/${one.name}`;
     words.append(link, " ", made("code", one.name));
     const item = document.createElement("li");
-    item.append(one.mark, words);
+    item.append(...one.marks, words);
     return item;
+  }));
+}
+
+function marked() {
+  const mark = made("span", "", "mark");
+  mark.setAttribute("role", "img");
+  return mark;
+}
+
+// `plan` is text in which <name> stands for an exercise. One that is not in the folder is grey.
+function drawMap(plan) {
+  element("map").replaceChildren(...plan.split(/<(\w+)>/).flatMap((text, k) => {
+    const one = k % 2 ? exercises.find(({ name }) => name === text) : null;
+    if (!one) return k % 2 ? made("span", `· ${text}`, "quiet") : text;
+    const link = made("a", text), mark = marked();
+    link.href = `#/${text}`;
+    one.marks.push(mark);
+    return [mark, " ", link];
   }));
   drawStatuses();
 }
 
 function drawStatuses() {
   for (const one of exercises) {
-    one.mark.textContent = MARKS[one.status] ?? (one.status ? "◧" : "□");
-    one.mark.className = `mark ${one.status ?? ""}`;
-    one.mark.setAttribute("aria-label", one.status || "not checked yet");
+    for (const mark of one.marks) {
+      mark.textContent = MARKS[one.status] ?? (one.status ? "◧" : "□");
+      mark.className = `mark ${one.status ?? ""}`;
+      mark.setAttribute("aria-label", one.status || "not checked yet");
+    }
   }
   const solved = exercises.filter((one) => one.status === "solved").length;
   const left = exercises.some((one) => !one.status);
