@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck.front.streams import joined
+from gradcheck.lines.called import Called
 from gradcheck.lines.instrument import Event, as_array, as_tensor, bound, is_real_array
 from gradcheck.lines.quantities import is_broadcast
 from gradcheck.lines.search import is_start
@@ -60,6 +61,7 @@ class Mistake:
     is_of_helper: bool = False  # True if the edit replaces a name whose own value may be wrong
     is_sure: bool = True  # False if the mistake may also be in another line
     is_proved: bool = False  # True if all gradients are right with the corrected code
+    called: Called | None = None  # the function that contains the line, if backward only calls it
 
     @property
     def is_pair(self):

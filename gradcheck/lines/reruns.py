@@ -2,7 +2,8 @@
 
 Each edit of the table of mistakes is made in the source, and both passes are run again. It therefore does not matter
 how often a line is executed, under which conditions, or whether its value is the gradient of a part of the forward
-pass. An edit is accepted if all gradients are right on every draw of the inputs.
+pass. Functions that only backward calls are edited in the same way. An edit is accepted if all gradients are right on
+every draw of the inputs.
 """
 
 import ast
@@ -24,7 +25,7 @@ from gradcheck.lines.targets import Target
 from gradcheck.mistakes.planter import codes_of, key_of, planted, with_node
 from gradcheck.mistakes.repairing import Names, edits_of, entries_in
 from gradcheck.mistakes.row import Edit
-from gradcheck.names import OWN_SCOPE, names_in, names_read
+from gradcheck.names import OWN_SCOPE, names_bound, names_in, names_read
 
 MOST_SECONDS = 3.5  # of processor time
 BLOCKS = ("body", "orelse", "finalbody")  # the fields of a statement that contain others
@@ -46,7 +47,7 @@ def find_edit(scenes):
     true ones.
     """
     source, nodes = scenes[0].source, [*ast.walk(scenes[0].source.inner)]
-    is_in_reach = source.returned is not None or any(isinstance(node, ast.For) for node in nodes)
+    is_in_reach = source.returned is not None or scenes[0].called or any(isinstance(node, ast.For) for node in nodes)
     may_not_end = any(isinstance(node, (ast.While, ast.Lambda)) for node in nodes)
     if not is_in_reach or may_not_end or None in scenes or len(scenes) < 2:
         return {}
@@ -57,29 +58,35 @@ def find_edit(scenes):
     scores = [reruns.score(values[0]) for _, values in ties]
     ties = [pair for pair, score in zip(ties, scores, strict=True) if score == max(scores)]
     counters = {*names_in(*(node.target for node in nodes if isinstance(node, ast.For)))}
-    ties.sort(key=lambda pair: _preference(pair[0], counters))
+    ties.sort(key=lambda pair: _preference(pair[0], reruns.home(pair[0].statement), counters))
     lines = {}
     for found, values in ties:
         lines.setdefault(id(found.statement), (found, values))
     return reruns.blame([*lines.values()])
 
 
-def _preference(found, counters):
+def _preference(found, home, counters):
     """Return a sort key of the edits that are equally right, the most plausible one first.
 
     A changed loop or sign can hide other mistakes. In a product with a vector, a transpose is lost more often than the
     order of its operands. It is simpler to remove code than to replace it, or to add some, and to use names that the
-    line reads already. A line that only reads a saved value is seldom wrong. Otherwise the last line is preferred.
-    `counters` are names that count.
+    line reads already, or that nothing else reads. A line that only reads a saved value is seldom wrong, and one that
+    only copies another local variable has lost something. A local derivative is wrong where it is defined rather than
+    where it is used. Otherwise the last line is preferred. `home` is (the tree of the function with the line, how far
+    it is from the innermost function), and `counters` are names that count.
     """
+    function, distance = home
     is_order = found.edit.row.kind in ("operands exchanged", "names exchanged")
     is_sign = found.edit.row.kind == "sign flipped" and not isinstance(found.edit.old, ast.UnaryOp)
-    new = {*names_read(found.code)} - {*names_read(found.statement)} - counters
+    new = ({*names_read(found.code)} - {*names_read(found.statement)} - counters) & {*names_read(function)}
     sizes = [sum(1 for _ in ast.walk(node)) for node in (found.code, found.statement)]
     change = 0 if sizes[0] == sizes[1] else -1 if sizes[0] < sizes[1] and not new else 1
     is_loop, line = isinstance(found.statement, ast.For), -found.statement.lineno
-    is_copy = isinstance(getattr(found.statement, "value", None), (ast.Attribute, ast.Subscript))
-    return is_loop, is_sign, is_order, change, len(new), is_copy, not found.edit.is_whole, line, sizes[0]
+    is_name = isinstance(found.statement, ast.Assign) and isinstance(found.statement.targets[0], ast.Name)
+    is_saved = is_name and isinstance(found.statement.value, (ast.Attribute, ast.Subscript))
+    is_copy = is_name and getattr(found.statement.value, "id", "") in names_bound(*function.body)
+    copies = is_saved, not is_copy, not found.edit.is_whole
+    return is_loop, is_sign, is_order, change, len(new), *copies, distance, line, sizes[0]
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,8 @@ class Reruns:
         self.end = time.process_time() + MOST_SECONDS
         self.entries = entries_in(self.source.outer, self.source.inner)
         self.wrong = {t.argument for t in self.finals(self.scene) if t.place in self.scene.wrong}
+        self.called = {id(statement): called for called in self.scene.called for statement in called.statements}
+        self.within = [statement for called in self.scene.called for statement in called.statements]
 
     @staticmethod
     def finals(scene):
@@ -119,9 +128,9 @@ class Reruns:
         suspects, partial, further = self.suspects
         first, *others = RANKS
         for rank, statements in [
-            (first, suspects),
+            (first, suspects + self.within),
             (first, partial),
-            *((r, suspects) for r in others),
+            *((r, suspects + self.within) for r in others),
             (first, further),
         ]:
             tried = itertools.chain.from_iterable(self._edited(statement, rank) for statement in statements)
@@ -132,15 +141,22 @@ class Reruns:
 
     def _edited(self, statement, rank):
         """Yield the edits of a statement that may make all gradients right, as far as its values tell."""
-        required = self._required(statement)
+        called = self.called.get(id(statement))
+        required = None if called else self._required(statement)
         is_headed = isinstance(getattr(statement, "targets", [statement])[0], (ast.Tuple, *HEADED))
-        if required == [] or (required is None and rank > (1 if is_headed else MOST_UNSOLVED)):
+        if required == [] or (required is None and not called and rank > (1 if is_headed else MOST_UNSOLVED)):
             return
-        names = Names(self.names, names_read(statement), (), is_gradient, self.entries)
+        known, entries = (called.names, called.entries) if called else (self.names, self.entries)
+        names = Names(known, names_read(statement), (), is_gradient, entries)
         edits = edits_of(statement, names, rank)
         for edit, code in itertools.takewhile(lambda _: time.process_time() < self.end, edits):
             if not _is_idle(edit, code) and (required is None or _gives(code, required)):
                 yield Found(statement, edit, code)
+
+    def home(self, statement):
+        """Return the tree of the function with a statement, and its distance from the innermost function called."""
+        functions, called = self.scene.called, self.called.get(id(statement))
+        return (called.node, functions.index(called)) if called else (self.source.inner, len(functions))
 
     @functools.cached_property
     def names(self):
@@ -160,11 +176,11 @@ class Reruns:
     def suspects(self):
         """The statements that affect exactly the wrong gradients, only some of them, and others too.
 
-        A statement may write into the wrong array, so that it affects only some of the wrong gradients.
+        A statement may write into the wrong array, so that it affects only some of the wrong gradients, or none.
         """
         reached = [(self._reached(statement), statement) for statement in self._statements()]
         found = [s for affected, s in reached if self.wrong in affected]
-        written = [s for affected, s in reached if any(part and part < self.wrong for part in affected)]
+        written = [s for affected, s in reached if any(part < self.wrong for part in affected)]
         further = [s for affected, s in reached if any(part > self.wrong for part in affected)]
         return found, [s for s in written if s not in found], [s for s in further if s not in found]
 
@@ -204,6 +220,7 @@ class Reruns:
         scene = self.scene
         events = [e for e in scene.plain.events if scene.site(e).statement is statement]
         is_plain = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        is_plain |= isinstance(statement, ast.Return) and not isinstance(statement.value, ast.Tuple)
         sizes = [np.size(e.value) if is_real_array(e.value) else np.inf for e in events]
         if not is_plain or not 0 < sum(sizes) <= MOST_UNKNOWNS:
             return None
@@ -243,23 +260,53 @@ class Reruns:
 
     def makes_all_right(self, statement, code):
         self.scene.run.call.keep_to_time()
+        try:
+            changes = self._changes(statement, code)
+        except (SyntaxError, ValueError):
+            return False
+        with planted(changes):
+            return all(map(self._is_right, self.scenes))
+
+    def _changes(self, statement, code):
+        """Return [(function in memory, its code with a corrected statement)]."""
+        if called := self.called.get(id(statement)):
+            return [(called.function, called.edited(statement, code))]
         block, at = self.blocks[id(statement)]
         try:
             block[at], before = ast.fix_missing_locations(code), block[at]
             codes = codes_of(self.tree, self.source.file)
-        except (SyntaxError, ValueError):
-            return False
         finally:
             block[at] = before
-        with planted([(function, codes[key_of(function.__code__)]) for function in self.holders]):
-            return all(map(self._is_right, self.scenes))
+        return [(function, codes[key_of(function.__code__)]) for function in self.holders]
 
     def _is_right(self, scene):
-        gradients = scene.backward({}, on_copies=True).gradients
+        return self._has_right_gradients(scene, scene.backward({}, on_copies=True).gradients)
+
+    def _has_right_gradients(self, scene, gradients):
         pairs = [(gradients[t.argument], t) for t in self.finals(scene)] if gradients else []
         return bool(pairs) and all(
             is_real_array(value) and scene.truth.same(value, scene.truths[t.place], t.array) for value, t in pairs
         )
+
+    @property
+    def negated(self):
+        """The names of values of forward that may have the wrong sign.
+
+        If such a value is negated, the output remains the same, and all gradients are right. An example is a difference
+        that forward squares.
+        """
+        read, found = names_read(self.source.inner), []
+        for event in self.scene.forward:
+            name = self.scene.name(event)
+            if name not in read or len(self.scene.names[name]) > 1 or not is_real_array(event.value):
+                continue
+            passes = [(scene, scene.backward({event.key: np.negative})) for scene in self.scenes]
+            if all(
+                np.array_equal(one.output, scene.output) and self._has_right_gradients(scene, one.gradients)
+                for scene, one in passes
+            ):
+                found.append(self.source.shown(name))
+        return found
 
     def score(self, values):
         """Return how many of the gradients whose true value is known are right in the edited run."""
@@ -269,23 +316,47 @@ class Reruns:
 
     def blame(self, ties):
         (found, values), *others = ties
-        author = Author(self.source)
-        sentence, also = found.edit.sentence(author), ""
+        sentence, also = self._sentence(found), ""
         for other, _ in others[: MOST_NAMED - 1]:
-            also += f"; or where {self._label(other.statement)} is computed, {other.edit.sentence(author)}"
+            label = self._label(other.statement)
+            is_called = id(other.statement) in self.called
+            where = f"in line {other.statement.lineno} of {label}" if is_called else f"where {label} is computed"
+            also += f"; or {where}, {self._sentence(other)}"
+        for name in self.negated:
+            also += f"; or {name} has the wrong sign, which does not affect the value"
         for scene, true in zip(self.scenes, values, strict=True):
             self._store(scene, found.statement, true)
         own = [t for t in self.scene.targets if t.key in self.scene.mistakes]
         if not own:
-            own = [self._header(found.statement)]
+            own = self._at_return(found.statement) or [self._header(found.statement)]
         kind, event = found.edit.row.kind, own[0].event
-        mistake = Mistake(event, sentence + also, kind, found.code, found.edit, also, is_proved=True)
+        called = self.called.get(id(found.statement))
+        mistake = Mistake(event, sentence + also, kind, found.code, found.edit, also, is_proved=True, called=called)
         wrong = [t for t in self.scene.targets if t.place in self.scene.wrong and t not in own]
         return {t: replace(mistake, event=t.event) for t in own} | dict.fromkeys(wrong, mistake)
 
+    def _sentence(self, found):
+        return found.edit.sentence(Author(getattr(self.called.get(id(found.statement)), "source", self.source)))
+
     def _label(self, statement):
+        if called := self.called.get(id(statement)):
+            return called.function.__qualname__
         names = [self.scene.name(e) for e in self.scene.plain.events if self.scene.site(e).statement is statement]
         return self.source.shown(names[0]) if any(names) else "the returned value" if names else _first_line(statement)
+
+    def _at_return(self, statement):
+        """Move a wrong gradient to `statement`, which returns it, and return it in a list, or an empty list."""
+        scene = self.scene
+        events = [e for e in scene.plain.events if scene.site(e).statement is statement]
+        finals = [t for t in self.finals(scene) if t.argument in self.wrong]
+        if not isinstance(statement, ast.Return) or not len(events) == len(finals) == 1:
+            return []
+        target, truth = finals[0], scene.truths[finals[0].place]
+        target.name, target.event = f"d{scene.run.arguments[target.argument].name}", events[0]
+        target.key = target.event.key
+        scene.truths[target.key] = truth
+        scene.wrong.add(target.key)
+        return [target]
 
     def _header(self, statement):
         """Add an Event for a statement to the first Scene, such as the first line of a loop, and return its Target."""
@@ -325,6 +396,9 @@ class Reruns:
     def values(self, found):
         """Return, for each draw, {key of an Event of the plain run: value in the edited run}."""
         source = self.source
+        if id(found.statement) in self.called:
+            with planted(self._changes(found.statement, found.code)):
+                return [scene.backward({}, on_copies=True).values for scene in self.scenes]
         inner = with_node(source.inner, found.statement, _probed(found))
         outer = with_node(source.outer, source.inner, inner)
         tree = with_node(with_node(source.tree, source.outer, outer), source.inner, inner)
@@ -364,13 +438,15 @@ def _is_idle(edit, code):
 
 def _gives(code, required):
     """Return True if a corrected assignment computes the required values."""
-    if not isinstance(code, ast.Assign):
+    if not isinstance(code, (ast.Assign, ast.Return)):
         return False
     try:
         compiled = compile(ast.fix_missing_locations(ast.Expression(code.value)), "<edit>", "eval")
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             values = [eval(compiled, dict(names)) for _, names in required]
+    except NameError:  # the code uses an object, such as self, that only the running code has
+        return True
     except Exception:  # an edit of the user's line may raise anything
         return False
     return all(is_real_array(v) and close(v, true, SOLVED) for v, (true, _) in zip(values, required, strict=True))

@@ -1,6 +1,7 @@
 """Build the rows of the report, each with the verdict on a gradient and the reason."""
 
 import ast
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -205,7 +206,7 @@ def _is_wrong(scene, mistake, also=""):
     verdict = _Verdict(WRONG, mistake.sentence + also, mistake.kind)
     if mistake.code is None:
         return verdict
-    repair = scene.source.code(mistake.code)
+    repair = (mistake.called or scene).source.code(mistake.code)
     repair = "" if BEFORE in repair else repair  # the earlier value has no name
     return replace(verdict, repair=repair, edit=mistake.edit, also=mistake.also + also)
 
@@ -283,18 +284,25 @@ def _unsure(scene, target, mistake):
 
     `mistake` is the mistake found in the line, or None.
     """
-    others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
-    others += filter(None, [scene.rivals.get(target.event.key)])
-    helpers = joined(list(dict.fromkeys(map(scene.label, others))), "or") if others else ""
+    doubtful = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
+    doubtful += filter(None, [scene.rivals.get(target.event.key)])
+    helpers = list(dict.fromkeys(map(scene.label, doubtful)))
+    called = [one.function.__qualname__ for one in scene.called_by(scene.site(target.event).statement)]
     if mistake is not None:
-        found = _is_wrong(scene, mistake, f" (here, or in {helpers})" if helpers else "")
+        also = f" (here, or in {joined([*helpers, *called], 'or')})" if helpers or called else ""
+        found = _is_wrong(scene, mistake, also)
     else:
-        where = f"this line{f', or that of {helpers},' if helpers else ''}"
-        found = _Verdict(WRONG, f"{UNNAMED}{where} gives a wrong value")
-    gradients = [e for e in others if is_gradient(scene.name(e)) and is_real_array(e.value)]
+        own = scene.name(target.event)
+        after = itertools.dropwhile(lambda event: event is not target.event, scene.locals)
+        sites = {event.site for event in after if scene.name(event) == own}
+        below = [f"{scene.label(target.event)} below"] if sites - {target.event.site} else []
+        others = ("that of", [*helpers, *below]), ("one of", called)
+        where = "".join(f", or {of} {joined(names, 'or')}" for of, names in others if names)
+        found = _Verdict(WRONG, f"{UNNAMED}this line{where}{',' if where else ''} gives a wrong value")
+    gradients = [e for e in doubtful if is_gradient(scene.name(e)) and is_real_array(e.value)]
     site = scene.site(target.event)
     is_handed_on = site.kind == "return" and isinstance(site.value, ast.Name)
-    is_many = len({scene.site(e).statement for e in others}) > MOST_NAMED
+    is_many = len({scene.site(e).statement for e in doubtful}) > MOST_NAMED
     is_in_loop = any(e.nth or (e.site, 1) in scene.plain.values for e in gradients)
     return replace(found, verdict=NOT_FOLLOWED) if is_many or is_in_loop or is_handed_on else found
 

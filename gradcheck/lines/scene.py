@@ -10,6 +10,7 @@ import numpy as np
 from gradcheck.call import clear_gradients
 from gradcheck.contract import run_and_test
 from gradcheck.front.streams import joined
+from gradcheck.lines.called import functions_called
 from gradcheck.lines.source import NOT_WITHIN
 from gradcheck.lines.targets import is_array, targets_of
 from gradcheck.lines.truth import Truth
@@ -23,11 +24,11 @@ MOST_SECONDS = 3.0  # of processor time, for all edits of single lines (repairs.
 class Passed:
     """The record of one backward pass: the values that it computed and the gradients that it returned.
 
-    A pass that raised an exception has no gradients.
+    `output` is the output of the forward pass before it. A pass that raised an exception has no gradients.
     """
 
-    def __init__(self, events, gradients, function):
-        self.events, self.gradients, self.function = events, gradients, function
+    def __init__(self, events, gradients, function, output=None):
+        self.events, self.gradients, self.function, self.output = events, gradients, function, output
         self.values = {event.key: event.value for event in events}
 
     def value(self, target):
@@ -86,6 +87,17 @@ class Scene:
         return time.process_time() + MOST_SECONDS
 
     @functools.cached_property
+    def called(self):
+        """The functions of the user's file that backward calls and forward does not, each as a Called."""
+        return functions_called(self)
+
+    def called_by(self, *nodes):
+        """Return the functions of `called` that code calls, directly or through another function."""
+        names = {getattr(n, "attr", getattr(n, "id", "")) for node in nodes for n in ast.walk(node)}
+        found = [one for one in self.called if one.function.__name__ in names and one.node not in nodes]
+        return [*found, *self.called_by(*nodes, *(one.node for one in found))] if found else []
+
+    @functools.cached_property
     def locals(self):
         """The local variables of backward, each as an Event, the record of its value.
 
@@ -104,7 +116,7 @@ class Scene:
     def _of_forward(self):
         inner = {id(node) for node in ast.walk(self.source.inner)}
         outer = [n for n in ast.walk(self.source.outer) if isinstance(n, ast.stmt) and id(n) not in inner]
-        return {(node.lineno, node.col_offset) for node in outer}
+        return {(node.lineno, node.col_offset) for node in outer if not isinstance(node, ast.Return)}
 
     def is_shared(self, statement):
         """Return True if both passes run a statement, for example in a loop that computes y and the gradient.
@@ -166,10 +178,10 @@ class Scene:
         events, backward = [], None
         try:
             with self.probe.running(changes, is_recorded=False):
-                _, backward = call.evaluate()
+                output, backward = call.evaluate()
             with self.probe.running(changes, self._left) as events, np.errstate(all="ignore"):
                 returned = backward(run.call.as_y(run.dy.copy()))
-            return Passed(events, self._gradients(returned), backward)
+            return Passed(events, self._gradients(returned), backward, output)
         except Exception:  # the user's code may not accept these values
             if not replaced and not on_copies:
                 raise

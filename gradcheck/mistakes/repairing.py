@@ -10,6 +10,7 @@ from gradcheck.mistakes.patterns import LIBRARIES, is_number, number_of, same
 from gradcheck.mistakes.planter import with_node
 from gradcheck.mistakes.row import Edit
 from gradcheck.mistakes.table import ROWS
+from gradcheck.names import names_read
 
 AXES = (-1, -2, 0, 1, 2)
 SMALL = (2, 3, 4)
@@ -33,7 +34,7 @@ class Names:
 
     `values` maps the names to their values. Names in `read`, which the line reads, are tried first. Names in `helpers`
     are computed in other lines and are not repaired here. `tests` and `lists` define the classes of holes, as in
-    planting.Scope. `entries` is code such as `x[i]`, which may be a factor.
+    planting.Scope. `entries` is code such as `x[i]` or `self.f(x)`, which may be a factor.
     """
 
     def __init__(self, values, read, helpers, is_gradient, entries=()):
@@ -106,7 +107,11 @@ class Names:
                 for form in ((*TOTALS, *FORMS) if is_gradient(n) else FORMS)
             ],
             "forms": lambda bound: [_code(form.format(_bound_name(bound))) for form in (*FORMS[:9], *TOTALS)],
-            "terms": lambda bound: [*map(_name, self.arrays), *_products(self.arrays)],
+            "terms": lambda bound: [
+                *map(_name, self.arrays),
+                *_products(self.arrays),
+                *(code for code in entries if isinstance(code, ast.Call)),
+            ],
         }
 
     def admits(self, kind, code, place):
@@ -127,7 +132,7 @@ class Names:
 
 def _with_neighbours(entries):
     """Return the code of entries such as `h[t]`, and of the entries before and after them."""
-    codes = [(ast.unparse(e.value), e.slice) for e in entries]
+    codes = [(ast.unparse(e.value), e.slice) for e in entries if isinstance(e, ast.Subscript)]
     beside = [f"{x}[{i.id} {s} 1]" for x, i in codes if isinstance(i, ast.Name) for s in "+-"]
     return dict.fromkeys([*map(ast.unparse, entries), *beside])
 
@@ -198,6 +203,13 @@ def entries_in(*trees):
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
     read = [node for node in nodes if isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Load)]
     return [*{ast.unparse(node): node for node in read}.values()]
+
+
+def calls_in(tree):
+    """Return the calls such as `self.f(x)` in code, without duplicates and those of a library."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and all(map(_id, node.args))]
+    own = [node for node in nodes if not any(name in LIBRARIES for name in names_read(node.func))]
+    return [*{ast.unparse(node): node for node in own}.values()]
 
 
 def loop_repairs(iterable, names):

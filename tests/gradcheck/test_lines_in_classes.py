@@ -203,7 +203,7 @@ class Linear:
         self.W.grad += self.x.T @ g
         return g @ self.W.data.T
 
-class Net:  # layers within a layer
+class Layers:  # layers within a layer
     def __init__(self):
         self.first, self.second = Linear(3, 4), Linear(4, 2)
 
@@ -273,11 +273,93 @@ class Updating:  # a learning rate
         self.b = self.b - dz.sum(axis=0) * learning_rate
         return dx
 """
+HELPERS = """
+import numpy as np
+
+class Activation:
+    def forward(self, x):
+        self.x = x
+        return self.function(x)
+
+    def backward(self, grad):
+        return self.derivative(self.x) * grad
+
+class Sigmoid(Activation):
+    def function(self, x):
+        return 1.0 / (1.0 + np.exp(-x))
+
+    def derivative(self, x):
+        return self.function(x) * (1.0 - self.function(x))
+
+class Leaky(Activation):
+    slope = 0.1
+
+    def function(self, x):
+        return np.where(x < 0.0, self.slope * x, x)
+
+    def derivative(self, x):
+        dx = np.ones_like(x)
+        dx[x < 0.0] = self.slope
+        return dx
+
+def tanh_prime(z):
+    t = np.tanh(z)
+    return 1 - t**2
+
+class Net:
+    def __init__(self):
+        self.W, self.V = np.random.default_rng(0).normal(size=(2, 3, 3))
+        self.dW = self.dV = None
+
+    def forward(self, x):
+        self.x = x
+        self.z = x @ self.W
+        self.a = np.tanh(self.z)
+        return self.a @ self.V
+
+    def through_tanh(self, d, z):
+        slope = tanh_prime(z)
+        return d * slope
+
+    def backward(self, dy):
+        self.dV = self.a.T @ dy
+        dz = self.through_tanh(dy @ self.V.T, self.z)
+        self.dW = self.x.T @ dz
+        return dz @ self.W.T
+
+class Softmax:
+    def forward(self, x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.out = e / e.sum(axis=1, keepdims=True)
+        return self.out
+
+    def backprop(self, grad):
+        total = np.sum(grad * self.out, axis=1, keepdims=True)
+        return self.out * (grad - total)
+
+class Encoder:  # another object computes the gradient that is returned
+    def __init__(self):
+        self.estimator, self.levels = Softmax(), np.arange(3)
+
+    def forward(self, x):
+        products = self.estimator.forward(x) * self.levels[None, :]
+        self.shape = products.shape
+        return products.sum(axis=-1)
+
+    def backprop(self, grad):
+        levels = self.levels[None, :]
+        tmpbar = np.broadcast_to(grad[:, None], self.shape) * levels
+        return self.estimator.backprop(tmpbar)
+"""
 X = [normal(4, 3)]
 CLASSES = {
+    "Sigmoid": (HELPERS, (), X, None),
+    "Leaky": (HELPERS, (), X, None),
+    "Net": (HELPERS, (), X, None),
+    "Encoder": (HELPERS, (), X, None),
     "Affine": (OTHER_FORMS, (3, 2), X, None),
     "Linear": (OTHER_FORMS, (3, 2), X, None),
-    "Net": (OTHER_FORMS, (), X, None),
+    "Layers": (OTHER_FORMS, (), X, None),
     "Swish": (OTHER_FORMS, (), X, None),
     "Updating": (OTHER_FORMS, (3, 2), X, None),
     "MLP": (OTHER_FORMS, (3, 4, 2), X, None),
@@ -290,7 +372,23 @@ CLASSES = {
 MISTAKES = """
 Affine: np.dot(self.x.T, dout) → np.dot(self.x.T, -dout)
 Linear: self.x.T @ g → self.x.T @ (2 * g)
-Net: da * (self.h > 0) → da
+Layers: da * (self.h > 0) → da
+Sigmoid: * (1.0 - self.function(x)) → / (1.0 - self.function(x))
+Sigmoid: self.function(x) * (1.0 - self.function(x)) → self.function(x)
+Sigmoid: (1.0 - self.function(x)) → -self.function(x)
+Leaky: np.ones_like(x) → -np.ones_like(x)
+Leaky: dx[x < 0.0] → dx[x > 0.0]
+Net: 1 - t**2 → 1 - t
+Net: 1 - t**2 → t**2 - 1
+Net: 1 - t**2 → 1 - t**3
+Net: d * slope → slope
+Net: slope = tanh_prime(z) → slope = tanh_prime(d)
+Net: dz @ self.W.T → dz @ self.V.T
+Encoder: np.broadcast_to(grad[:, None], self.shape) * levels → levels
+Encoder: levels = self.levels[None, :] → levels = -self.levels[None, :]
+Encoder: return self.estimator.backprop(tmpbar) → return -self.estimator.backprop(tmpbar)
+Encoder: self.out * (grad - total) → self.out * (total - grad)
+Encoder: self.out * (grad - total) → self.out + (grad - total)
 Swish: dz = ds * self.s → dz = ds
 Swish: dz * self.beta → dz
 MLP: dA * (1 - A**2) → dA * (1 - A)
@@ -409,6 +507,22 @@ def ridge_gradient(w, X, y, lam=0.1):
     penalty = lam * w
     return data + penalty
 
+def penalized(theta, *, X, y, lam=0.7):
+    m = len(y)
+    error = X @ theta - y
+    J = np.sum(error ** 2) / (2 * m) + lam / (2 * m) * np.sum(theta[1:] ** 2)
+    slope = 1 / m * (X.T @ error)
+    shrinkage = lam / m * theta
+    shrinkage[0] = 0
+    return J, slope + shrinkage
+
+def regression(theta, *, X, y, lam=0.7):
+    m = len(y)
+    J = np.sum((X @ theta - y) ** 2) / (2 * m) + lam / (2 * m) * np.sum(theta[1:] ** 2)
+    grad = (1 / m) * X.T @ (X @ theta - y)
+    grad[1:] = grad[1:] + (lam / m) * theta[1:]
+    return J, grad
+
 def gaussian(theta, *, x):
     mu, log_sigma = theta
     sigma = np.exp(log_sigma)
@@ -464,6 +578,8 @@ FUNCTIONS = {
     "logistic": (from_value_and_gradient, ["logistic"], [normal(3)], {"X": X3, "y": np.array([0.0, 1, 1, 0, 1])}),
     "naive": (from_value_and_gradient, ["naive"], [normal(3, 3)], {"X": X3, "y": np.array([0, 2, 1, 1, 0])}),
     "ridge": (from_value_and_gradient, ["ridge", "ridge_gradient"], [normal(3)], {"X": X3, "y": Y}),
+    "penalized": (from_value_and_gradient, ["penalized"], [normal(3)], {"X": X3, "y": Y}),
+    "regression": (from_value_and_gradient, ["regression"], [normal(3)], {"X": X3, "y": Y}),
     "gaussian": (from_value_and_gradient, ["gaussian"], [normal(2)], {"x": normal(6, seed=3)}),
     "rosenbrock": (from_value_and_gradient, ["rosenbrock"], [normal(4)], {}),
     "network": (
@@ -490,6 +606,12 @@ ridge: penalty = lam * w → penalty = w
 ridge: X.T @ r / len(y) → X.T @ r
 ridge: X.T @ r / len(y) → X.T @ y / len(y)
 ridge: penalty = lam * w → penalty = 2 * lam * w
+penalized: shrinkage[0] = 0 → error[0] = 0
+penalized: return J, slope + shrinkage → return J, slope
+penalized: return J, slope + shrinkage → return J, shrinkage
+penalized: shrinkage = lam / m * theta → shrinkage = lam / m / theta
+regression: grad[1:] + (lam / m) → grad[1:] - (lam / m)
+regression: (lam / m) * theta[1:] → (lam / m)
 gaussian: dmu = -np.sum(z) → dmu = np.sum(z)
 gaussian: -np.sum(z) / sigma → -np.sum(z) * sigma
 gaussian: 1 - z ** 2 → 1 - z
@@ -534,6 +656,26 @@ def test_a_mistake_of_one_token_in_a_gradient_or_jacobian_is_placed_on_its_line(
     assert found and VALUES.count(old) == 1
     report = report_of_value(imported, name, before + new + after)
     assert report.first_wrong.line == before.count("\n") + 1, report
+
+
+def test_a_wrong_sign_that_may_be_in_forward_is_not_placed_on_the_line_of_backward_alone(imported):
+    text = """
+import numpy as np
+
+def squares(w, *, y):
+    difference = y - w
+    slope = 2 / len(y) * difference
+    return np.mean(difference**2), slope
+"""
+    report = steps(from_value_and_gradient(imported(text).squares), normal(5), y=Y)
+    also = "difference has the wrong sign, which does not affect the value"
+    assert report.first_wrong.sentence == f"2 stands where -2 belongs; or {also}"
+
+
+def test_a_term_that_may_be_missing_from_either_of_two_lines_is_not_placed_on_one_of_them_alone(imported):
+    report = report_of_value(imported, "regression", VALUES.replace("grad[1:] + (lam / m) * theta[1:]", "grad[1:]"))
+    sentence = "given the true gradients, this line, or that of grad below, gives a wrong value"
+    assert report.first_wrong.sentence == sentence
 
 
 SHARED = """
@@ -596,6 +738,17 @@ def test_a_gradient_that_is_returned_is_not_shown_as_an_attribute(imported):
         .replace("return dz @", "return 2 * dz @")
     )
     assert report_of(imported, "Dense", text).first_wrong.name == "dinputs"
+
+
+def test_a_mistake_in_a_method_that_backward_calls_is_shown_with_its_repair(imported):
+    row = report_of(imported, "Net", HELPERS.replace("d * slope", "d / slope")).first_wrong
+    assert (row.name, row.sentence) == ("Net.through_tanh", "slope divides where it should multiply")
+    assert row.repair == "return d * slope"
+
+
+def test_a_mistake_that_may_be_in_another_function_is_not_placed_on_the_line_that_calls_it_alone(imported):
+    report = report_of(imported, "Sigmoid", HELPERS.replace("return self.function(x) * (1.0", "return x**3 * (x"))
+    assert "this line, or that of self.x, or one of Sigmoid.derivative, gives a wrong value" in str(report)
 
 
 def test_a_row_shows_the_code_of_the_class(imported):
