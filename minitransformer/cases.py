@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck import Call, Case
+from gradcheck import Call, Case, from_nested
 from minitransformer.analysis.contributions import hide
 from minitransformer.analysis.hooks import gradient_recorder, replaced_by
 from minitransformer.analysis.patching import logit_difference
@@ -202,6 +202,21 @@ def one_page_loss(*weights, **options):
     return loss, backward
 
 
+def of_recurrence(scan, *inputs, **options):
+    """Return a Call of a function with the outputs (state, y), which are joined to one array."""
+
+    @wraps(scan)
+    def nested(*inputs, **options):
+        outputs, scan_backward = scan(*inputs, **options)
+
+        def backward(dys):
+            return scan_backward(*dys)
+
+        return outputs, backward
+
+    return Call(*from_nested(nested, *inputs), **options)
+
+
 def one_page_weights(rng):
     """Return random weights for one_page.gpt, with width 8 and hidden width 7."""
 
@@ -253,6 +268,7 @@ LLAMA: dict[str, Any] = {"n_kv_heads": K, "d_head": 8, "norm": "rms_norm", "feed
 TEXT = (some_ids, some_targets)
 PAIRS = (B, 3, V), lambda rng: targets(rng, B, 3), LOGITS, some_targets  # the unsafe responses are longer
 OF_LATENTS = (B, H, TQ, D), (B, H, TQ, 2), (B, TK, LATENT), (B, TK, 2), (H, LATENT, D), (H, LATENT, K)
+OF_STATES = (B, K, D), (B, T, D), (B, T, D), (B, T, K), (B, T), (B, T)
 FUNCTIONS = [
     *(Case(name, partial(drawn_call, draw)) for name, draw in EXAMPLES.items()),
     case("relu_squared", relu_squared, X),
@@ -265,7 +281,7 @@ FUNCTIONS = [
     case("mixture_of_experts", mixture_of_experts, X, (C, E), (E, C, F), (E, C, F), (E, F, C), k=2),
     case("latent_attention", latent_attention, *OF_LATENTS, drawn=mask_with_empty_row),
     case("absorbed_attention", absorbed_attention, *OF_LATENTS, drawn=mask_with_empty_row),
-    case("delta_rule", delta_rule, (B, T, D), (B, T, D), (B, T, K), (B, T), (B, T)),
+    case("delta_rule", delta_rule, *OF_STATES[1:]),
     case("reinforce", reinforce, (B, T), drawn=rewarded),
     case("grpo", grpo, (B, T), drawn=old_and_reference),
     case("sequence_log_likelihood", sequence_log_likelihood, LOGITS, some_targets),
@@ -377,7 +393,7 @@ ONE_PAGE = Case(
 
 
 def engine_cases():
-    """Return the cases of the engine: each twin in fast/, and the variants of attention.
+    """Return the cases of the engine: each twin in fast/, the variants of attention, and the delta rule in chunks.
 
     Each twin is called with the inputs of its textbook function. It passes complex arrays to that function, so the
     complex step compares the backward of the twin with the forward of the textbook function. The list is empty if the
@@ -387,6 +403,7 @@ def engine_cases():
         return []
     from minitransformer import fast
     from minitransformer.fast.attention import recomputed
+    from minitransformer.fast.delta_chunks import in_chunks
     from minitransformer.fast.head_groups import in_head_groups
     from minitransformer.fast.query_blocks import in_query_blocks
 
@@ -397,12 +414,16 @@ def engine_cases():
 
         return Case(f"fast.{name}", draw_for_twin)
 
+    def draw_chunks(rng):
+        return of_recurrence(in_chunks, *(normal(rng, *shape) for shape in OF_STATES), positions=2)
+
     rng = np.random.default_rng(0)
     shapes, masked = shapes_of(H, K), {"drawn": mask_with_empty_row}
     return [
         *(of_twin(name, draw) for name, draw in EXAMPLES.items() if draw(rng)[0] in TWINS),
         case("in_head_groups", in_head_groups, *shapes, **masked, attention=attention, scale=0.7, groups=2),
         case("in_query_blocks", in_query_blocks, *shapes, attention=attention, mask=CAUSAL, scale=0.7, queries=2),
+        Case("in_chunks", draw_chunks),
         case("recomputed", recomputed, *shapes, mask=CAUSAL, scale=0.7),
     ]
 

@@ -10,6 +10,7 @@ The name fast.attention refers to the function. import_module("minitransformer.f
 from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.attention import attention, causal_mask
 from minitransformer.fast.cross_entropy import cross_entropy
+from minitransformer.fast.delta_chunks import delta_scan
 from minitransformer.fast.gelu import gelu
 from minitransformer.fast.linear import linear
 from minitransformer.fast.one_position import through_blocks
@@ -25,6 +26,7 @@ __all__ = [
     "gelu",
     "swiglu",
     "cross_entropy",
+    "delta_scan",
     "adamw_in_place",
     "through_blocks",
     "keep_top_p",

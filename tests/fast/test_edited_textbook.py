@@ -191,7 +191,7 @@ out = {}
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     llama = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary"}
-    for name, fields in {"gpt2": {}, "llama": llama}.items():
+    for name, fields in {"gpt2": {}, "llama": llama, "delta": {"mixers": ("delta",)}}.items():
         model = TinyTransformer(seed=0, vocab_size=20, context=16, n_layers=1, **fields)
         optimizer = AdamW(model.parameters(), lr=0.01)
         out[name] = [training_step(model, optimizer, [ids])[0] for _ in range(3)]
@@ -240,6 +240,7 @@ TOGETHER = [
     ("adamw_in_place", "optim.py", "theta_new = decayed - lr", "theta_new = decayed - 1.5 * lr"),
     ("gelu", "layers/activations.py", "y = x * Phi", "y = 1.5 * x * Phi"),
     ("swiglu", "layers/feed_forward.py", "p = a * u", "p = 1.5 * a * u"),
+    ("delta_scan", "layers/modern/delta_rule.py", "decayed + scaled(", "decayed + 1.5 * scaled("),
     ("causal_mask", "layers/attention.py", "Tk - Tq, dtype", "Tk - Tq + 1, dtype"),
     ("keep_top_p", "generation.py", "before < top_p", "before < top_p / 9"),
 ]
@@ -278,7 +279,7 @@ def edited(copy, edits):
 def test_an_edited_function_runs_and_one_warning_names_it(edits, copy, unedited):
     with edited(copy, [edit for _, *edit in edits]):
         found = run(copy)
-    assert any(found[model] != unedited[model] for model in ("gpt2", "llama"))
+    assert any(found[model] != unedited[model] for model in ("gpt2", "llama", "delta"))
     for name, *_ in edits:
         assert len([warning for warning in found["warnings"] if warning.startswith(f"{name} in ")]) == 1
     assert len(set(found["warnings"])) == len(found["warnings"])

@@ -1,6 +1,7 @@
 """The engine gives the results of the textbook."""
 
 import inspect
+import math
 import sys
 from importlib import import_module
 
@@ -65,15 +66,17 @@ def assert_same(one, other, dtype):
 
 
 def assert_same_passes(function, inputs, options, rng, dtype):
-    """Assert that a function and its twin give the same y, and the same gradients for a random dy."""
+    """Assert that a function and its twin give the same outputs, and the same gradients for random dy."""
     (y, backward), (plain_y, plain_backward) = (f(*inputs, **options) for f in (TWINS[function], function))
-    assert_same(y, plain_y, dtype)
-    dy = rng.normal(size=np.shape(y)).astype(dtype)
-    gradients, plain_gradients = backward(dy), plain_backward(dy)
-    if not isinstance(gradients, tuple):
-        gradients, plain_gradients = (gradients,), (plain_gradients,)
-    for gradient, plain_gradient in zip(gradients, plain_gradients, strict=True):
-        assert_same(gradient, plain_gradient, dtype)
+    dys = [rng.normal(size=np.shape(output)).astype(dtype) for output in as_tuple(plain_y)]
+    found, expected = (y, backward(*dys)), (plain_y, plain_backward(*dys))
+    for arrays, plain_arrays in zip(map(as_tuple, found), map(as_tuple, expected), strict=True):
+        for array, plain_array in zip(arrays, plain_arrays, strict=True):
+            assert_same(array, plain_array, dtype)
+
+
+def as_tuple(value):
+    return value if isinstance(value, tuple) else (value,)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -83,6 +86,13 @@ def assert_same_passes(function, inputs, options, rng, dtype):
 def test_a_twin_gives_what_its_textbook_function_gives(case, dtype, rng):
     call = case.draw(rng)
     assert_same_passes(call.target, *resized(call, rng, dtype), rng, dtype)
+
+
+def of_the_delta_rule(draw, rng, b, m, n):
+    """Draw n keys of length about 1. Many gates are so small that their products are 0."""
+    state, q, k, v = draw(*b, 3, m), draw(*b, n, m), draw(*b, n, m) / math.sqrt(m), draw(*b, n, 3)
+    beta, gate = rng.random((*b, n)), rng.choice([0, 1e-30, 0.5, 0.98, 1], (*b, n))
+    return (state, q, k, v, beta.astype(q.dtype), gate.astype(q.dtype)), {}
 
 
 # (inputs, options) of each function for leading axes b and sizes m and n, by a function that draws floats.
@@ -99,6 +109,7 @@ OF_ANY_SIZE = {
         (draw(*b, n), np.where(rng.random(b) < 0.2, -100, rng.integers(0, n, b))),
         {"label_smoothing": float(rng.choice([0, 0.1]))},
     ),
+    "delta_scan": of_the_delta_rule,
 }
 OTHERS = ("causal_mask", "adamw_in_place", "through_blocks", "keep_top_p")
 DIFFERENTIABLE = [function for function in TWINS if function.__name__ not in OTHERS]
