@@ -61,6 +61,8 @@ def functions_called(scene):
         functions = [f for f in gc.get_referrers(code) if type(f) is types.FunctionType and f.__code__ is code]
         tree, outer, node = node_of(functions[0], source.lines) if len(functions) == 1 else (None, None, None)
         is_own = code not in other and isinstance(node, ast.FunctionDef) and outer is None
-        if is_own and codes_of(tree, source.file).get(key_of(code)) == code:
+        is_own = is_own and node.lineno not in (source.outer.lineno, source.inner.lineno)  # as before lowering
+        may_not_end = is_own and any(isinstance(part, ast.While) for part in ast.walk(node))
+        if is_own and not may_not_end and codes_of(tree, source.file).get(key_of(code)) == code:
             found.append(Called(plain, functions[0], tree, node, names))
     return found

@@ -232,11 +232,12 @@ class Reruns:
         if any(column.shape != base.shape for column in columns) or not np.isfinite(columns).all():
             return None
         matrix = np.array(columns).T
+        halves = self._shifted(dict.fromkeys([e.key for e in events], 0.5))
+        if not close(halves - base, matrix @ np.full(matrix.shape[1], 0.5), SOLVED):
+            return None
         change, _, rank, _ = np.linalg.lstsq(matrix, missing)
         if not close(matrix @ change, missing, SOLVED):
-            halves = self._shifted(dict.fromkeys([e.key for e in events], 0.5))
-            is_linear = close(halves - base, matrix @ np.full(len(change), 0.5), SOLVED)
-            return [] if is_linear else None
+            return []
         if rank < len(change):
             return None
         parts = np.split(change, np.cumsum(sizes)[:-1])

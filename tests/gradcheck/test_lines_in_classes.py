@@ -725,6 +725,47 @@ def test_lines_are_refused_if_backward_reads_a_parameter_that_it_has_updated(imp
         report_of(imported, "Updating", twice)
 
 
+RECOMPUTED = """
+import numpy as np
+
+class Tanh:
+    slope, shift, height = 1.3, 0.2, 0.4
+
+    def forward(self, x):
+        x = x - self.shift
+        return np.tanh(self.slope * x) + self.height
+
+    def derivative(self, x):
+        y = self.forward(x) - self.height
+        return self.slope * (1 - y**2)
+
+class Softplus:
+    slope, shift = 1.3, 0.2
+
+    def forward(self, x):
+        x = x - self.shift
+        return np.log(1 + np.exp(self.slope * x))
+
+    def derivative(self, x):
+        x = x - self.shift
+        return self.slope / (1 + np.exp(-self.slope * x))
+"""
+
+
+@pytest.mark.parametrize("old, new", [("self.forward(x) -", "self.forward(x) /"), ("(x) - self", "(x) + self")])
+def test_a_function_that_defines_the_value_is_not_blamed_if_its_derivative_calls_it(imported, old, new):
+    tanh = imported(RECOMPUTED.replace(old, new)).Tanh()
+    row = steps(from_derivative(tanh.forward, tanh.derivative), normal(4)).first_wrong
+    assert (row.name, RECOMPUTED.split("\n")[row.line - 1]) == ("y", "        y = self.forward(x) - self.height"), row
+
+
+def test_two_lines_of_which_either_may_have_the_wrong_sign_are_both_named(imported):
+    before, _, after = RECOMPUTED.rpartition("x = x - self.shift")
+    softplus = imported(f"{before}x = self.shift - x{after}").Softplus()
+    row = steps(from_derivative(softplus.forward, softplus.derivative), normal(4)).first_wrong
+    assert row.line == before.count("\n") + 1 or "x is computed" in row.sentence, row
+
+
 def test_two_lambdas_in_one_line_are_not_told_apart(imported):
     function = from_value_and_gradient(*(lambda x: np.sum(x**4), lambda x: 5 * x**3))
     with pytest.raises(ValueError, match="two lambdas in one line have no lines"):
