@@ -166,7 +166,8 @@ def test_after_random_inputs_and_with_each_planted_mistake_all_variables_equal_n
 def ladder(browser, folder):
     browser.get((folder / "layer_norm.html").as_uri())
     browser.execute_async_script("""
-        const [done] = arguments, wait = () => (document.querySelector(".ladder")?.live ? done() : setTimeout(wait, 50));
+        const [done] = arguments, section = document.querySelector(".ladder");
+        const wait = () => (section.live ? done() : setTimeout(wait, 50));
         wait();
     """)
     return browser.find_element("css selector", ".ladder")
