@@ -98,13 +98,15 @@ def two_tokens(through_blocks, rng):
 
 @twin_of(
     textbook.through_blocks,
-    "9828303ea5a0",
+    "d41cbbf7f9fd",
     repeats=(
         Module.__call__,
         TransformerBlock.forward,
         MultiHeadAttention.forward,
         MultiHeadAttention.attend,
         multi_head_attention.as_heads,
+        multi_head_attention.into_heads,
+        multi_head_attention.through,
         multi_head_attention.projections,
         multi_head_attention.split,
         multi_head_attention.merge,

@@ -24,6 +24,8 @@ from minitransformer.layers.modern.joint_norm import QK_NORMS
 from minitransformer.layers.positions import Rotary
 from minitransformer.module import Array, Backward, Identity, Module, apply
 
+Step = Callable[[Array], tuple[Array, Backward[Array]]] | None
+
 
 class MultiHeadAttention(Module):
     """Self-attention with H query heads (`n_heads`) and K key–value heads (`n_kv_heads`) of D channels (`d_head`).
@@ -160,27 +162,32 @@ def hooks_and_dropout(weights: Identity, dropout: Dropout, rng: np.random.Genera
     return hook_and_drop
 
 
-def as_heads(
-    xw: Array, d_head: int, steps: Sequence[Callable[[Array], tuple[Array, Backward[Array]]] | None]
-) -> tuple[Array, Backward[Array]]:
-    """Split xw (..., T, heads · D) into heads (..., heads, T, D), and apply the steps, in order, that are not None.
+def as_heads(xw: Array, d_head: int, steps: Sequence[Step]) -> tuple[Array, Backward[Array]]:
+    """Split xw (..., T, heads · D) into heads (..., heads, T, D), and apply the steps (see through)."""
+    return through(xw, [partial(into_heads, d_head=d_head), *steps])
 
-    Saved for backward: the arrays that the steps save.
-    """
-    heads, backwards = [split(xw, d_head)], []
+
+def into_heads(x: Array, *, d_head: int) -> tuple[Array, Backward[Array]]:
+    """Split x (..., T, heads · D) into heads (..., heads, T, D). Saved for backward: nothing."""
+    return split(x, d_head), merge
+
+
+def through(x: Array, steps: Sequence[Step]) -> tuple[Array, Backward[Array]]:
+    """Apply the steps, in order, that are not None. Saved for backward: the arrays that the steps save."""
+    results, backwards = [x], []
     for step in steps:
         if step is not None:
-            changed, step_backward = step(heads[-1])
-            heads.append(changed)
+            y, step_backward = step(results[-1])
+            results.append(y)
             backwards.append(step_backward)
 
     def backward(dy):
-        dheads = [dy]
+        gradients = [dy]
         for through_step in reversed(backwards):
-            dheads.append(through_step(dheads[-1]))
-        return merge(dheads[-1])
+            gradients.append(through_step(gradients[-1]))
+        return gradients[-1]
 
-    return heads[-1], backward
+    return results[-1], backward
 
 
 def projections(x, w_q, w_k, w_v):

@@ -16,7 +16,6 @@ attention is attention in which all heads share one key and value, which are the
 """
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,7 @@ from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.modern.checks import check_latent_attention
-from minitransformer.layers.multi_head_attention import hooks_and_dropout, merge, split
+from minitransformer.layers.multi_head_attention import hooks_and_dropout, into_heads, merge, split, through
 from minitransformer.layers.positions import Rotary
 from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import Array, Arrays, Backward, Identity, Module, Parameter, apply, faster
@@ -271,26 +270,3 @@ class LatentAttention(Module):
         """Return the multiplications of one position in matrix products, except those of its Linear modules."""
         H, L, D = self.w_key.data.shape
         return 2 * H * L * D + T * H * (2 * D + self.d_rotary)
-
-
-def into_heads(x: Array, *, d_head: int) -> tuple[Array, Backward[Array]]:
-    """Split x (..., T, heads · D) into heads (..., heads, T, D). Saved for backward: nothing."""
-    return split(x, d_head), merge
-
-
-def through(x: Array, steps: Sequence[Any]) -> tuple[Array, Backward[Array]]:
-    """Apply the steps, in order, that are not None. Saved for backward: the arrays that the steps save."""
-    results, backwards = [x], []
-    for step in steps:
-        if step is not None:
-            y, step_backward = step(results[-1])
-            results.append(y)
-            backwards.append(step_backward)
-
-    def backward(dy):
-        gradients = [dy]
-        for through_step in reversed(backwards):
-            gradients.append(through_step(gradients[-1]))
-        return gradients[-1]
-
-    return results[-1], backward
