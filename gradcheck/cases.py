@@ -62,7 +62,7 @@ def exits_as_errors():
     """Convert exceptions such as SystemExit, but not KeyboardInterrupt, to RuntimeError."""
     try:
         yield
-    except (Exception, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
         raise RuntimeError(f"{error!r} was raised, which would end the program") from error
