@@ -97,14 +97,14 @@ def open(arguments) -> int:
     from minitransformer.learn.workbench.checking import Checks
     from minitransformer.learn.workbench.serving import Server, opened_in_browser
 
-    folder = arguments.folder or workspace.FOLDER
-    if not workspace.exercises_in(folder):
-        workspace.start(folder, exercises_of("all"), arguments.level)
     book = Book(arguments.book)
     if arguments.book != Path("book") and not book.is_there:
         raise FileNotFoundError(
             f"{arguments.book}: contains no book; write one with: minitransformer book --out FOLDER"
         )
+    folder = arguments.folder or workspace.FOLDER
+    if not workspace.exercises_in(folder):
+        workspace.start(folder, exercises_of("all"), arguments.level)
     with closing(Checks(folder)) as checks, Server(Actions(folder, checks, book), book, arguments.port or 0) as server:
         show(f"the workbench: {server.address}\nCtrl-C ends it")
         with nullcontext() if arguments.no_browser else opened_in_browser(server.address):

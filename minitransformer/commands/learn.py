@@ -143,6 +143,8 @@ def open_options(parser) -> None:
         metavar="N",
         limits={"minimum": 1, "maximum": 65535},
     )
+    words = "folder of a built book, for links between its chapters and the exercises"
+    option(parser, "--book", words, Path("book"), "FOLDER", type=Path)
     switch(parser, "--no-browser", "print the link, and open no browser")
 
 

@@ -4,10 +4,14 @@ import base64
 import hashlib
 import http.client
 import json
+import signal
 import stat
+import subprocess
+import sys
 import threading
 import webbrowser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -87,6 +91,24 @@ def test_the_page_opens_edits_and_checks_an_exercise(server, tmp_path):
     assert asked(server, "/do/status", {"name": "silu"}) == (200, {"status": "not begun"})
     assert asked(server, "/do/open", {"name": "softmax"})[0] == 400  # it is not in the folder
     assert asked(server, "/do/hint", {"name": "relu"}) == (200, {"hint": "there is no mistake"})
+
+
+def test_the_command_prints_a_link_that_answers_until_ctrl_c(tmp_path):
+    command = [sys.executable, "-m", "minitransformer", "learn", "open", "--no-browser"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        link = urlsplit(line.split()[-1])
+        status, found = asked(SimpleNamespace(server_port=link.port, secret=link.fragment), "/do/exercises", {})
+        process.send_signal(signal.SIGINT)
+    assert line.startswith("the workbench: http://127.0.0.1:") and process.returncode == 130
+    assert status == 200 and found["exercises"][0]["name"] == "expression"
+    assert (tmp_path / "learn" / "expression.py").exists()
+
+
+def test_a_folder_without_a_book_is_refused(tmp_path):
+    command = [sys.executable, "-m", "minitransformer", "learn", "open", "--no-browser", "--book", "nothing"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "nothing: contains no book; write one with: minitransformer book" in done.stderr
 
 
 def test_a_change_outside_of_the_page_is_offered_and_not_overwritten(server, tmp_path):
