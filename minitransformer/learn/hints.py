@@ -70,7 +70,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     """
     found = (row for row in verdict.rows if row.verdict in (WRONG_LINE, BLANK))
     row = next(found, None) if verdict.status == BEGUN else verdict.first_wrong
-    is_failure = bool(verdict.sentence) and (row is None or row.verdict != BLANK)
+    is_begun = row is not None and (row.verdict == BLANK or verdict.status == BEGUN)  # the sentence names a blank line
+    is_failure = bool(verdict.sentence) and not is_begun
     lines = lines_of(exercise)
     numbered = {name for line in lines for name in line.name.split(", ")}
     own = {name for name in verdict.about[:1] if name in numbered or (name.startswith("d") and name != "dy")}

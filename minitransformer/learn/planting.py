@@ -27,8 +27,8 @@ NAME = "WRONG_LINE"
 IMPORTS, MUSEUM, MANY = "import math\n\nimport numpy as np\n\n\n", Path("museum"), 5
 TOO_EASY = {"statement dropped", "gradient replaced by zeros", "dy ignored"}
 TASK = f"""\
-One line of backward has a mistake. Assign the name on its left, such as "dx", or its number to {NAME}, and repair the
-line. If the line has neither, write "return". A check says which gradients are wrong.
+One line of backward has a mistake. Assign the name on its left, such as "dx", or the number of its equation, such as
+"(5)", to {NAME}, and repair the line. If the line has neither, write "return". A check says which gradients are wrong.
 """
 PAGE = "In each file in this folder, one line of backward has a mistake. Find, name and repair it, as the file says.\n"
 
@@ -116,6 +116,8 @@ def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
     words = f"{NAME} {'is' if is_named else 'is not'} the line with the mistake"
     if named == str(...):
         words = f"{NAME} is still blank"
+    elif named.isdigit() and not lines:
+        words = f"{NAME} is {named}, and no equation of backward has this number"
     if verdict.is_solved:
         words = f"the gradients are right, but {words}"
     elif wrong:

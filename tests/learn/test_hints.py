@@ -6,6 +6,7 @@ import re
 import pytest
 from solutions import edited, filled, solution
 
+from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import lines_of, next_hint
 
@@ -28,6 +29,12 @@ def test_no_row_says_that_a_value_is_not_followed_above_a_wrong_one(told):
     verdict, _ = told("cross_entropy", edited("cross_entropy", 1, ("(A * p - a)", "(p - a)")))
     assert {row.verdict for row in verdict.rows} <= {"right", "WRONG", "follows"}
     assert "not followed" not in str(verdict) and "nor need it be" not in str(verdict)
+
+
+def test_a_wrong_line_above_a_blank_one_has_its_own_hint(told):
+    verdict, hints = told("expression", cut(named_exercise("expression"), 0).replace("ds = ...", "ds = 2 * s"))
+    assert "still blank" in verdict.sentence
+    assert hints[0].startswith("hint 1 of") and "ds" in hints[0] and "dy" not in str(hints)
 
 
 @pytest.mark.one_in(4)

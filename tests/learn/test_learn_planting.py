@@ -39,6 +39,8 @@ def test_the_line_is_to_be_named_and_repaired(name, graded, grader):
     assert verdict.status == "not right yet" and verdict.sentence.startswith(f"{NAME} is the line")
     other = next(n for n in names_in(right) if n not in answers)
     assert graded(name, text.replace("...", repr(other), 1)).sentence.startswith(f"{NAME} is not the line")
+    of_no_equation = graded(name, text.replace("...", "640", 1)).sentence
+    assert of_no_equation.startswith(f"{NAME} is 640, and no equation of backward has this number")
 
 
 def test_seeds_plant_different_mistakes_and_levels_hide_the_equations(grader):

@@ -188,6 +188,7 @@ def test_a_bug_hunt_is_a_file_like_any_other(bench):
     bench.load("rms_norm")
     bench.until(lambda: "WRONG_LINE is still blank" in bench.find("#sentences").text)
     assert bench.status == "begun" and "WRONG_LINE = ..." in bench.text.get_property("value")
+    assert bench.find("#about").text.startswith("One line of backward has a mistake.")
 
 
 def test_docstrings_fold_without_a_change_of_the_file(bench):

@@ -12,6 +12,7 @@ from minitransformer.learn import workspace
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import LEVELS, Exercise
 from minitransformer.learn.hints import next_hint
+from minitransformer.learn.planting import NAME, TASK
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.refusing import Refusal, of_header
 from minitransformer.learn.verdict import PLAN, SOLVED, UNTOUCHED, Verdict
@@ -122,7 +123,7 @@ class Actions:
             task = task_of(text, exercise.name)
         except SyntaxError:  # it is being edited
             task = task_of(cut(header, 1 if level is None else level), exercise.name)
-        about = LEVELS.get(level, "")
+        about = TASK if f"\n{NAME} = " in text else f"level {level}: {LEVELS[level]}" if level in LEVELS else ""
         chapter = chapter_of(exercise)
         found = {"name": exercise.name, "title": exercise.title, "level": level, "about": about}
         found["chapter"] = chapter if self.book.has(chapter) else ""

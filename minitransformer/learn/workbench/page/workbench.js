@@ -3,6 +3,7 @@
 const PAUSE = 350; // milliseconds after the last keystroke until the text is saved and checked
 const POLL = 2000; // milliseconds between two looks for a change outside of the page
 const MARKS = { solved: "■", "not begun": "□" };
+const UNFINISHED = new Set(["not begun", "begun"]);
 const SIGNS = { right: "✓", WRONG: "✗", follows: "↳", blank: "…" };
 const KEYWORDS = /\b(?:and|as|assert|class|def|elif|else|for|from|if|import|in|is|lambda|not|or|return|while|with|None|True|False)\b/;
 const TOKEN = new RegExp(`(#.*)|("""[\\s\\S]*?"""|'[^'\\n]*'|"[^"\\n]*")|(${KEYWORDS.source})`, "g");
@@ -109,7 +110,7 @@ function drawStatuses() {
   }
   const solved = exercises.filter((one) => one.status === "solved").length;
   const left = exercises.some((one) => !one.status);
-  element("progress").textContent = `${solved} of ${exercises.length} solved${left ? ", checking the files …" : ""}`;
+  element("progress").textContent = left ? `checking the files: ${solved} of ${exercises.length} solved so far` : `${solved} of ${exercises.length} solved`;
   linkTo(element("next"), exercises.find((one) => one.status !== "solved"), "next");
 }
 
@@ -155,7 +156,7 @@ function show(found) {
   element("desk").hidden = false;
   element("outside").hidden = true;
   element("title").textContent = `${found.name}: ${found.title}`;
-  element("about").textContent = found.level === null ? "" : `level ${found.level}: ${found.about}`;
+  element("about").textContent = found.about;
   element("task").innerHTML = found.task; // typeset by the server from the exercise's docstrings, and escaped there
   element("file").textContent = found.file;
   element("level").value = found.level ?? 1;
@@ -285,7 +286,7 @@ function judge(found) {
   const known = exercises.find((one) => one.name === exercise.name);
   if (known) known.status = found.status;
   element("status").textContent = found.is_solved ? "right" : found.status;
-  element("status").className = found.is_solved ? "right" : "wrong";
+  element("status").className = found.is_solved ? "right" : UNFINISHED.has(found.status) ? "" : "wrong";
   element("rows").replaceChildren(...found.rows.map((row) => {
     const item = made("li", "", row.verdict.toLowerCase());
     if (row.line !== null) {
