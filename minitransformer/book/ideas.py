@@ -15,6 +15,7 @@ from minitransformer.layers.embedding import embedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear
 from minitransformer.layers.lora import low_rank
+from minitransformer.layers.multi_head_attention import through
 from minitransformer.layers.positions import cos_and_sin, turned
 from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import softmax
@@ -299,9 +300,9 @@ def paths():
     rng = np.random.default_rng(0)
     block = TransformerBlock(16, 2, 64, std=0.2, rng=rng, dtype=np.float64)
     x, dy, panel = rng.normal(size=(6, 16)), rng.normal(size=(6, 16)), Panel(0, 10, WIDE, 250, (0, 10), (-1.6, 1.6))
-    added, added_backward = chain(x, block.norm1, block.attention)
+    added, added_backward = through(x, [block.norm1, block.attention])
     r = x + added
-    more, more_backward = chain(r, block.norm2, block.feed_forward)
+    more, more_backward = through(r, [block.norm2, block.feed_forward])
     through_feed_forward = more_backward(dy)
     dr = dy + through_feed_forward
     through_attention = added_backward(dr)
@@ -331,18 +332,6 @@ def paths():
         "them."
     )
     return "Two ways past each layer", [panel], 270, caption
-
-
-def chain(x, *layers):
-    """Apply two layers, one after the other."""
-    first, second = layers
-    y, first_backward = first(x)
-    z, second_backward = second(y)
-
-    def backward(dz):
-        return first_backward(second_backward(dz))
-
-    return z, backward
 
 
 def size(values):

@@ -111,7 +111,7 @@ def delta_chunk(S, q, k, v, beta, gate):
     u = beta[..., None] * errors  # (4)
     weights = within * q_with_k  # (6)
     y = a * q_of_S + weights @ u  # (6)
-    state = whole * S + transposed(u) @ (to_end * k)  # (7)
+    state = whole * S + transposed(u) @ (to_end * k)  # (2) (7)
 
     def backward(dstate, dy):
         a, within, whole, to_end = parts(decay)
