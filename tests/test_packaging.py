@@ -135,7 +135,8 @@ def test_both_packages_say_that_they_are_typed(setup_cfg):
 
 def test_the_data_that_comes_with_the_package_is_packed(setup_cfg):
     patterns = setup_cfg["options.package_data"]["minitransformer"].split()
-    data = [path for path in PACKAGE.rglob("*") if path.suffix not in (".py", ".pyc") and path.is_file()]
+    found = [path for path in PACKAGE.rglob("*") if path.suffix != ".py" and path.parent.name != "__pycache__"]
+    data = [path for path in found if path.is_file()]
     assert data and all(any(path.relative_to(PACKAGE).match(pattern) for pattern in patterns) for path in data)
 
 
