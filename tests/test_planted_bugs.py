@@ -89,8 +89,9 @@ recomputation draws another dropout | layers/recomputation.py | Dropout, checkpo
 + y, before, was_plain = module(x, rng=rng, **options)[0], copy.deepcopy(rng), is_plain()
 
 the rotation is not undone | layers/multi_head_attention.py | MultiHeadAttention, grouped, rotary | w_q.weight.grad
-- dheads.append(through_step(dheads[-1]))
-+ dheads.append(dheads[-1])
+- return through(xw, [partial(into_heads, d_head=d_head), *steps])
++ y, _ = through(xw, [partial(into_heads, d_head=d_head), *steps])
++     return y, merge
 
 a residual path is missing | layers/block.py | TransformerBlock, Llama | dx
 - dr = dy + norm2_backward(
