@@ -101,7 +101,7 @@ def assert_up_to_date(numbers):
     stale = {
         measure: (page.get(measure), number)
         for measure, number in numbers.items()
-        if abs(page.get(measure, 0) - number) > max(0.05 * number, 2)  # two runs of the audit differed by one
+        if abs(page.get(measure, 0) - number) > 0.05 * number
     }
     assert stale == {}, "run `python tests/test_trust.py`"
 

@@ -73,6 +73,7 @@ class Trials:
         self.observed = {}  # {(case name, seed, is_varied): result of `observe`}, if the original is finite there
         self.lines = {}  # {case name: set of (file, line) that it runs in the files for which is_audited(path)}
         self.verified = {}  # {(case name, seed): CPU time} of the checks that pass without a mutant
+        self.called = set(self.cases)  # names of the cases that this process has run without a mutant
         self.slowest = 0.0  # CPU time of the slowest step without a mutant
         for name, case in self.cases.items():
             start, lines = time.process_time(), set()
@@ -136,7 +137,8 @@ class Trials:
                 raise AuditError("a mutant has ended the process that tried it") from error
 
     def __getstate__(self):
-        return {**vars(self), "cases": None}  # a process imports them, because functions of a case cannot be pickled
+        # A process imports the cases, because their functions cannot be pickled.
+        return {**vars(self), "cases": None, "called": set()}
 
     def _outcome(self, mutant, functions, command):
         names, passes = self.cases_that_run(mutant), "every check passes" if command is None else "the command passes"
@@ -149,7 +151,15 @@ class Trials:
         return found if found is not None and found.status == result.status == SURVIVING else result
 
     def _compared(self, mutant, functions, names, passes, has_checks):
-        """Replace the code in memory with a mutant, and return its outcome."""
+        """Replace the code in memory with a mutant, and return its outcome.
+
+        Each case is run without the mutant first. Code that keeps something from its first call would keep it of the
+        mutant otherwise. An example is a fast version that is used if it agrees with a plain one.
+        """
+        with quiet():
+            for name in (name for name in names if name not in self.called):
+                observe(self.cases[name], self.seeds[0])
+        self.called.update(names)
         try:
             with quiet(), planted(mutant, functions):
                 outcome = self._judged(names, passes, has_checks)

@@ -407,6 +407,33 @@ def test_survivors_and_kills_are_the_same_however_many_run_at_a_time(write, tmp_
     assert found["surviving"] and found["killed"]
 
 
+def test_code_that_judges_itself_at_its_first_call_is_called_before_a_mutant_takes_its_place(write, tmp_path):
+    write("""
+def plain(x):
+    def backward(dy):
+        return 2 * x * dy
+
+    return x * x, backward
+
+def fast(x):
+    def backward(dy):
+        return (x + x) * dy
+
+    return x * x, backward
+
+judged = []
+
+def square(x):
+    if not judged:
+        judged.append(fast(3.0)[1](5.0) == 30.0)
+    return (fast if judged[0] else plain)(x)
+
+CASES = [Case("square", lambda rng: Call(square, rng.normal(size=3)))]
+""")
+    found = results(tmp_path, "mine", "--jobs", "2")["results"]
+    assert {one["status"] for one in found if one["function"].startswith("fast")} == {"killed"}
+
+
 def test_an_audit_does_not_fork_the_program_in_which_jax_may_have_threads(write, capfd, monkeypatch):
     write(NORM + GOOD)
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("the process of the audit is forked"))
