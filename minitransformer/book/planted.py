@@ -1,7 +1,6 @@
 """Plant typical mistakes in backward passes, and measure the errors of the gradients."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -27,16 +26,18 @@ class Planted:
     sentence: str  # description of the mistake
     error: float  # largest relative error of a gradient for a random dy
     error_of_ones: float  # the same for dy = 1
+    functions: dict  # of the file, as live_functions returns them
 
 
 def planted_mistakes(path, cases) -> list[Planted]:
     """Return mistakes that change a gradient. Those that a check with dy = 1 does not find come first."""
     mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
+    functions = live_functions({str(mutant.path) for mutant in mutants})
     right = [gradients(case) for case in cases]
     for kind in KINDS:
         some = [m for m in mutants if m.kind == kind and m.lines[1] in numbered]
-        found += [p for m in some[:TRIED] if (p := tried(m, cases, right)) is not None]
+        found += [p for m in some[:TRIED] if (p := tried(m, functions, cases, right)) is not None]
     return sorted(found, key=lambda planted: planted.error_of_ones > SMALL)
 
 
@@ -65,22 +66,17 @@ def gradients(case) -> tuple:
     return tuple(found)
 
 
-@cache  # each call looks at all objects in memory
-def functions_of(path):
-    return live_functions({str(path)})
-
-
-def tried(mutant, cases, right) -> Planted | None:
+def tried(mutant, functions, cases, right) -> Planted | None:
     """Plant a mistake, and measure the errors in the first case that it affects. Return None if none is affected."""
     for case, truth in zip(cases, right, strict=True):
         try:
-            with np.errstate(all="ignore"), planted(mutant, functions_of(mutant.path)):
+            with np.errstate(all="ignore"), planted(mutant, functions):
                 wrong = gradients(case)
             errors = [largest(w, t, truth[0]) for w, t in zip(wrong, truth, strict=True)]
         except (PlantingError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             continue
         if errors[0] > SMALL:
-            return Planted(mutant, case, mutant.edit.sentence(Reader()), *errors)
+            return Planted(mutant, case, mutant.edit.sentence(Reader()), *errors, functions)
     return None
 
 
@@ -91,9 +87,9 @@ def largest(wrong, right, scales) -> float:
 
 
 def is_caught(found) -> bool:
-    """Return True if a check along one random direction finds a mistake. A check of all entries then finds it too."""
+    """Return True if a check along one random direction finds a mistake. The check on the page includes this one."""
     try:
-        with np.errstate(all="ignore"), planted(found.mutant, functions_of(found.mutant.path)), plain():
+        with np.errstate(all="ignore"), planted(found.mutant, found.functions), plain():
             check_case(found.case, oracles="adjoint", explain=False)
     except GradientError:
         return True
