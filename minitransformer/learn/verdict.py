@@ -17,8 +17,6 @@ MISSING = "not there"
 RIGHT, WRONG_LINE, BLANK = "right", "WRONG", "blank"  # verdicts on a line
 FOLLOWS = "follows"  # verdict on a line whose only error comes from another line
 MOST_RIGHT = 6  # rows of right lines; if there are more, they share one row
-
-
 PLAN = textwrap.dedent(MAP).strip("\n")  # the map of the model, with the name of an exercise as <name>
 
 

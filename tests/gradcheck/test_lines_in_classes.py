@@ -763,7 +763,9 @@ def test_two_lines_of_which_either_may_have_the_wrong_sign_are_both_named(import
     before, _, after = RECOMPUTED.rpartition("x = x - self.shift")
     softplus = imported(f"{before}x = self.shift - x{after}").Softplus()
     row = steps(from_derivative(softplus.forward, softplus.derivative), normal(4)).first_wrong
-    assert row.line == before.count("\n") + 1 or "x is computed" in row.sentence, row
+    here, there = "self.shift and x are subtracted in the wrong order", "the sign of -self.slope is wrong"
+    assert (row.name, row.line) == ("x", before.count("\n") + 1)
+    assert row.sentence == f"{here}; or where the returned value is computed, {there}"
 
 
 def test_two_lambdas_in_one_line_are_not_told_apart(imported):

@@ -75,7 +75,7 @@ def asked(server, path, body=None, *, method="POST", **changed):
 def test_the_page_opens_edits_and_checks_an_exercise(server, tmp_path):
     status, found = asked(server, "/do/exercises", {})
     assert status == 200 and found["exercises"][0] == {"name": "relu", "title": "the slope is 1 or 0"}
-    assert [one["name"] for one in found["exercises"] if one["name"] == "layer_norm"] == []
+    assert "layer_norm" not in str(found["exercises"])
     assert "<relu>" in found["map"] and found["map"].startswith("the text ")
     status, found = asked(server, "/do/open", {"name": "relu"})
     assert status == 200 and found["level"] == 0 and "dx = ..." in found["text"] and "<math" in found["task"]
