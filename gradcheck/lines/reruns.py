@@ -71,8 +71,8 @@ def _preference(found, home, counters):
     A changed loop or sign can hide other mistakes. In a product with a vector, a transpose is lost more often than the
     order of its operands. It is simpler to remove code than to replace it, or to add some, and to use names that the
     line reads already, or that nothing else reads. A line that only reads a saved value is seldom wrong, and one that
-    only copies another local variable has lost something. A local derivative is wrong where it is defined rather than
-    where it is used. Otherwise the last line is preferred. `home` is (the tree of the function with the line, how far
+    only copies another local variable has lost something. The line that defines a local derivative comes before those
+    that use it. Otherwise the last line is preferred. `home` is (the tree of the function with the line, how far
     it is from the innermost function), and `counters` are names that count.
     """
     function, distance = home

@@ -113,8 +113,8 @@ def checks(reports: dict, cases) -> list:
     return [
         "<section><h2>Checked by central differences</h2><p>Each entry a of a gradient is compared with a central "
         f"difference n of the forward pass. Of a case with more than {LARGE} entries, {SAMPLE} of each array and one "
-        "random direction through all are compared. The relative error is |a − n| / (|n| + 0.01), and “oracle ±” is the "
-        "estimated error of n.</p>",
+        "random direction through all are compared. The relative error is |a − n| / (|n| + 0.01), and “oracle ±” is "
+        "the estimated error of n.</p>",
         table("case | gradients | entries | worst error, relative | verdict", rows),
         f"<details><summary>each argument</summary>{details}</details></section>",
         "<section><h2>Certified as an identity</h2><p>J v is the change of y, to first order, if the inputs change by "

@@ -296,7 +296,7 @@ def averages_of_draws():
 
 
 def paths():
-    """Draw the stream through a block, and the root mean square of what each path carries in both directions."""
+    """Draw the stream through a block, with the root mean square of the values and the gradients on each path."""
     rng = np.random.default_rng(0)
     block = TransformerBlock(16, 2, 64, std=0.2, rng=rng, dtype=np.float64)
     x, dy, panel = rng.normal(size=(6, 16)), rng.normal(size=(6, 16)), Panel(0, 10, WIDE, 250, (0, 10), (-1.6, 1.6))
