@@ -82,13 +82,20 @@ def browser():
     if CHROMIUM is None or CHROMEDRIVER is None:
         pytest.skip("needs chromium and chromedriver")
     from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    class Chromium(selenium.webdriver.Chrome):
+        def get(self, url):
+            super().get(url)  # which may return before styles and scripts are loaded, if the machine is busy
+            is_loaded = "return document.readyState === 'complete'"
+            WebDriverWait(self, 60).until(lambda driver: driver.execute_script(is_loaded))
 
     options = selenium.webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for option in OPTIONS:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = selenium.webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
+    driver = Chromium(options=options, service=Service(CHROMEDRIVER))
     yield driver
     driver.quit()
 

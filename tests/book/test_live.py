@@ -36,7 +36,6 @@ const plain = (value) => {
 (async (done) => {
 const found = [], pause = () => new Promise((next) => setTimeout(next, 50));
 for (const section of document.querySelectorAll(".ladder:has(script.example)")) {
-  while (!section.live) await pause(); // on a busy machine, the browser may report a page before its scripts have run
   const example = JSON.parse(section.querySelector("script.example").textContent);
   const select = section.querySelector("select");
   const inputs = [...section.querySelectorAll(".matrix input")], steps = [];
@@ -165,11 +164,6 @@ def test_after_random_inputs_and_with_each_planted_mistake_all_variables_equal_n
 @pytest.fixture
 def ladder(browser, folder):
     browser.get((folder / "layer_norm.html").as_uri())
-    browser.execute_async_script("""
-        const [done] = arguments, section = document.querySelector(".ladder");
-        const wait = () => (section.live ? done() : setTimeout(wait, 50));
-        wait();
-    """)
     return browser.find_element("css selector", ".ladder")
 
 
