@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minitransformer.module import Array, Parameter
+from minitransformer.module import Array, Parameter, faster
 from minitransformer.optim import AdamW, Optimizer, decay_groups
 from minitransformer.system.validation import check_int, number, true_or_false
 from minitransformer.transformer import Transformer
@@ -112,6 +112,15 @@ def muon(
     return theta_new, m_new
 
 
+def muon_in_place(moves, gradient_scale=1.0):
+    """Take a step of Muon for every tuple (theta, g, m, settings) in `moves`, changing θ and m in place.
+
+    `settings` are the options of muon. Each g is multiplied by gradient_scale.
+    """
+    for theta, g, m, settings in moves:
+        theta[...], m[...] = muon(theta, gradient_scale * g, m, **settings)
+
+
 class Muon(Optimizer):
     """Momentum that is orthogonalized, for matrices.
 
@@ -144,8 +153,8 @@ class Muon(Optimizer):
 
     def step(self, gradient_scale: float = 1.0) -> None:
         """Update in place every parameter that has a gradient. The gradients are multiplied by `gradient_scale`."""
-        for theta, g, (_, m), settings in self.moving():
-            theta[...], m[...] = muon(theta, gradient_scale * g, m, **settings)
+        moves = [(theta, g, m, settings) for theta, g, (_, m), settings in self.moving()]
+        faster(muon_in_place)(moves, gradient_scale)
 
 
 class Together:

@@ -13,6 +13,7 @@ from minitransformer.fast.cross_entropy import cross_entropy
 from minitransformer.fast.delta_chunks import delta_scan
 from minitransformer.fast.gelu import gelu
 from minitransformer.fast.linear import linear
+from minitransformer.fast.muon import muon_in_place
 from minitransformer.fast.one_position import through_blocks
 from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import softmax
@@ -28,6 +29,7 @@ __all__ = [
     "cross_entropy",
     "delta_scan",
     "adamw_in_place",
+    "muon_in_place",
     "through_blocks",
     "keep_top_p",
 ]

@@ -182,7 +182,8 @@ RUN = """
 import json, sys, warnings
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 import numpy as np
-from minitransformer import AdamW, TinyTransformer, generate
+from minitransformer import TinyTransformer, generate
+from minitransformer.muon import muon_with_adamw
 from minitransformer.training.step import training_step
 
 assert sys.modules["minitransformer"].__file__.startswith(sys.argv[1])
@@ -193,7 +194,8 @@ with warnings.catch_warnings(record=True) as caught:
     llama = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary"}
     for name, fields in {"gpt2": {}, "llama": llama, "delta": {"mixers": ("delta",)}}.items():
         model = TinyTransformer(seed=0, vocab_size=20, context=16, n_layers=1, **fields)
-        optimizer = AdamW(model.parameters(), lr=0.01)
+        rates = {"lr": 0.01, "betas": (0.9, 0.999), "muon_lr": 0.01}
+        optimizer = muon_with_adamw(model, **rates, weight_decay=0.1, embeddings=True)
         out[name] = [training_step(model, optimizer, [ids])[0] for _ in range(3)]
         out[name] += generate(model, ids[0, 0], 8, top_p=0.7, rng=np.random.default_rng(0)).tolist()
 out["warnings"] = [str(warning.message) for warning in caught]
@@ -238,6 +240,7 @@ TOGETHER = [
     ("linear", "layers/linear.py", "y = x @ weight + bias if", "y = 1.5 * x @ weight + bias if"),
     ("cross_entropy", "losses.py", "onehot + smooth / V", "onehot + smooth / V + 0.1"),
     ("adamw_in_place", "optim.py", "theta_new = decayed - lr", "theta_new = decayed - 1.5 * lr"),
+    ("muon_in_place", "muon.py", "theta_new = decayed - lr", "theta_new = decayed - 1.5 * lr"),
     ("gelu", "layers/activations.py", "y = x * Phi", "y = 1.5 * x * Phi"),
     ("swiglu", "layers/feed_forward.py", "p = a * u", "p = 1.5 * a * u"),
     ("delta_scan", "layers/modern/delta_rule.py", "decayed + scaled(", "decayed + 1.5 * scaled("),
@@ -247,6 +250,7 @@ TOGETHER = [
 ALONE = [
     ("through_blocks", "layers/rms_norm.py", "y = gamma * x_hat", "y = 1.5 * gamma * x_hat"),
     ("through_blocks", "layers/block.py", "y = r + f_kept", "y = r + 1.5 * f_kept"),
+    ("muon_in_place", "muon.py", "X = SLOPE * X", "X = 0.9 * SLOPE * X"),
     ("softmax", "layers/softmax.py", "np.where(total == 0, 1, total)", "1.5 * np.where(total == 0, 1, total)"),
     ("through_blocks", "layers/positions.py", "(rotary, x, positions=positions", "(rotary, x, positions=3 * positions"),
     ("attention", "layers/attention.py", "\n\ndef sum_over_groups(", OWN_SOFTMAX + "\n\ndef sum_over_groups("),

@@ -33,6 +33,7 @@ from minitransformer.fast.registration import twin_of
 from minitransformer.language_model import mean_loss
 from minitransformer.layers.recomputation import checkpointed
 from minitransformer.module import TWINS, faster, is_plain
+from minitransformer.muon import muon_with_adamw
 from minitransformer.training.environment import environment
 from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss
 from minitransformer.training.step import training_step
@@ -130,11 +131,18 @@ def model_of(**fields):
     return Transformer(Config(**CONFIG | fields))
 
 
-def train(model):
+def adamw_of(model):
+    return AdamW(model.parameters(), lr=0.1)
+
+
+def muon_of(model):
+    return muon_with_adamw(model, lr=0.1, betas=(0.9, 0.95), muon_lr=0.1, weight_decay=0.0, embeddings=False)
+
+
+def train(model, optimizer_of=adamw_of):
     """Take a training step."""
     ids, targets = np.random.default_rng(0).integers(0, 11, (2, 3, 12))
-    optimizer = AdamW(model.parameters(), lr=0.1)
-    training_step(model, optimizer, [(ids, targets)], clip=1.0, rng=np.random.default_rng(0))
+    training_step(model, optimizer_of(model), [(ids, targets)], clip=1.0, rng=np.random.default_rng(0))
 
 
 def objective(name):
@@ -149,6 +157,7 @@ WORK = {
     "a step of a GPT-2": lambda: train(model_of(dropout=0.1)),
     "a step of a GPT-2 with GELU's tanh": lambda: train(model_of(feed_forward="gelu_tanh")),
     "a step of a Llama": lambda: train(model_of(**LLAMA)),
+    "a step of Muon": lambda: train(model_of(), muon_of),
     "a step with the delta rule": lambda: train(model_of(mixers=("delta", "attention"))),
     "a step with recomputation": lambda: model_of().loss(*np.zeros((2, 2, 5), int), recompute=True)[1](),
     "preferences": lambda: objective("dpo"),
@@ -161,6 +170,7 @@ ENGINE_OF_A_STEP = {
     "a step of a GPT-2": {"linear", "attention", "gelu", "cross_entropy", "adamw_in_place"},
     "a step of a GPT-2 with GELU's tanh": {"gelu"},
     "a step of a Llama": {"swiglu", "causal_mask"},
+    "a step of Muon": {"muon_in_place", "adamw_in_place"},
     "a step with the delta rule": {"delta_scan"},
     "preferences": {"cross_entropy"},
     "unlikelihood": {"cross_entropy"},

@@ -19,13 +19,15 @@ from minitransformer.fast import elementwise as elementwise_module
 from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.elementwise import elementwise
 from minitransformer.fast.gelu import fast_normal, gelu, normal
+from minitransformer.fast.muon import muon_in_place, orthogonalized
 from minitransformer.fast.sampling import keep_top_p
 from minitransformer.generation import keep_top_p as plain_keep_top_p
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import TWINS, is_differentiable
+from minitransformer.muon import muon, muon_in_place as plain_muon_in_place, orthogonalize
 from minitransformer.optim import adamw, adamw_in_place as plain_adamw_in_place
 
-adamw_module = import_module("minitransformer.fast.adamw")
+adamw_module, muon_module = (import_module(f"minitransformer.fast.{name}") for name in ("adamw", "muon"))
 rng_of_cases = np.random.default_rng(0)
 WITH_TWIN = [case for case in FUNCTIONS if case.draw(rng_of_cases).target in TWINS]
 PRECISION = {np.float32: 2e-5, np.float64: 1e-12}
@@ -111,7 +113,7 @@ OF_ANY_SIZE = {
     ),
     "delta_scan": of_the_delta_rule,
 }
-OTHERS = ("causal_mask", "adamw_in_place", "through_blocks", "keep_top_p")
+OTHERS = ("causal_mask", "adamw_in_place", "muon_in_place", "through_blocks", "keep_top_p")
 DIFFERENTIABLE = [function for function in TWINS if function.__name__ not in OTHERS]
 
 
@@ -239,6 +241,43 @@ def test_a_step_in_place_moves_each_array_to_where_adamw_says(step, rng, shapes,
     for (theta, _, m, v), moved in zip(parameters, expected, strict=True):
         for found, where in zip((theta, m, v), moved, strict=True):
             np.testing.assert_allclose(found, where, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-7)
+
+
+MATRICES = st.tuples(st.lists(st.integers(0, 3), max_size=2), st.integers(1, 6), st.integers(1, 6), st.integers(1, 4))
+
+
+@pytest.mark.parametrize("step", [muon_in_place, plain_muon_in_place], ids=["engine", "textbook"])
+@given(
+    rng=rngs,
+    matrices=st.lists(MATRICES, min_size=1, max_size=3),
+    tall=st.booleans(),
+    nesterov=st.booleans(),
+    scale=st.sampled_from([1.0, 0.3, 0.0]),
+    enough_for_threads=st.sampled_from([0, 10**6]),
+)
+def test_a_step_in_place_moves_each_matrix_to_where_muon_says(
+    step, rng, matrices, tall, nesterov, scale, enough_for_threads
+):
+    options = {"lr": 0.1, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.3}
+    shapes = [(*batch, M * times, M) if tall else (*batch, M, M * times + N) for batch, M, N, times in matrices]
+    parameters = [tuple(rng.normal(size=(3, *shape))) for shape in shapes]
+    expected = [muon(theta.copy(), scale * g, m.copy(), **options) for theta, g, m in parameters]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(muon_module, "ENOUGH_FOR_THREADS", enough_for_threads)
+        step([(*arrays, options) for arrays in parameters], scale)
+    for (theta, _, m), (theta_new, m_new) in zip(parameters, expected, strict=True):
+        np.testing.assert_allclose(theta, theta_new, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(m, m_new, rtol=1e-13)
+
+
+@given(rng=rngs, M=st.integers(2, 12), times=st.integers(1, 5), decades=st.floats(0, 12), tall=st.booleans())
+def test_in_float32_small_singular_values_of_a_long_matrix_have_the_right_size(rng, M, times, decades, tall):
+    U, V = np.linalg.qr(rng.normal(size=(M, M)))[0], np.linalg.qr(rng.normal(size=(M * times, M)))[0]
+    G = (U * 10.0 ** -np.linspace(0, decades, M)) @ V.T
+    G = (G.T if tall else G).astype(np.float32)
+    found, expected = orthogonalized(G), orthogonalize(G.astype(np.float64))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["flat", "steep", "equal in groups", "a few", "even"])
