@@ -1,17 +1,21 @@
 """The loss that recipes of training reach in equal steps or equal time, and the time that they need to reach a loss.
 
 A run is a recipe (training/recipes.py), an engine, a number of steps and a seed. It has a process of its own with all
-cores, and the runs follow each other: first every entrant with the first seed, then with the next. Entrants with equal
-models and seeds begin with the same weights and draw the same batches. The learning rate falls to its end with the last
-step, so a shorter run is another run and not the beginning of a longer one. Therefore the loss of a run is the
-validation loss after its last step, on the whole held-out text, and the evaluation does not count as time:
+cores. Entrants with equal models and seeds begin with the same weights and draw the same batches. The learning rate
+falls to its end with the last step, so a shorter run is another run and not the beginning of a longer one. Therefore
+the loss of a run is the validation loss after its last step, on the whole held-out text.
+
+The time of a run is its steps times the pace of its entrant, the seconds of a step. Paces are measured first, in short
+runs, in which the entrants take turns. So only the first minutes need a machine without other work, and later work on
+it changes no result.
 
     equal steps    every entrant takes the given steps
-    equal time     the steps of the first entrant, times its seconds per step over those of the entrant
-    to a loss      the least number among LENGTHS whose run with the first seed reaches the loss
+    equal time     the steps of the first entrant, times its pace over that of the entrant
+    to a loss      the least number among LENGTHS whose run with the first seed reaches the loss; the same in PyTorch
 """
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +32,7 @@ from minitransformer.training.recipes import MODEL, RECIPES
 
 LENGTHS = (100, 150, 200, 250, 300, 400, 500, 600, 800, 1000, 1200, 1600, 2000, 2400, 3200, 4000, 6000, 8000)
 FILE = "recipes.json"
+ROUNDS, TURN = 5, 40  # turns of each entrant, and the steps of a turn
 HEADER = ["recipe", "steps", "ms a step", "seconds", "loss", "time / first"]
 
 
@@ -60,6 +65,7 @@ class Race:
         self.text, self.threads, self.say = text, threads, say
         self.about = machine({"threads": threads, "text": text or [DEFAULT_CORPUS]})
         self.runs: list[dict] = []
+        self.turns: list[dict] = []  # {str(entrant): seconds of a step} for each round
         self.file = folder / FILE if folder is not None else None
         if self.file is not None and self.file.exists():
             kept = json.loads(self.file.read_bytes())
@@ -67,21 +73,38 @@ class Race:
                 name = next(name for name, now in self.about.items() if kept["about"].get(name) != now)
                 before, now = kept["about"].get(name), self.about[name]
                 raise ValueError(f"{self.file}: {name} was {before!r} and is now {now!r}; use another --out")
-            self.runs = kept["runs"]
+            self.runs, self.turns = kept["runs"], kept["turns"]
+
+    def keep(self) -> None:
+        if self.file is not None:
+            write_json(self.file, {"about": self.about, "turns": self.turns, "runs": self.runs})
+
+    def paces(self, entrants: list[Entrant]) -> dict:
+        """Return {entrant: seconds of a step, one for each round}. If one is unknown, all are measured."""
+        names = list(map(str, entrants))
+        if len(self.turns) < ROUNDS or not all(turn.keys() >= set(names) for turn in self.turns):
+            self.turns = []
+            for number in range(ROUNDS):
+                self.say(f"pace of a step, round {number + 1} of {ROUNDS}")
+                turn = {str(entrant): self.course(entrant, TURN, number)["pace"] for entrant in entrants}
+                self.turns.append(turn)
+            self.keep()
+        return {entrant: [turn[str(entrant)] for turn in self.turns] for entrant in entrants}
+
+    def course(self, entrant: Entrant, steps: int, seed: int) -> dict:
+        with EngineProcess(entrant.engine, self.threads) as engine:
+            return engine.ask("course", recipe=RECIPES[entrant.recipe], text=self.text, steps=steps, seed=seed)
 
     def run(self, entrant: Entrant, steps: int, seed: int) -> dict:
-        """Return the entrant, steps, seed, seconds and loss of a run, which is kept if it has been run before."""
+        """Return the entrant, steps, seed and loss of a run, which is kept if it has been run before."""
         what = asdict(entrant) | {"steps": steps, "seed": seed}
         for known in self.runs:
             if known.items() >= what.items():
                 return known
-        with EngineProcess(entrant.engine, self.threads) as engine:
-            recipe = RECIPES[entrant.recipe]
-            found = what | engine.ask("course", recipe=recipe, text=self.text, steps=steps, seed=seed)
-        self.say(f"{entrant}: loss {found['loss']:.3f} after {steps:,} steps, {found['seconds']:.1f} s (seed {seed})")
+        found = what | {"loss": self.course(entrant, steps, seed)["loss"]}
+        self.say(f"{entrant}: loss {found['loss']:.3f} after {steps:,} steps (seed {seed})")
         self.runs.append(found)
-        if self.file is not None:
-            write_json(self.file, {"about": self.about, "runs": self.runs})
+        self.keep()
         return found
 
     def after(self, lengths: dict, seeds: int) -> dict:
@@ -96,41 +119,55 @@ class Race:
         return self.after(dict.fromkeys(entrants, steps), seeds)
 
     def equal_time(self, entrants: list[Entrant], steps: int, seeds: int) -> dict:
-        pace = {entrant: seconds_per_step(runs) for entrant, runs in self.equal_steps(entrants, steps, seeds).items()}
-        return self.after({entrant: round(steps * pace[entrants[0]] / pace[entrant]) for entrant in entrants}, seeds)
+        first, *others = (median(self.paces(entrants)[entrant]) for entrant in entrants)
+        return self.after(
+            {entrant: round(steps * first / pace) for entrant, pace in zip(entrants, (first, *others), strict=True)},
+            seeds,
+        )
 
     def to_loss(self, entrants: list[Entrant], loss: float, steps: int, seeds: int) -> dict:
-        """Find the lengths up to `steps`. An entrant that does not reach the loss has runs of `steps` steps."""
+        """Find the lengths up to `steps`. A recipe that does not reach the loss has runs of `steps` steps."""
         lengths = [*(length for length in LENGTHS if length < steps), steps]
-        least = {}
-        for entrant in entrants:
-            reached = (length for length in lengths if self.run(entrant, length, 0)["loss"] <= loss)
-            least[entrant] = next(reached, steps)
-        return self.after(least, seeds)
+        least = {
+            recipe: lengths[self.least(Entrant(recipe), lengths, loss)]
+            for recipe in dict.fromkeys(entrant.recipe for entrant in entrants)
+        }
+        return self.after({entrant: least[entrant.recipe] for entrant in entrants}, seeds)
+
+    def least(self, entrant: Entrant, lengths: list[int], loss: float) -> int:
+        """Return the index of the least length that reaches the loss, or of the last length.
+
+        Lengths are doubled until one reaches it. Then the lengths between are halved, as a longer run has a lower loss.
+        """
+
+        def is_reached(index: int) -> bool:
+            return self.run(entrant, lengths[index], 0)["loss"] <= loss
+
+        low, high = 0, 0  # all before `low` do not reach it
+        while high < len(lengths) - 1 and not is_reached(high):
+            low = high + 1
+            high = max(low, bisect_right(lengths, 2 * lengths[high]) - 1)
+        return low + bisect_left(range(low, high), True, key=lambda index: is_reached(index))
 
 
-def seconds_per_step(runs: list[dict]) -> float:
-    return median(run["seconds"] / run["steps"] for run in runs)
-
-
-def rows_of(found: dict) -> list[list[str]]:
-    """Return the cells below HEADER. Losses are means with 95 % intervals, and times are paired by seeds."""
-    first, *_ = found.values()
+def rows_of(found: dict, paces: dict) -> list[list[str]]:
+    """Return the cells below HEADER. Losses are means with 95 % intervals, and times are paired by rounds."""
+    times = {entrant: [[runs[0]["steps"] * pace] for pace in paces[entrant]] for entrant, runs in found.items()}
+    first, *_ = times.values()
     rows = []
     for entrant, runs in found.items():
-        losses, times = [run["loss"] for run in runs], [run["seconds"] for run in runs]
-        share = paired_ratio([[run["seconds"]] for run in first], [[seconds] for seconds in times])
-        loss, within = f"{mean(losses):.3f}", ""
+        losses = [run["loss"] for run in runs]
+        share = paired_ratio(first, times[entrant])
+        loss = f"{mean(losses):.3f}"
         if len(runs) > 1:
             loss += f" ± {student(len(runs) - 1) * stdev(losses) / len(runs) ** 0.5:.3f}"
-            within = f" ({share['low']:.2f} – {share['high']:.2f})"
-        pace = f"{1000 * seconds_per_step(runs):.1f}"
-        ratio = f"{share['ratio']:.2f}{within}"
-        rows.append([str(entrant), f"{runs[0]['steps']:,}", pace, f"{median(times):.1f}", loss, ratio])
+        ratio = f"{share['ratio']:.2f} ({share['low']:.2f} – {share['high']:.2f})"
+        steps, pace = runs[0]["steps"], median(paces[entrant])
+        rows.append([str(entrant), f"{steps:,}", f"{1000 * pace:.1f}", f"{steps * pace:.1f}", loss, ratio])
     return rows
 
 
-def page_of(found: dict) -> str:
+def page_of(found: dict, paces: dict) -> str:
     """Return the table in Markdown."""
-    rows = [HEADER, ["---"] * len(HEADER), *rows_of(found)]
+    rows = [HEADER, ["---"] * len(HEADER), *rows_of(found, paces)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from minitransformer.bench.course import prepared
+from minitransformer.bench.course import pace_of, prepared
 from minitransformer.bench.torch_model import TorchTransformer
 from minitransformer.optim import cosine_schedule
 from minitransformer.text import IGNORE_INDEX, sequential_blocks
@@ -20,7 +20,7 @@ def course(recipe: Recipe, text: list[str] | None, steps: int, seed: int) -> dic
     settings, model = run.settings, TorchTransformer(run.lm.model)
     optimizers = optimizers_of(model, settings)
     groups = [(group, group["lr"] / settings.lr) for optimizer in optimizers for group in optimizer.param_groups]
-    begun = time.perf_counter()
+    marks = [time.perf_counter()]
     for step in range(steps):
         rate = cosine_schedule(
             step, lr=settings.lr, min_lr=settings.final_lr, warmup=settings.warmup_steps, steps=steps
@@ -33,8 +33,8 @@ def course(recipe: Recipe, text: list[str] | None, steps: int, seed: int) -> dic
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-    seconds = time.perf_counter() - begun
-    return {"loss": mean_loss(model, run.corpus.val_ids, settings.batch_size), "seconds": seconds}
+        marks.append(time.perf_counter())
+    return {"loss": mean_loss(model, run.corpus.val_ids, settings.batch_size), "pace": pace_of(marks)}
 
 
 def optimizers_of(model: TorchTransformer, settings) -> list:

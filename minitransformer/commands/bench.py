@@ -109,6 +109,8 @@ def run_recipes(arguments) -> int:
     refuse_without(arguments.to_loss is None, "--recipes alone, not with --to-loss", equal_time=arguments.equal_time)
     if set(arguments.against) - {TORCH}:
         raise ValueError(f"--against must be {TORCH} for recipes, not {' '.join(arguments.against)}")
+    if arguments.to_loss is not None:
+        positive("--to-loss", arguments.to_loss)
     require_engines(arguments)
     say = Narrator().say
     recipes = list(dict.fromkeys(arguments.recipes or TO_LOSS))
@@ -117,13 +119,14 @@ def run_recipes(arguments) -> int:
     steps, seeds = arguments.steps or Settings.steps, arguments.seeds or SEEDS
     with at_work_in(arguments.out):
         race = Race(arguments.text, threads=threads_of(arguments), folder=arguments.out, say=say)
+        paces = race.paces(entrants)
         if arguments.to_loss is not None:
-            found = race.to_loss(entrants, positive("--to-loss", arguments.to_loss), steps, seeds)
+            found = race.to_loss(entrants, arguments.to_loss, steps, seeds)
         else:
             found = (race.equal_time if arguments.equal_time else race.equal_steps)(entrants, steps, seeds)
-        show("\n".join(report.ruled(HEADER, rows_of(found))))
+        show("\n".join(report.ruled(HEADER, rows_of(found, paces))))
         if arguments.out is not None:
-            write_atomically(arguments.out / "recipes.md", lambda file: file.write(page_of(found).encode()))
+            write_atomically(arguments.out / "recipes.md", lambda file: file.write(page_of(found, paces).encode()))
     return 0
 
 

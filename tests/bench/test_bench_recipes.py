@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 from one_line import assert_one_line
 
 from minitransformer.bench import recipes
-from minitransformer.bench.course import course
+from minitransformer.bench.course import course, pace_of
 from minitransformer.bench.recipes import Entrant, Race
 from minitransformer.cli import main
 from minitransformer.training.recipes import RECIPES, Recipe
@@ -35,7 +36,7 @@ class Known:
     def ask(self, question, *, recipe, text, steps, seed):
         name = next(name for name, other in RECIPES.items() if other == recipe)
         asked.append((name, self.engine, steps, seed))
-        return {"loss": 1 + SCALE[name] / steps**0.5, "seconds": PACE[name] * steps * (1 + (self.engine == "torch"))}
+        return {"loss": 1 + SCALE[name] / steps**0.5, "pace": PACE[name] * (1 + (self.engine == "torch"))}
 
 
 @pytest.fixture
@@ -56,15 +57,42 @@ def test_the_least_length_that_reaches_the_loss_is_found_with_the_first_seed(kno
     assert len(asked) == len(set(asked))
 
 
+@given(least=st.integers(1, 9000), most=st.integers(1, 9000))
+def test_few_runs_find_the_least_length(least, most):
+    lengths = [*(length for length in recipes.LENGTHS if length < most), most]
+    tried = []
+
+    def run(entrant, steps, seed):
+        tried.append(steps)
+        return {"loss": 1.0 if steps >= least else 2.0}
+
+    to_find = race()
+    to_find.run = run
+    expected = next((length for length in lengths if length >= least), most)
+    assert lengths[to_find.least(Entrant("fast"), lengths, 1.5)] == expected
+    assert sum(tried) <= 7 * expected + sum(lengths[:1])
+
+
 def test_a_recipe_that_never_reaches_the_loss_has_the_most_steps(known):
     found = race().to_loss([Entrant("nanogpt")], 0.9, 700, seeds=1)
     assert [run["steps"] for runs in found.values() for run in runs] == [700]
 
 
 def test_equal_time_gives_the_slower_recipe_fewer_steps(known):
-    found = race().equal_time([Entrant("nanogpt"), Entrant("fast")], 500, seeds=3)
+    entrants = [Entrant("nanogpt"), Entrant("fast")]
+    of_a_race = race()
+    found = of_a_race.equal_time(entrants, 500, seeds=3)
     assert {str(entrant): runs[0]["steps"] for entrant, runs in found.items()} == {"nanogpt": 500, "fast": 250}
-    assert {run["seconds"] for runs in found.values() for run in runs} == {10.0}
+    rows = recipes.rows_of(found, of_a_race.paces(entrants))
+    assert [row[3] for row in rows] == ["10.0", "10.0"]
+    turns = [(name, steps, seed) for name, _, steps, seed in asked if steps == recipes.TURN]
+    assert turns == [(name, recipes.TURN, number) for number in range(recipes.ROUNDS) for name in ("nanogpt", "fast")]
+
+
+def test_the_pace_is_that_of_most_steps():
+    marks = [0.0, 9.0, 12.0, 13.0, 13.5, 14.0, 14.5, 90.0]
+    assert pace_of(marks) == 0.5
+    assert pace_of([0.0, 2.0]) == 2.0 and pace_of([0.0, 2.0, 5.0]) == 3.0
 
 
 def test_a_race_resumes_from_its_folder_and_refuses_that_of_another_text(known, tmp_path):
@@ -103,7 +131,7 @@ def test_options_that_do_not_fit_together_are_refused(known, capsys, options, wo
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains_and_does_not_count_its_evaluation(name, tmp_path, monkeypatch):
+def test_every_recipe_trains_and_has_a_pace(name, tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_text(TEXT, "utf-8")
     monkeypatch.setattr("minitransformer.bench.course.MODEL", SMALL)
@@ -111,7 +139,7 @@ def test_every_recipe_trains_and_does_not_count_its_evaluation(name, tmp_path, m
     widths = {"d_ff": 8} if "d_ff" in recipe.model else {}
     recipe = Recipe(recipe.about, recipe.model | widths, recipe.settings | {"batch_size": 4})
     found = course(recipe, [str(path)], 30, 0, replicas=lambda batch_size: 1)
-    assert found["seconds"] > 0 and 0 < found["loss"] < np.log(len(set(TEXT)))
+    assert found["pace"] > 0 and 0 < found["loss"] < np.log(len(set(TEXT)))
 
 
 @pytest.mark.parity
