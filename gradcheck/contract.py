@@ -226,7 +226,7 @@ def _reason_of_shape(argument, shape, others):
     wanted = argument.array.shape
     for other, gradient in others:
         if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
-            return "gradients exchanged", f": {argument.label} and {other.label} are returned in each other's place"
+            return "gradients exchanged", f": the shapes of {argument.label} and {other.label} are exchanged"
     if sorted(shape) == sorted(wanted):
         return "gradient transposed", f": the shape of {argument.name} transposed"
     padded = (1,) * (len(shape) - len(wanted)) + wanted

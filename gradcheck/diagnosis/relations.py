@@ -70,7 +70,7 @@ def of_another_argument(evidence):
                 return Explanation(flipped, "sign flipped")
             sentence = f"{evidence.label} equals the true {other.label}"
             if other.same(other.given, evidence.truth):
-                sentence = f"{evidence.label} and {other.label} are returned in each other's place"
+                sentence = f"{evidence.label} and {other.label} have each other's values"
             return Explanation(sentence, "gradients exchanged", other.label)
     return None
 

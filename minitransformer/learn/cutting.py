@@ -373,11 +373,39 @@ def blanks(tree) -> list[tuple[int, str]]:
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
             for statement in statements_of(function):
-                value = getattr(statement, "value", None)
-                if isinstance(value, ast.Constant) and value.value is ...:
+                if is_blank(statement):
                     name = "return" if isinstance(statement, ast.Return) else target_of(statement)
                     found.append((statement.lineno, name))
     return sorted(found)
+
+
+def completed(exercise: Exercise, text: str) -> str | None:
+    """Return a learner's file whose blanks are filled with the lines of the textbook, or None if one is unknown."""
+    file = File(only_the_question(exercise.source.read_text("utf-8"), exercise))
+    right, own = by_target("\n".join(file.taken(exercise, None))), by_target(text)
+    lines = text.split("\n")
+    for key, statements in own.items():
+        for k, statement in enumerate(statements):
+            if is_blank(statement):
+                if len(right.get(key, ())) != len(statements):
+                    return None
+                lines[statement.lineno - 1] = " " * statement.col_offset + ast.unparse(right[key][k])
+    return "\n".join(lines)
+
+
+def by_target(text: str) -> dict[tuple, list]:
+    """Return the statements of all functions in a file by the name of the function and the names that they assign."""
+    found: dict = {}
+    for function in functions_within(ast.parse(text)):
+        for statement in statements_of(function):
+            kind = "return" if isinstance(statement, ast.Return) else target_of(statement)
+            found.setdefault((function.name, kind), []).append(statement)
+    return found
+
+
+def is_blank(statement) -> bool:
+    value = getattr(statement, "value", None)
+    return isinstance(value, ast.Constant) and value.value is ...
 
 
 def is_an_answer(statement) -> bool:

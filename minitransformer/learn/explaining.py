@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -117,35 +118,57 @@ def by_numbers(attempt, failure, name) -> str:
     return f"{name}[{where}] is {shown[0]}, and should be {shown[1]}"
 
 
+def rows_by_shapes(attempt) -> tuple:
+    """Return a Row for the first value whose shape is not that of the textbook, if backward raises an exception.
+
+    The line that raises it is often right, and the line before it has lost an axis.
+    """
+    exercise = attempt.exercise
+    for case in exercise.cases():
+        dy = cotangent(attempt.call(case, 0, adapted(exercise)), 0)
+        (_, own), (_, true) = both_values(attempt, case, 0, dy)
+        for name in own:
+            if is_array(own[name]) and is_array(true.get(name)) and np.shape(own[name]) != np.shape(true[name]):
+                words = f"{name} has shape {np.shape(own[name])}, and should have {np.shape(true[name])}"
+                return (Row(equation_numbers(exercise).get(name, ""), name, WRONG_LINE, words),)
+    return ()
+
+
 def both_values(attempt, case, seed, dy, labels=()) -> list[tuple[dict, dict]]:
     """Run a learner's function and the textbook's. Return for each the gradients, and all values of backward, by name.
 
-    `labels` are the names of the gradients. Without them, only the local variables of backward have names.
+    `labels` are the names of the gradients. Without them, only the local variables of backward have names. If the
+    learner's function raises an exception, these are the values before it.
     """
     runs = []
     source = inspect.getfile(inspect.unwrap(attempt.exercise.reference))
     for target, file in ((None, attempt.path), (adapted(attempt.exercise), source)):
-        _, backward = attempt.call(case, seed, target).evaluate()
-        with watched(file) as frames:
+        results = {}
+        with watched(file) as frames, suppress(Exception, SystemExit) if target is None else nullcontext():
+            _, backward = attempt.call(case, seed, target).evaluate()
             results = dict(zip(labels, flat(backward(dy.copy())), strict=False))
         names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
         runs.append((results, results | (names[-1] if names else {})))
     return runs
 
 
-def small_numbers(attempt) -> list[dict]:
-    """Return the values of the numbered lines on a small example: "name", "yours" and "right", up to 4 x 5 entries.
+def small_numbers(attempt) -> dict:
+    """Return the values of the numbered lines on a small example.
 
-    "yours" is None if the learner's backward has no array of this name.
+    "example" says which case it is, and "numbers" has for each value its "name", "yours" and "right", up to 4 x 5
+    entries. "yours" is None if the learner's backward has no array of this name.
     """
     calls = [(case, attempt.call(case, 0)) for case in attempt.exercise.cases()]
     case, call = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
     (_, own), (_, names) = both_values(attempt, case, 0, cotangent(call, 0))
-    return [
+    numbers = [
         {"name": name, "yours": corner(own[name]) if is_array(own.get(name)) else None, "right": corner(names[name])}
         for name in equation_numbers(attempt.exercise)
         if is_array(names.get(name))
     ]
+    shapes = [f"{name} {np.shape(x)}" for name, x in zip(call.input_names(), call.inputs, strict=False)]
+    example = f"{case.name}, with random {joined(shapes)}; at most 4 x 5 entries of each array"
+    return {"numbers": numbers, "example": example}
 
 
 def corner(value) -> list:

@@ -44,9 +44,9 @@ class Grader(Bounded):
             raise ValueError(found["fault"])
         return found
 
-    def numbers(self, folder, name: str) -> list[dict]:
+    def numbers(self, folder, name: str) -> dict:
         """Return the values of the numbered lines on a small example (see small_numbers in explaining.py)."""
-        return self.asked(folder, name, "numbers")["numbers"]
+        return self.asked(folder, name, "numbers")
 
     def slopes(self, folder, name: str):
         """Plot the derivative of an elementwise function according to the learner, and the true one."""

@@ -6,8 +6,9 @@ level, at which the learner's y is compared with the package's y. Grading runs i
 """
 
 import ast
+import linecache
 import signal
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -18,14 +19,14 @@ import numpy as np
 from minitransformer.book.observation import parsed
 from minitransformer.learn.authorship import Watch, watching
 from minitransformer.learn.credit import Credit, credits
-from minitransformer.learn.cutting import blanks, cut
+from minitransformer.learn.cutting import blanks, completed, cut
 from minitransformer.learn.exercises import FORWARD, NOTHING, SLOPES
-from minitransformer.learn.explaining import blank_rows, equation_numbers, small_numbers, with_credits
+from minitransformer.learn.explaining import blank_rows, equation_numbers, rows_by_shapes, small_numbers, with_credits
 from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.loading import INSIDE, Fault, Printed, faults, functions_of_numpy, loaded, replaced
 from minitransformer.learn.planting import hunted
 from minitransformer.learn.refusing import Refusal, is_untouched, of_header, refuse_other_tasks, source_of
-from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
+from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, WRONG_LINE, Verdict
 from minitransformer.learn.without_backward import graded_value
 from minitransformer.learn.workspace import exercise_in
 from minitransformer.module import plain
@@ -83,6 +84,7 @@ class Trying:
         self.left, self.printed, self.watch = blanks(tree), Printed(), watch
         self.numpy, self.numbers = functions_of_numpy(), equation_numbers(exercise)
         self.module = self.call_of = None  # the file as a module, and a function that returns the Call of a case
+        self.attempt = None  # the test of its function, unless it has no backward pass
 
     def verdicts(self, has_points=True):
         """Yield the Verdict on the file and, for some mistakes, a second Verdict that also explains the mistake.
@@ -102,6 +104,32 @@ class Trying:
                     yield self.of_package(verdict)
                     return
                 yield replace(verdict, remarks=(*verdict.remarks, *uses(self.watch)))
+        if verdict.status == BEGUN and has_points and not self.exercise.given:
+            yield from self.named(verdict)
+
+    def named(self, verdict):
+        """Yield the verdict again, with the mistakes of the lines that are not blank, if these are known.
+
+        They are those of the file whose blanks are filled with the textbook's lines, which the learner does not see.
+        """
+        wrong = [row for row in verdict.rows if row.verdict == WRONG_LINE and not row.kind]
+        text = completed(self.exercise, self.text) if wrong else None
+        if text is None:
+            return
+        lines = text.splitlines(keepends=True)
+        linecache.cache[str(self.path)] = len(text), None, lines, str(self.path)  # which gradcheck examines
+        with redirect_stdout(Printed()):
+            module = loaded(self.path, text)
+            attempt = Attempt(self.exercise, self.path, defined(module, self.exercise, self.tree, self.level), 0, ())
+            found = rows_by_shapes(attempt)
+            with suppress(Fault):
+                *_, verdict_on_filled = attempt.verdicts()
+                points = credits(self.exercise, module, text, attempt.call, self.numbers)
+                found += with_credits(verdict_on_filled, points, self.numbers, has_equations=True).rows
+        known = {row.name: row for row in found if row.verdict == WRONG_LINE and row.sentence}
+        rows = tuple(known.get(row.name, row) if row in wrong else row for row in verdict.rows)
+        if rows != verdict.rows:
+            yield replace(verdict, rows=rows)
 
     def of_package(self, verdict) -> Verdict:
         (sentence,) = uses(self.watch)
@@ -138,10 +166,10 @@ class Trying:
             if exercise.is_value:
                 self.call_of = partial(call_of_value, target)
                 return [graded_value(exercise, target, level, self.left)]
-            attempt = Attempt(exercise, self.path, target, level, self.left)
-            self.call_of = attempt.call
-            attempt.run_once(exercise.cases()[0], 0)
-            return attempt.verdicts()
+            self.attempt = Attempt(exercise, self.path, target, level, self.left)
+            self.call_of = self.attempt.call
+            self.attempt.run_once(exercise.cases()[0], 0)
+            return self.attempt.verdicts()
 
     def of_fault(self, fault, sentence) -> Verdict:
         tree, names = self.tree, {name for _, some in self.left for name in some.split(", ")}
@@ -153,6 +181,9 @@ class Trying:
             sentence = f"line {fault.line} reads {blank}, which is still blank"
         rows, status, asked = blank_rows(self.exercise, self.left), BEGUN if self.left else FAILED, fault.question
         about = asked.line, *asked.names
+        if self.attempt is not None and not self.left and not self.exercise.given:
+            self.watch.is_on = False  # it runs the package's function
+            rows = rows_by_shapes(self.attempt)
         return Verdict(self.exercise.name, status, self.level, sentence, rows, question=asked.text, about=about)
 
 
@@ -189,11 +220,11 @@ def numbers(path, name: str) -> dict:
     text = source_of(path)
     exercise, level, _ = of_header(exercise_in(path.parent, name), text)
     if exercise.is_value or exercise.given:
-        return {"numbers": []}
+        return {"numbers": [], "example": ""}
     with faults(path):
         tree = parsed(text)
         target = defined(loaded(path, text), exercise, tree, level)
-        return {"numbers": small_numbers(Attempt(exercise, path, target, level, blanks(tree)))}
+        return small_numbers(Attempt(exercise, path, target, level, blanks(tree)))
 
 
 def slopes(path, name: str) -> dict:

@@ -160,7 +160,7 @@ relu x: g * np.abs(dy) => dx is not linear in dy
 layer_norm x: g + dy.mean(-1, keepdims=True) => mean\(dx\) over axis 2
 cross_entropy logits: g + dy * (targets >= 0)[..., None] * logits[..., :1] => mean\(d.*\) over axis 2 is not subtracted
 gelu x: g + dy.sum(axis=1, keepdims=True) => dx is off by a constant along axis 1
-layer_norm: (g[0], g[2], g[1]) => dgamma and dbeta are returned in each other's place
+layer_norm: (g[0], g[2], g[1]) => dgamma and dbeta have each other's values
 layer_norm gamma: dy.sum(axis=(0, 1)) => dgamma equals the true dbeta
 linear bias: dy => not summed over axes 0, 1 of dbias, along which bias is broadcast
 layer_norm beta: dy.sum(axis=0) => not summed over axis 0 of dbeta, along which beta is

@@ -346,7 +346,7 @@ def test_of_two_mistakes_in_an_update_none_is_said_to_follow_from_the_other(grad
 def test_gradients_that_are_returned_in_each_others_place_are_told_so(graded):
     verdict = graded("layer_norm", edited("layer_norm", 0, ("return dx, dgamma, dbeta", "return dx, dbeta, dgamma")))
     assert [row.verdict for row in verdict.rows] == ["WRONG", "WRONG", "right", "right"]
-    assert verdict.mistake == "(6) dbeta: dbeta and dgamma are returned in each other's place"
+    assert verdict.mistake == "(6) dbeta: dbeta and dgamma have each other's values"
 
 
 def test_remarks_say_where_it_is_right_and_which_dtype_is_not_kept(graded):

@@ -138,6 +138,11 @@ def test_the_first_line_is_judged_while_the_others_are_blank(bench):
     bench.find("#mistake").click()
     chosen = "const t = document.activeElement; return t.value.slice(t.selectionStart, t.selectionEnd)"
     assert bench.browser.execute_script(chosen) == "..."
+    heights = (
+        "const at = (id) => document.getElementById(id); return [at('painted').scrollHeight, at('text').scrollHeight, "
+    )
+    painted, text, scrolled = bench.browser.execute_script(f"{heights} at('text').scrollTop]")
+    assert painted == text == bench.text.size["height"] and scrolled == 0  # so that the caret is at the painted letters
 
 
 def test_an_endless_loop_does_not_block_the_next_verdict(bench):
@@ -151,8 +156,8 @@ def test_an_endless_loop_does_not_block_the_next_verdict(bench):
 def test_small_numbers_mark_the_wrong_entries(bench):
     bench.load("softmax")
     bench.fill("dx", "dy * y")
-    bench.until(lambda: "WRONG" in bench.rows)
-    bench.find("#numbers summary").click()
+    assert bench.find("#numbers").get_property("open") is False
+    bench.until(lambda: "WRONG" in bench.rows)  # which opens the numbers
     yours, right = bench.until(lambda: bench.browser.find_elements("css selector", "#numbers table"))
     assert yours.find_elements("css selector", "td.wrong") and not right.find_elements("css selector", "td.wrong")
     bench.fill("dx", "y * (dy - (dy * y).sum(axis=axis, keepdims=True))")
@@ -168,6 +173,13 @@ def test_hints_become_more_detailed(bench):
         bench.find("#hint").click()
         bench.until(lambda before=before: len(bench.browser.find_elements("css selector", "#hints li")) > before)
     assert [line.partition(":")[0][:6] for line in bench.find("#hints").text.split("\n")] == ["hint 1", "hint 2"]
+    while bench.find("#hint").is_enabled():
+        before = bench.find("#hints").text
+        bench.find("#hint").click()
+        bench.until(lambda before=before: bench.find("#hints").text != before or not bench.find("#hint").is_enabled())
+    assert bench.find("#hints").text.endswith("(the last hint)")
+    bench.fill("dx", "dy")
+    assert bench.find("#hint").is_enabled()
 
 
 def test_a_change_from_an_editor_is_offered(bench):
@@ -189,6 +201,25 @@ def test_a_bug_hunt_is_a_file_like_any_other(bench):
     bench.until(lambda: "WRONG_LINE is still blank" in bench.find("#sentences").text)
     assert bench.status == "begun" and "WRONG_LINE = ..." in bench.text.get_property("value")
     assert bench.find("#about").text.startswith("One line of backward has a mistake.")
+
+
+def test_a_chapter_of_the_book_is_edited_in_place(bench):
+    book = bench.folder.parent / "book"
+    book.mkdir()
+    head = '<html lang="en"><link rel="icon" href="data:,"><main>'
+    page = f'{head}<section class="ladder" data-function="softmax">lines</section></main></html>'
+    for name in ("index.html", "softmax.html"):
+        (book / name).write_text(page, "utf-8")
+    bench.load("softmax")
+    bench.find("#chapter").click()
+    bench.until(lambda: bench.find("details.editor")).click()
+    bench.browser.switch_to.frame(bench.find("iframe"))
+    bench.until(lambda: bench.text and bench.text.is_displayed())
+    assert not bench.find("#task").is_displayed() and not bench.find("#reset").is_displayed()
+    bench.fill("weighted_sum", "(y * dy).sum(axis=axis, keepdims=True)")
+    bench.fill("dx", "y * (dy + weighted_sum)")
+    bench.until(lambda: "(3) dx WRONG: weighted_sum is added where it should be subtracted" in bench.rows)
+    assert "dy + weighted_sum" in (bench.folder / "softmax.py").read_text("utf-8")
 
 
 def test_docstrings_fold_without_a_change_of_the_file(bench):

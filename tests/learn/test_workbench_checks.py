@@ -1,5 +1,6 @@
 """Grading while a file is edited: the latest text is graded, and a new request cancels the previous one."""
 
+import re
 import threading
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from minitransformer.learn import workspace
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import exercise_set, named_exercise
-from minitransformer.learn.verdict import BEGUN, RIGHT, SOLVED, WRONG_LINE
+from minitransformer.learn.verdict import BEGUN, FAILED, RIGHT, SOLVED, WRONG_LINE
 from minitransformer.learn.workbench.checking import Checks
 from minitransformer.system.files import write_atomically
 
@@ -40,6 +41,37 @@ def test_a_line_is_judged_while_others_are_blank(checks):
         "dx": RIGHT,
         "dweight": WRONG_LINE,
     }
+
+
+@pytest.mark.parametrize(
+    "name, lines, wrong, words",
+    [
+        ("layer_norm", {"dx_hat": "dy"}, "dx_hat", "the gain γ is missing"),
+        (
+            "layer_norm",
+            {"dgamma": "(dy * x_hat).sum(0)"},
+            "dgamma",
+            r"dgamma has shape .*, and should have \(\d,\)",
+        ),
+        ("gelu", {"u_slope": "1 + x**2"}, "u_slope", r"u_slope\[.*\] is .*, and should be "),
+        ("linear", {"dweight": "x @ dy"}, "dweight", ""),
+    ],
+)
+def test_a_mistake_is_named_while_other_lines_are_blank(checks, name, lines, wrong, words):
+    edit(checks, name, **lines)
+    verdict = checks.of(name)
+    assert verdict.status == BEGUN and verdict.first_wrong.name == wrong
+    assert re.match(words, verdict.first_wrong.sentence)
+    assert {row.name for row in verdict.rows if row.verdict == WRONG_LINE} == {wrong}
+    assert str(checks.folder) not in str(verdict)
+
+
+def test_a_lost_axis_is_found_at_its_own_line(checks):
+    edit(checks, "softmax", weighted_sum="(y * dy).sum(axis=axis)", dx="y * (dy - weighted_sum)")
+    verdict = checks.of("softmax")
+    assert verdict.status == FAILED and verdict.first_wrong.name == "weighted_sum"
+    words = r"weighted_sum has shape \((.*)\), and should have \(\1,? ?1\)"
+    assert re.fullmatch(words, verdict.first_wrong.sentence) and "could not be broadcast" in verdict.sentence
 
 
 def test_a_new_request_cancels_an_endless_loop(checks):
@@ -75,13 +107,19 @@ def test_a_text_that_was_judged_before_is_not_graded_again(checks, monkeypatch):
 
 def test_small_numbers_are_yours_beside_the_right_ones(checks):
     edit(checks, "linear", dx="-dy @ weight.T", dweight="7")
-    dx, dweight = checks.numbers("linear")
+    found = checks.numbers("linear")
+    assert "with random x (" in found["example"]
+    dx, dweight = found["numbers"]
     assert dx["name"] == "dx" and dx["yours"] == [[-entry for entry in row] for row in dx["right"]]
     assert max(abs(entry) for row in dx["right"] for entry in row) > 0.1
     assert dweight["name"] == "dweight" and dweight["yours"] is None
     edit(checks, "linear", dx="dy @ missing", dweight="7")
-    with pytest.raises(ValueError, match=r"linear\.py, line \d+: .*missing"):
-        checks.numbers("linear")
+    assert [one["yours"] for one in checks.numbers("linear")["numbers"]] == [None, None]  # the line raises
+
+
+def test_a_planted_mistake_is_drawn_between_two_checks(checks):
+    text = checks.planted(named_exercise("relu"), 1, 3)
+    assert "WRONG_LINE = ..." in text and checks.planted(named_exercise("relu"), 1, 3) == text
 
 
 def test_a_cancelled_exercise_has_no_verdict(checks):

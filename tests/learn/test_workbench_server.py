@@ -18,6 +18,8 @@ import pytest
 
 from minitransformer.learn import workspace
 from minitransformer.learn.exercises import exercise_set
+from minitransformer.learn.grading_client import Grader
+from minitransformer.learn.planting import with_bug
 from minitransformer.learn.verdict import SOLVED, WRONG_LINE, Row, Verdict
 from minitransformer.learn.workbench import serving
 from minitransformer.learn.workbench.actions import Actions
@@ -38,6 +40,10 @@ class Known:
 
     def of(self, name):
         return RIGHT
+
+    def planted(self, exercise, level, seed):
+        with Grader() as grader:
+            return with_bug(exercise, level, seed, grader)
 
 
 @pytest.fixture
@@ -132,6 +138,16 @@ def test_an_exercise_that_begins_anew_keeps_its_text_beside_it(server, tmp_path)
     assert status == 200 and anew["level"] == 3 and "dx = 7" not in anew["text"]
     assert (tmp_path / "learn" / anew["kept"]).read_text("utf-8") == mine
     assert asked(server, "/do/reset", {"name": "relu", "level": 9, "digest": anew["digest"]})[0] == 400
+
+
+def test_a_planted_mistake_takes_the_place_of_the_text_which_is_kept(server, tmp_path):
+    _, found = asked(server, "/do/open", {"name": "relu"})
+    status, planted = asked(server, "/do/plant", {"name": "relu", "digest": found["digest"]})
+    assert (
+        status == 200 and planted["level"] == 0 and planted["about"].startswith("One line of backward has a mistake.")
+    )
+    assert "WRONG_LINE = ..." in planted["text"]
+    assert (tmp_path / "learn" / planted["kept"]).read_text("utf-8") == found["text"]
 
 
 def test_the_rows_of_a_file_that_does_not_parse_have_no_line(server, tmp_path):
@@ -244,7 +260,7 @@ def test_pages_have_no_secret_and_allow_no_script_but_their_own(server):
         content = answer.read()
         assert answer.status == 200 and server.secret.encode() not in content
         policy = answer.getheader("Content-Security-Policy")
-        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "default-src 'none'" in policy and "frame-ancestors 'self'" in policy
         assert "unsafe-inline" not in policy and "sha256" not in policy
         assert answer.getheader("Access-Control-Allow-Origin") is None
     connection.close()
@@ -256,12 +272,16 @@ def test_a_chapter_links_to_its_exercises_and_runs_only_its_own_scripts(server, 
     (tmp_path / "book").mkdir()
     (tmp_path / "secret.html").write_text("no page of the book", "utf-8")
     (tmp_path / "book" / "notes.txt").write_text("no page of the book", "utf-8")
-    page = "<html><script>let a = 1</script><script src='live.js'></script><main><h1>Activations</h1></main></html>"
+    page = "<html><script>let a = 1</script><script src='live.js'></script><main><h1>Activations</h1>"
+    page += '<section class="ladder" data-function="relu"></section></main></html>'
     for name in ("index.html", "activations.html"):
         (tmp_path / "book" / name).write_text(page, "utf-8")
     assert asked(server, "/book/index.html", method="GET") == (200, page)
     status, found = asked(server, "/book/activations.html", method="GET")
-    assert status == 200 and '<a href="/#/relu">relu</a>' in found and '<a href="/#/silu">silu</a>' in found
+    assert (
+        status == 200 and '<iframe src="/#/relu"' in found and found.index("relu") < found.index('data-function="relu"')
+    )
+    assert '<a href="/#/silu">silu</a>' in found and "/#/relu</a>" not in found
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
     connection.request("GET", "/book/activations.html")
     policy = connection.getresponse().getheader("Content-Security-Policy")

@@ -5,23 +5,26 @@ that has changed outside of the page is offered to it and not overwritten.
 """
 
 import ast
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
 from minitransformer.learn import workspace
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import LEVELS, Exercise
+from minitransformer.learn.exercises import FORWARD, LEVELS, Exercise
+from minitransformer.learn.explaining import equation_numbers
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.planting import NAME, TASK
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.refusing import Refusal, of_header
-from minitransformer.learn.verdict import PLAN, SOLVED, UNTOUCHED, Verdict
+from minitransformer.learn.verdict import PLAN, RIGHT, SOLVED, UNTOUCHED, Row, Verdict
 from minitransformer.learn.workbench.book import INDEX, Book, chapter_of
 from minitransformer.learn.workbench.checking import MOST_BYTES, Checks, digest_of
 from minitransformer.learn.workbench.task import task_of
 from minitransformer.system.files import write_atomically
 
 PATIENCE = 20.0  # seconds until an unanswered `verdict` is asked again
+SEEDS = 10**6  # of planted mistakes
 BEFORE_RESET = ".before-reset"  # added to the name of a file whose exercise begins anew
 
 
@@ -82,6 +85,9 @@ class Actions:
         if verdict is None:
             return {"state": "cancelled" if is_last else "running"}
         self.verdicts[verdict.name] = verdict
+        if verdict.is_solved:  # its rows are empty
+            numbers = equation_numbers(workspace.exercise_in(self.folder, verdict.name))
+            verdict = replace(verdict, rows=tuple(Row(number, name, RIGHT) for name, number in numbers.items()))
         rows = [
             {**row, "line": line} for row, line in zip(verdict.to_json()["rows"], self.lines_of(verdict), strict=True)
         ]
@@ -99,20 +105,29 @@ class Actions:
         return {"hint": next_hint(self.folder, exercise, verdict)}
 
     def numbers(self, name: str) -> dict:
-        """Return the values of the numbered lines on a small example, beside the right ones."""
+        """Return the values of the numbered lines on a small example beside the right ones, and what it is."""
         workspace.exercise_in(self.folder, name)
-        return {"numbers": self.checks.numbers(name)}
+        return self.checks.numbers(name)
 
     def reset(self, name: str, level: int, digest: str) -> dict:
         """Write an exercise anew at a level. The previous text is kept in a file beside it."""
         exercise = workspace.exercise_in(self.folder, name)
         if level not in LEVELS:
             raise ValueError(f"level must be one of {', '.join(map(str, LEVELS))}, not {level}")
-        text = cut(replace(exercise, student=self.header_of(exercise)[0].student), level)
+        return self.begun_anew(exercise, cut(self.header_of(exercise)[0], level), digest)
+
+    def plant(self, name: str, digest: str) -> dict:
+        """Write a complete solution with one mistake, to be found. The previous text is kept in a file beside it."""
+        exercise = workspace.exercise_in(self.folder, name)
+        of_file, level = self.header_of(exercise)
+        level = 1 if level is None else min(level, FORWARD - 1)
+        return self.begun_anew(exercise, self.checks.planted(of_file, level, secrets.randbelow(SEEDS)), digest)
+
+    def begun_anew(self, exercise: Exercise, text: str, digest: str) -> dict:
         before = self.content_of(exercise)
-        kept = self.folder / f"{name}{BEFORE_RESET}"
+        kept = self.folder / f"{exercise.name}{BEFORE_RESET}"
         write_atomically(kept, lambda file: file.write(before))
-        self.save(name, text, digest)
+        self.save(exercise.name, text, digest)
         return self.opened(exercise) | {"kept": kept.name}
 
     def opened(self, exercise: Exercise) -> dict:

@@ -1,4 +1,4 @@
-"""The pages of a built book, with a link from each function that is an exercise to the workbench.
+"""The pages of a built book, with an editor at each function that is an exercise.
 
 The pages are files of the user. Their scripts are allowed by their hashes, so that nothing else can run.
 """
@@ -20,6 +20,11 @@ KINDS = {
 }
 SCRIPT = re.compile(rb"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 INDEX = "index.html"
+EDITOR = (
+    '<details class="editor"><summary>Edit this backward pass: each line is judged while you type</summary>'
+    '<iframe src="/#/{name}" title="editor of {name}" loading="lazy" style="width: 100%; height: 44rem; border: 0">'
+    "</iframe></details>"
+)
 
 
 def chapter_of(exercise) -> str:
@@ -46,15 +51,24 @@ class Book:
         content, hashes = path.read_bytes(), []
         if path.suffix == ".html":
             hashes = [base64.b64encode(hashlib.sha256(s).digest()).decode() for s in SCRIPT.findall(content)]
-            content = content.replace(b"</main>", self.doors(name).encode() + b"</main>", 1)
+            content = self.with_exercises(name, content.decode()).encode()
         return f"{KINDS[path.suffix]}; charset=utf-8", content, hashes
 
-    def doors(self, name: str) -> str:
-        """Return the links to the exercises of a chapter as HTML, or "" if it has none."""
-        own = [exercise for exercise in EXERCISES if chapter_of(exercise) == name]
-        links = ", ".join(f'<a href="/#/{e.name}">{escape(e.name)}</a>' for e in own)
-        words = "Write this backward pass yourself" if len(own) == 1 else "Write these backward passes yourself"
-        return (
-            f'<section id="exercises"><h2>{words}</h2><p>{links}: each line is judged while you type.</p></section>'
-            * bool(own)
+    def with_exercises(self, name: str, page: str) -> str:
+        """Return a chapter with an editor above the lines of each function that is an exercise.
+
+        An editor is the page of the exercise in a frame, which is loaded when the reader unfolds it. Exercises whose
+        function has no lines in the chapter are linked at its end.
+        """
+        linked = []
+        for exercise in (one for one in EXERCISES if chapter_of(one) == name):
+            ladder = f'<section class="ladder" data-function="{exercise.target}"'
+            before, found, after = page.partition(ladder)
+            if found:
+                page = f"{before}{EDITOR.format(name=exercise.name)}{found}{after}"
+            else:
+                linked.append(f'<a href="/#/{exercise.name}">{escape(exercise.name)}</a>')
+        section = f'<section id="exercises"><h2>Write it yourself</h2><p>{", ".join(linked)}</p></section>' * bool(
+            linked
         )
+        return page.replace("</main>", f"{section}</main>", 1)

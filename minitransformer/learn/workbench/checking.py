@@ -6,7 +6,9 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from minitransformer.learn.exercises import Exercise
 from minitransformer.learn.grading_client import Grader
+from minitransformer.learn.planting import with_bug
 from minitransformer.learn.reading import Unreadable, read_regular
 from minitransformer.learn.verdict import Verdict
 from minitransformer.system.processes import Lost
@@ -63,7 +65,12 @@ class Checks:
             verdict, is_last = self.wait(number, 1, SECONDS + EXPLANATION)
         return verdict
 
-    def numbers(self, name: str) -> list[dict]:
+    def planted(self, exercise: Exercise, level: int, seed: int) -> str:
+        """Return the text of an exercise with a planted mistake, after the current request."""
+        with self.grading:
+            return with_bug(exercise, level, seed, self.grader)
+
+    def numbers(self, name: str) -> dict:
         """Return small numbers of an exercise, after the current request. Raises ValueError if its code fails."""
         with self.grading:
             return self.grader.numbers(self.folder, name)

@@ -42,13 +42,14 @@ ACTIONS = {  # {name: {argument: type}}
     "hint": {"name": str},
     "numbers": {"name": str},
     "reset": {"name": str, "level": int, "digest": str},
+    "plant": {"name": str, "digest": str},
 }
 SECRET = "X-Workbench-Secret"
 MOST_BYTES = 2_000_000  # of a request
 IDLE = 3600.0  # seconds without a request until the server ends
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-src 'self'; frame-ancestors 'self'"
 )
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -4,6 +4,7 @@ const PAUSE = 350; // milliseconds after the last keystroke until the text is sa
 const POLL = 2000; // milliseconds between two looks for a change outside of the page
 const MARKS = { solved: "■", "not begun": "□" };
 const UNFINISHED = new Set(["not begun", "begun"]);
+const UNNAMED = "No known mistake alone explains this. There may be several: compare the values below, line by line.";
 const SIGNS = { right: "✓", WRONG: "✗", follows: "↳", blank: "…" };
 const KEYWORDS = /\b(?:and|as|assert|class|def|elif|else|for|from|if|import|in|is|lambda|not|or|return|while|with|None|True|False)\b/;
 const TOKEN = new RegExp(`(#.*)|("""[\\s\\S]*?"""|'[^'\\n]*'|"[^"\\n]*")|(${KEYWORDS.source})`, "g");
@@ -164,6 +165,7 @@ function show(found) {
   linkToBook(element("chapter"), found.chapter);
   for (const id of ["rows", "sentences", "hints"]) element(id).replaceChildren();
   element("numbers").open = false;
+  element("hint").disabled = false;
   element("status").textContent = "";
   element("following").hidden = true;
   setText(found.text);
@@ -209,7 +211,9 @@ function paint() {
     const line = document.createElement("span");
     const row = rows.get(real[k]);
     line.className = row ? `row ${row.verdict.toLowerCase()}` : "row";
-    line.append(made("span", row ? SIGNS[row.verdict] : "", "sign"), made("span", String(real[k]), "at"), ...inside[k]);
+    const code = document.createElement("span");
+    code.append(...inside[k]);
+    line.append(made("span", row ? SIGNS[row.verdict] : "", "sign"), made("span", String(real[k]), "at"), code);
     if (row) line.append(made("span", inWords(row), "said"));
     return line;
   }));
@@ -239,6 +243,7 @@ function inWords(row) {
 
 function typed() {
   exercise.rows = [];
+  element("hint").disabled = false;
   paint();
   element("status").textContent = "…";
   element("status").className = "";
@@ -287,6 +292,8 @@ function judge(found) {
   if (known) known.status = found.status;
   element("status").textContent = found.is_solved ? "right" : found.status;
   element("status").className = found.is_solved ? "right" : UNFINISHED.has(found.status) ? "" : "wrong";
+  const wrong = found.rows.filter((row) => row.verdict === "WRONG");
+  if (found.state === "first" && wrong.length) element("status").textContent += ", looking for the mistake …";
   element("rows").replaceChildren(...found.rows.map((row) => {
     const item = made("li", "", row.verdict.toLowerCase());
     if (row.line !== null) {
@@ -297,7 +304,11 @@ function judge(found) {
     item.append(`${row.equation} ${row.name} ${inWords(row)}`.trim());
     return item;
   }));
-  element("sentences").replaceChildren(...found.sentences.map((sentence) => made("p", sentence)));
+  const sentences = [...found.sentences];
+  const isUnnamed = wrong.length > 0 && !wrong.some((row) => row.kind) && !sentences.length;
+  if (found.state === "final" && isUnnamed && found.status !== "begun") sentences.push(UNNAMED);
+  element("sentences").replaceChildren(...sentences.map((sentence) => made("p", sentence)));
+  if (wrong.length && !exercise.hasOpened) exercise.hasOpened = element("numbers").open = true;
   const at = exercises.findIndex((one) => one.name === exercise.name);
   linkTo(element("following"), found.is_solved ? exercises.slice(at + 1).find((one) => one.status !== "solved") : null, "next");
   paint();
@@ -339,6 +350,7 @@ async function hint() {
   await check();
   const { hint: words } = await act("hint", { name: exercise.name });
   if (element("hints").lastElementChild?.textContent !== words) element("hints").append(made("li", words));
+  element("hint").disabled = words.endsWith("(the last hint)");
 }
 
 async function showNumbers() {
@@ -346,8 +358,9 @@ async function showNumbers() {
   const mine = exercise;
   const place = element("numbers").querySelector("div");
   try {
-    const { numbers } = await act("numbers", { name: mine.name });
+    const { numbers, example } = await act("numbers", { name: mine.name });
     if (exercise !== mine) return;
+    element("example").textContent = example;
     const tables = numbers.map((one) => {
       const pair = made("div", "", "pair");
       pair.append(matrix(one.name, "yours", one.yours, one.right), matrix(one.name, "right", one.right, one.right));
@@ -377,13 +390,19 @@ function matrix(name, whose, entries, right) {
   return table;
 }
 
-async function reset() {
-  const level = Number(element("level").value);
-  if (!confirm(`Begin ${exercise.name} anew at level ${level}? The text of now is kept in ${exercise.name}.before-reset.`)) return;
+async function beginAnew(words, action, given) {
+  if (!confirm(`${words} The text of now is kept in ${exercise.name}.before-reset.`)) return;
   if (!(await save(exercise))) return;
-  show(await act("reset", { name: exercise.name, level, digest: exercise.digest }));
+  show(await act(action, { name: exercise.name, digest: exercise.digest, ...given }));
   await check();
 }
+
+function reset() {
+  const level = Number(element("level").value);
+  return beginAnew(`Begin ${exercise.name} anew at level ${level}?`, "reset", { level });
+}
+
+const plant = () => beginAnew(`Replace ${exercise.name} by a complete solution with one mistake, which you find?`, "plant", {});
 
 async function look() {
   // a change outside of the page is offered, and loaded at once if nothing was typed since the last save
@@ -440,6 +459,7 @@ element("check").addEventListener("click", guarded(check));
 element("mistake").addEventListener("click", goToNext);
 element("hint").addEventListener("click", guarded(hint));
 element("reset").addEventListener("click", guarded(reset));
+element("plant").addEventListener("click", guarded(plant));
 element("numbers").addEventListener("toggle", guarded(showNumbers));
 element("docstrings").addEventListener("change", () => setText(whole()));
 element("take").addEventListener("click", guarded(() => openExercise(exercise.name)));
@@ -451,4 +471,5 @@ element("keep").addEventListener("click", guarded(async () => {
 document.addEventListener("keydown", shortcut);
 addEventListener("hashchange", guarded(move));
 setInterval(guarded(look), POLL);
+document.documentElement.classList.toggle("inside", top !== self);
 guarded(move)();
