@@ -130,7 +130,7 @@ WRONG = [  # the same, and words of the message
         from_value_and_gradient(lambda a, b: (float(a * b), (float(a), float(b)))),
         (np.array(1.5), HALF),
         {},
-        "the shapes of da and db are exchanged",
+        "da and db have each other's values",
     ),
     (
         from_derivative(sigmoid, lambda y: y * (1 - y)),
