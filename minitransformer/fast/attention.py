@@ -2,8 +2,8 @@
 
 Short sequences compute all pairs of a query and a key at once. Longer sequences process a few queries at a time, and
 skip keys that the mask forbids (see query_blocks.py). Very long sequences compute the weights of each block again in
-backward instead of saving them, so that memory grows with the length and not with its square. If there are many
-weights, the heads are divided among threads (see head_groups.py). `on_weights` requires all weights, so it always uses
+backward instead of saving them, so that memory grows with the length and not with its square, and one head at a time.
+If there are many weights, the heads are divided among threads (see head_groups.py). `on_weights` requires all weights, so it always uses
 the first method.
 
 The result is the same, with one exception. If a key or value that the mask hides from all queries is not finite, the
@@ -67,7 +67,9 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     elif Tq * Tk >= MEDIUM and mask is not None:
         way = partial(in_query_blocks, attention=all_at_once)
     if math.prod(q.shape[:-1]) * Tk >= MANY:
-        return in_head_groups(q, k, v, attention=way, **options)
+        # The weights of one head for a block of queries stay in the cache; those of several heads do not.
+        groups = k.shape[-3] if Tq * Tk >= VERY_LONG else None
+        return in_head_groups(q, k, v, attention=way, groups=groups, **options)
     return way(q, k, v, **options)
 
 
@@ -78,7 +80,7 @@ def recomputed(q, k, v, *, mask, scale):
     """
 
     def backward(dy):
-        return all_at_once(q, k, v, mask=mask, scale=scale)[1](dy)
+        return weights_of(q, k, v, mask=mask, scale=scale)[1](dy)
 
     return all_at_once(q, k, v, mask=mask, scale=scale)[0], backward
 
@@ -89,6 +91,12 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
     v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and the arrays that softmax and on_weights save.
     """
+    weights_grouped, backward = weights_of(q, k, v, mask=mask, scale=scale, on_weights=on_weights)
+    return ungroup_heads(weights_grouped @ v, q.shape[-3]), backward  # (3)
+
+
+def weights_of(q, k, v, *, mask, scale, on_weights=None):
+    """Return the weights, which attention multiplies by v, and the backward function of attention."""
     H, K = q.shape[-3], k.shape[-3]
     q_grouped = group_heads(q, K)
     scores = ungroup_heads((q_grouped * scale) @ k.swapaxes(-1, -2), H)  # (1)
@@ -99,7 +107,6 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     if on_weights is not None:
         weights, weights_backward = on_weights(weights)  # (9)
     weights_grouped = group_heads(weights, K)
-    y = ungroup_heads(weights_grouped @ v, H)  # (3)
 
     def backward(dy):
         dy_grouped = group_heads(dy, K)
@@ -114,7 +121,7 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
         dk *= scale  # (6)
         return dq, dk, dv
 
-    return y, backward
+    return weights_grouped, backward
 
 
 def group_heads(x, K):
