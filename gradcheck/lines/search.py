@@ -86,6 +86,10 @@ class _Search:
         """
         found = self._mistakes()
         target, truths = next(found, (None, ()))
+        if target is None or not self._mends_all(target.key, truths):
+            copy = next(self._incomplete_copies(target), None)
+            if copy is not None:
+                target, truths, found = *copy, iter(())
         if target is None:
             return False
         values = [scene.mended().values.get(target.key) for scene in self.scenes]
@@ -119,6 +123,29 @@ class _Search:
                 if self._mend(passed, target.key, truths):
                     yield target, truths
                     break
+
+    def _incomplete_copies(self, first):
+        """Yield each copy of a right value that is the only mistake, with its true value on each draw.
+
+        Such a copy lacks a term, as in `dr = dn`, where the other path is left out. Its value is right for the name
+        that is copied, so it is tried only if the variable `first` does not explain all wrong gradients.
+        """
+        finals = {t.place for t in self.scene.targets if t.is_final and t.place in self.scene.truths}
+        is_one = len(finals - self.scene.right(self.scene.mended())) < 2
+        for target in () if is_one else itertools.takewhile(lambda target: target is not first, self.local):
+            site = self.scene.site(target.event)
+            if isinstance(site.value, ast.Name) and site.kind == "backward" and not target.is_final:
+                for truths in self._candidates(target):
+                    if self._mends_all(target.key, truths):
+                        yield target, truths
+
+    def _mends_all(self, key, truths):
+        """Return True if the true values of the variable `key` correct all returned gradients, on every draw."""
+        for scene, truth in zip(self.scenes, truths, strict=True):
+            finals = {t.place for t in scene.targets if t.is_final and t.place in scene.truths}
+            if truth is None or not finals - {key} <= scene.right(scene.mended({key: truth})):
+                return False
+        return True
 
     def _candidates(self, target):
         if target.key in self.own:

@@ -73,13 +73,14 @@ def _named(scene, event, last):
 def _returned(scene, last):
     """Create a Target for each gradient that backward returns.
 
-    The Target belongs to the line that assigns the returned variable if this line completes the gradient, and otherwise
-    to the `return` statement.
+    The Target belongs to the line that assigns the returned variable if this line completes the gradient of a single
+    argument, and otherwise to the `return` statement.
     """
     returned = [e for e in scene.plain.events if scene.site(e).kind == "return"]
     sites = [scene.site(e) for e in scene.plain.events if scene.site(e).kind != "argument"]
     used = [site.value if site.kind == "return" else site.statement for site in sites]
     used = {name for node in used if not hasattr(node, "id") for name in names_read(node)}
+    names = [getattr(scene.site(e).value, "id", "") for e in returned]
     targets = []
     for position, i, at, name, array in _expected(scene):
         at_return = [e for e in returned if scene.site(e).position in (None, position)]
@@ -92,7 +93,7 @@ def _returned(scene, last):
             target.key = None
             if i is None:
                 continue
-        elif getattr(site.value, "id", "") in last:
+        elif getattr(site.value, "id", "") in last and names.count(site.value.id) == 1:
             given, bound = site.value.id, last[site.value.id]
             is_other = any(x in scene.names for x in gradient_of(given)) or target.name in last or given in used
             if (name in gradient_of(given) or not is_other) and bound.live is event.live and bound.is_untouched:

@@ -573,6 +573,19 @@ backward(dy):
     dh = dy @ w.T
     return dh * slope, h.T @ dy
 return h @ w, backward
+
+a_copy_that_leaves_out_the_other_path(x, w, v): X, W, normal(2, 3, seed=2)
+wrong g_r: ^the term g is missing$
+follows: dx, dw
+    r = x @ w
+    f = np.tanh(r)
+    z = r + f
+backward(dy):
+    g = dy @ v.T
+    n = g * (1 - f**2)
+    g_r = n
+    return g_r @ w.T, x.T @ g_r, z.T @ dy
+return z @ v, backward
 """
 for entry in entries(OF_EVERY_FORM, normal, X=X, W=W):
     wrong(*entry.inputs, follows=entry.follows, **entry.wrong)(entry.function)
