@@ -106,7 +106,8 @@ class Names:
                 for n in [*self.arrays, *_with_neighbours(entries)]
                 for form in ((*TOTALS, *FORMS) if is_gradient(n) else FORMS)
             ],
-            "forms": lambda bound: [_code(form.format(_bound_name(bound))) for form in (*FORMS[:9], *TOTALS)],
+            "forms": lambda bound: [_code(form.format(_bound_name(bound))) for form in FORMS[:9]],
+            "sums": lambda bound: [_code(form.format(_bound_name(bound))) for form in TOTALS],
             "terms": lambda bound: [
                 *map(_name, self.arrays),
                 *_products(self.arrays),

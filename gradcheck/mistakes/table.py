@@ -176,6 +176,7 @@ order reversed: {G} and {F} are applied in the wrong order | F(G(A)) → G(F(A))
 calls added: {F} and {G} are added, not applied one after the other | F(G(A)) → F(A) + G(A); F=called G=called |
     G(F(A)) → F(A) + G(A); F=called G=called
 slope replaced: {A} stands where {B:a function of it} belongs | B → A; rank=2 A=array B=forms
+sum dropped: {A} is not summed over one of its axes | B → A; rank=2 A=array B=sums
 call added: {M} is too much | A → np.M(A); A=unplanted
 call added: {F} is too much | A → F(A); A=unplanted
 name replaced: {L} stands where {M:another function} belongs | np.M(A) → np.L(A); M=elementary L=elementary
@@ -184,7 +185,7 @@ name overwritten: {B} is overwritten before this line reads it | A → B; A=earl
 dy ignored: {A} is taken for ones | A → 0 * A + 1; A=dy
 gradient replaced: {B} stands where {A:another name} belongs | A → B; A=names B=gradients
 name replaced: {B} stands where {A:another name} belongs | A → B; A=names B=names
-name replaced: {B} stands where {A:an array} belongs | A → B; A=arrays B=computed
+name replaced: {B} stands where {A:another array} belongs | A → B; A=arrays B=computed
 name replaced: {B} stands where {A:a mask} belongs | A → B; A=masks B=array
 name replaced: {B} stands where another array belongs | F(A) → B; rank=3 F=callables A=arrays B=array
 names exchanged: {A} and {B} are in each other's place | (A, B) → (B, A); at=names

@@ -58,7 +58,8 @@ class Exercise:
         found = [case for case in (*FUNCTIONS, *MODULES, *CASES) if f"{case.name},".startswith(f"{self.prefix},")]
         has_axes = not self.is_value and not isinstance(self.reference, type)
         with unwatched():
-            return [*found, *(with_another_axis(found[0], self.reference) if has_axes else ())]
+            ends = dict.fromkeys((found[0], found[-1])) if has_axes else ()  # the last case may have options
+            return [*found, *(one for case in ends for one in with_another_axis(case, self.reference))]
 
 
 def with_another_axis(case, reference) -> list[Case]:

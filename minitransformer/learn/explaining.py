@@ -78,7 +78,7 @@ def rows_by_steps(attempt, failure):
         if row.kind and not others.isdisjoint(re.findall(r"\w+", words)):
             words = KINDS[row.kind].sentence
         if row.verdict == WRONG_LINE and not row.kind:
-            words = by_numbers(attempt, failure, row.name) or words
+            words = by_numbers(attempt, failure, row.name, row is report.first_wrong) or words
         if row.is_compared:
             equation = row.equation or attempt.numbers.get(row.name, "")
             rows.append(Row(equation, row.name, row.verdict, words, row.kind, row.origins))
@@ -87,18 +87,19 @@ def rows_by_steps(attempt, failure):
     return of_names if any(row.verdict == WRONG_LINE for row in of_names) else rows, remarks
 
 
-def by_numbers(attempt, failure, name) -> str:
+def by_numbers(attempt, failure, name, is_first) -> str:
     """Compare a value of a learner's backward pass with the textbook's value of this name, or of this gradient.
 
-    The value is the first wrong one among those of numbered lines, otherwise that of the variable `name`. Returns a
-    sentence on the shapes or, if they agree, on 2 × 2 entries among which is the largest difference. It is "" if there
-    is no such value.
+    The value is that of the variable `name`. For the first wrong line, it is the first wrong value among those of
+    numbered lines, if any. Returns a sentence on the shapes or, if they agree, on 2 × 2 entries among which is the
+    largest difference. It is "" if there is no such value.
     """
     exercise = attempt.exercise
     (case,) = (case for case in exercise.cases() if case.name == failure.case)
     labels = [a.label for a in failure.report.arguments if not a.label.endswith(".grad")]
     (results, own_names), (_, names) = both_values(attempt, case, failure.seed, failure.dy, labels)
     numbered = [one for one in equation_numbers(exercise) if is_array(own_names.get(one)) and is_array(names.get(one))]
+    numbered = numbered if is_first else []
     name = next((one for one in numbered if not is_equal(own_names[one], names[one])), name)
     own = own_names.get(name)
     gradient = next((label for label, result in results.items() if result is own), name)
@@ -235,6 +236,7 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
     credits = {name: credit for name, credit in credits.items() if credit.is_found}
     lost = [name for name, credit in credits.items() if credit.verdict == WRONG_LINE]
     told = numbered(verdict.rows, lost[0], numbers) if lost and has_equations else verdict.rows
+    told = [without_place(row, [name for name in credits if name not in lost], numbers) for row in told]
     before: dict = {}
     for row in told:
         if row.name not in before or row.verdict == WRONG_LINE:
@@ -279,6 +281,13 @@ def numbered(rows, lost, numbers) -> list[Row]:
     name = lost if first.name in numbers else first.name
     placed = replace(first, name=name, equation=numbers[lost], sentence=sentence)
     return [placed if row is first else row for row in rows]
+
+
+def without_place(row, right, numbers) -> Row:
+    """Remove the place before a Row's sentence, such as "(5) dscores: ", if it is that of one of the values `right`."""
+    places = (f"{numbers[name]} {name}: " for name in right)
+    place = next((place for place in places if row.sentence.startswith(place)), "")
+    return replace(row, sentence=row.sentence.removeprefix(place))
 
 
 def row_of(name, numbers, credit, before) -> Row:

@@ -209,7 +209,7 @@ class Attempt:
         pairs = zip(names, gradients, strict=True)
         others = [f"{name} is {g.dtype}" for name, g in pairs if getattr(g, "dtype", None) != np.float32]
         if others:
-            how = "np.float64 values and arrays such as np.ones(3) change the dtype, and Python numbers do not"
+            how = "values and arrays of 64 bits, such as np.ones(3), change the dtype, and Python numbers do not"
             yield f"for float32 inputs {', '.join(others)}: {how}"
 
 

@@ -79,7 +79,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     if is_failure:
         row = Row("", *own, "") if is_sure else None
     line = line_of(lines, row)
-    asked = [verdict.question] * bool(verdict.question and is_failure)
+    is_of_exception = row is not None and row.verdict == WRONG_LINE and not row.sentence
+    asked = [verdict.question] * bool(verdict.question and (is_failure or is_of_exception))
     if row is not None and row.verdict == WRONG_LINE and row.kind:
         kind = "update changed" if exercise.is_value else row.kind
         asked.append(f"{place(verdict, line, row)}: {KINDS[kind].question}")

@@ -37,6 +37,13 @@ def test_a_wrong_line_above_a_blank_one_has_its_own_hint(told):
     assert hints[0].startswith("hint 1 of") and "ds" in hints[0] and "dy" not in str(hints)
 
 
+def test_shapes_that_do_not_fit_above_a_blank_line_have_their_own_hint(told):
+    text = cut(named_exercise("attend"), 0).replace("dv = ...", "dv = weights * dy")
+    verdict, hints = told("attend", text)
+    assert "ValueError" in verdict.sentence and verdict.status == "begun"
+    assert "(5,)" in hints[0] and "(4,)" in hints[0], hints
+
+
 @pytest.mark.one_in(4)
 @pytest.mark.parametrize("exercise", EXERCISES, ids=[exercise.name for exercise in EXERCISES])
 def test_a_hint_asks_only_for_names_that_are_in_the_file(exercise):
@@ -95,6 +102,54 @@ def test_a_mistake_without_a_name_shows_its_place_and_four_of_its_numbers(told):
     assert re.search(
         rf"^\(4\) dheads: dheads\[1, \d, \d:\d, \d:\d\] is {block}, and should be {block}$", verdict.mistake
     )
+
+
+def test_the_numbers_beside_a_wrong_value_are_its_own(told):
+    lines = "s * dscores @ k", "s * dscores.swapaxes(-1, -2) @ q"
+    verdict, _ = told("attention", edited("attention", 1, *((line, f"2 * np.sort({line})") for line in lines)))
+    for name in ("dq", "dk"):
+        (row,) = (row for row in verdict.rows if row.name == name)
+        assert (row.verdict, row.sentence.partition("[")[0]) == ("WRONG", name), str(verdict)
+
+
+IN_OWN_STYLE = {  # (exercise, backward, the row of the mistake)
+    "one name returned twice": (
+        "shares",
+        "a, b = dy\nslope = y1 * y2\ng = slope * (a - b)\nreturn g, g",
+        ("dx2", "the sign is wrong"),
+    ),
+    "an array in place of another": (
+        "low_rank",
+        """
+        G = (s * dy).reshape(-1, b.shape[1])
+        H = h.reshape(-1, b.shape[0])
+        gh = dy.reshape(-1, b.shape[1]) @ b.T
+        return (gh @ a.T).reshape(x.shape), rows(x).T @ gh, H.T @ G""",
+        ("gh", "dy.reshape(-1, b.shape[1]) stands where another array belongs"),
+    ),
+    "a sum left out": (
+        "sink_softmax",
+        """
+        inner = np.sum(y * dy, -1, keepdims=True)
+        gs = -(p * inner)
+        gs = gs.reshape(len(sink), -1).sum(1)
+        return y * (dy - inner), gs""",
+        ("gs", "gs is not summed over one of its axes"),
+    ),
+    "a factor of a right value": (
+        "attention",
+        """
+        g = weigh_backward(dy @ v.swapaxes(-1, -2))
+        return g @ k, g.swapaxes(-1, -2) @ q, weights.swapaxes(-1, -2) @ dy""",
+        ("dq", "the scale is forgotten in dq and in dk"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name, body, expected", IN_OWN_STYLE.values(), ids=IN_OWN_STYLE)
+def test_a_mistake_in_a_style_of_its_own_is_named_as_it_is(name, body, expected, told):
+    verdict, _ = told(name, filled(body, name))
+    assert (verdict.first_wrong.name, verdict.first_wrong.sentence) == expected, str(verdict)
 
 
 def test_an_exception_in_a_part_of_a_module_has_the_names_of_the_file(told):

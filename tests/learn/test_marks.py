@@ -80,6 +80,15 @@ def first(tmp_path, monkeypatch):
     return verdict
 
 
+def test_axes_that_are_moved_the_wrong_way_are_noticed(first):
+    """In three axes, moving the second one to the end is its own inverse."""
+    body = """
+    p, g = np.moveaxis(y, axis, -1), np.moveaxis(dy, axis, -1)
+    dx = p * (g - (p * g).sum(axis=-1, keepdims=True))
+    return np.moveaxis(dx, axis, -1)"""
+    assert not first("softmax", filled(body)).is_solved
+
+
 def lost(verdict):
     return {*equation_numbers(named_exercise(verdict.name))} - {*verdict.earned}
 
