@@ -228,7 +228,9 @@ def _reason_of_shape(argument, shape, others):
         if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
             return "gradients exchanged", f": the shapes of {argument.label} and {other.label} are exchanged"
     if sorted(shape) == sorted(wanted):
-        return "gradient transposed", f": the shape of {argument.name} transposed"
+        is_matrix = len(wanted) == 2
+        words = f"the shape of {argument.name} transposed" if is_matrix else f"{argument.name}'s axes in another order"
+        return "gradient transposed", f": {words}"
     padded = (1,) * (len(shape) - len(wanted)) + wanted
     axes = [i for i, (n, m) in enumerate(zip(padded, shape, strict=False)) if n != m]
     if axes and len(padded) == len(shape) and all(padded[i] == 1 for i in axes):

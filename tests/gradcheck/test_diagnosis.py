@@ -166,6 +166,7 @@ linear bias: dy => not summed over axes 0, 1 of dbias, along which bias is broad
 layer_norm beta: dy.sum(axis=0) => not summed over axis 0 of dbeta, along which beta is
 rms_norm gamma: g[None] => an axis of length 1 is kept or lost \(keepdims\)
 unembedding weight: g.T => the shape of weight transposed
+linear x: np.moveaxis(g, 0, -1) => x's axes in another order
 gelu x: g + np.einsum("ijk,klm->ijm", dy, normal(C, C, C))[..., :C] => ^$
 """.strip().split("\n")
 
