@@ -44,13 +44,11 @@ def square(slope):
     return f
 
 
-MODELS = [pytest.param(case, marks=pytest.mark.slow) for case in MODULES if case.name.startswith(("Transf", "Paired"))]
 PARTS = [*FUNCTIONS, *(case for case in MODULES if not case.name.startswith(("Transf", "Paired"))), ONE_PAGE]
 
 
-@pytest.mark.one_in(8)
-@pytest.mark.parametrize("case", [*PARTS, *MODELS], ids=lambda case: case.name)
-def test_every_gradient_of_the_textbook_is_an_identity(case):
+@pytest.mark.parametrize("case", PARTS[::8], ids=lambda case: case.name)  # test_recheck.py has all, which is slow
+def test_a_gradient_of_the_textbook_is_an_identity(case):
     with plain():
         certificate = certify_call(case.call(np.random.default_rng(0)))
     assert certificate, certificate
