@@ -47,7 +47,8 @@ def audit(options):
         files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
     else:
         files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
-    mutants = _select(options, files, trials if cases else None)
+    possible = _possible(options, files, trials if cases else None)
+    mutants = _sample(options, possible)
     if options.list:
         show("\n".join([*(line for mutant in mutants for line in describe(mutant)), counted(len(mutants), "mutant")]))
         return OK
@@ -65,7 +66,7 @@ def audit(options):
         left = counted(len(mutants) - len(tried), "mutant")
         say(f"note: {left} left out, because each needs a variable that its function does not capture")
     if options.json:
-        write_json(options.json, options.target, options.command, tried)
+        write_json(options.json, options.target, options.command, tried, len(possible))
     judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
     show(summary(tried, judge, time.monotonic() - start))
     return WRONG if any(outcome.status == SURVIVING for _, outcome in tried) else OK
@@ -113,8 +114,8 @@ def _is_project_code(path, top):
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
 
-def _select(options, files, trials):
-    """Return the mutants that the options select, in the order of the source.
+def _possible(options, files, trials):
+    """Return the mutants of which --sample draws, in the order of the source.
 
     If `trials` is given, functions that no case runs are left out. Raises AuditError if no mutant remains.
     """
@@ -129,6 +130,11 @@ def _select(options, files, trials):
         mutants = [m for m in mutants if options.k.lower() in f"{m.path} {m.function} {m.kind}".lower()]
         if not mutants:
             raise AuditError(f"no mutant of {options.target} has {options.k!r} in its file, function or kind")
+    return mutants
+
+
+def _sample(options, mutants):
+    """Return the mutants of the sample, in the order of the source, or all of them."""
     if options.sample is not None and options.sample < len(mutants):
         chosen = random.Random(options.seed).sample(range(len(mutants)), options.sample)
         mutants = [mutants[i] for i in sorted(chosen)]

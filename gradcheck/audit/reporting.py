@@ -77,7 +77,7 @@ def displayed_path(path):
     return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
 
 
-def write_json(file, target, command, tried):
+def write_json(file, target, command, tried, possible):
     count = Counter(outcome.status for _, outcome in tried)
     results = []
     for mutant, outcome in tried:
@@ -89,6 +89,7 @@ def write_json(file, target, command, tried):
             "kind": mutant.kind,
         }
         results.append({**place, "removed": removed, "added": added, **asdict(outcome)})
-    counts = {"mutants": len(tried), **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)}}
-    data = {"target": target, "command": command, **counts, "results": results}
+    counts = {status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)}
+    numbers = {"possible": possible, "mutants": len(tried), **counts}
+    data = {"target": target, "command": command, **numbers, "results": results}
     Path(file).write_text(f"{json.dumps(data, indent=1, ensure_ascii=False)}\n", "utf-8", "backslashreplace")

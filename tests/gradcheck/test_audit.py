@@ -173,9 +173,10 @@ def test_the_json_lists_every_mutant_with_its_place_edit_and_outcome(write, tmp_
     )
     mutants, statuses = mutate(path), itertools.cycle(("killed", SURVIVING))
     tried = [(mutant, Outcome(status, message="ä")) for mutant, status in zip(mutants, statuses, strict=False)]
-    write_json(tmp_path / "out.json", "mine", "pytest -x", tried)
+    write_json(tmp_path / "out.json", "mine", "pytest -x", tried, possible=50)
     data = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert (data["target"], data["command"], data["mutants"]) == ("mine", "pytest -x", len(tried))
+    assert data["possible"] == 50
     assert data["killed"] + data["surviving"] == len(tried) >= 2 and data["equivalent"] == 0
     for result, (mutant, outcome) in zip(data["results"], tried, strict=True):
         assert (result["line"], result["function"], result["kind"]) == (4, "f.<locals>.backward", mutant.kind)
@@ -441,12 +442,13 @@ def test_an_audit_does_not_fork_the_program_in_which_jax_may_have_threads(write,
     assert status == 0 and "4 mutants" in out
 
 
-def test_a_sample_is_the_same_each_time_and_another_for_another_seed(write, capfd):
+def test_a_sample_is_the_same_each_time_and_another_for_another_seed(write, capfd, tmp_path):
     write(NORM + GOOD)
     listed = [audit(capfd, "mine", "--list", "--sample", "9", "--seed", seed)[1] for seed in ("1", "1", "2")]
     assert listed[0] == listed[1] != listed[2]
     assert listed[0].endswith("9 mutants\n")
     whole = audit(capfd, "mine", "--list")[1]
+    assert whole.endswith(f"\n{results(tmp_path, 'mine', '--sample', '1')['possible']} mutants\n")
     assert all(block in whole for block in re.split(r"^(?=mine\.py)", listed[0], flags=re.MULTILINE)[1:-1])
 
 
