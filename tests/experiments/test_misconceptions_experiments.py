@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 from strategies import random_model
 
 from minitransformer import ByteTokenizer, Config, LanguageModel
@@ -56,6 +55,8 @@ class Answering:
 
 
 def test_attention_is_compared_with_the_change_of_the_likeliest_answer_without_each_token(rng):
+    from scipy.stats import spearmanr  # takes a second to import
+
     model, ids = small_model(rng, 256, 16, positions="rotary"), rng.integers(0, 256, 14)
     names = [f"blocks.{block}.attention.weights" for block in range(2)]
     weights = np.stack(list(record(model, ids, names).values()))
