@@ -3,8 +3,8 @@
 Short sequences compute all pairs of a query and a key at once. Longer sequences process a few queries at a time, and
 skip keys that the mask forbids (see query_blocks.py). Very long sequences compute the weights of each block again in
 backward instead of saving them, so that memory grows with the length and not with its square, and one head at a time.
-If there are many weights, the heads are divided among threads (see head_groups.py). `on_weights` requires all weights, so it always uses
-the first method.
+If there are many weights, the heads are divided among threads (see head_groups.py). `on_weights` requires all weights,
+so it always uses the first method.
 
 The result is the same, with one exception. If a key or value that the mask hides from all queries is not finite, the
 textbook may return NaN, whereas the methods for longer sequences return finite numbers, because they skip such keys.
