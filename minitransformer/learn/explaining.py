@@ -16,6 +16,8 @@ from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.loading import cotangent
 from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
 
+HAS_SHAPE = " has shape "
+
 
 def equation_numbers(exercise) -> dict:
     """Return {name: number of its equation} for the values that an exercise asks for."""
@@ -130,7 +132,7 @@ def rows_by_shapes(attempt) -> tuple:
         (_, own), (_, true) = both_values(attempt, case, 0, dy)
         for name in own:
             if is_array(own[name]) and is_array(true.get(name)) and np.shape(own[name]) != np.shape(true[name]):
-                words = f"{name} has shape {np.shape(own[name])}, and should have {np.shape(true[name])}"
+                words = f"{name}{HAS_SHAPE}{np.shape(own[name])}, and should have {np.shape(true[name])}"
                 return (Row(equation_numbers(exercise).get(name, ""), name, WRONG_LINE, words),)
     return ()
 
@@ -234,6 +236,11 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
     """
     absent = {name for name, credit in credits.items() if not credit.is_found}
     credits = {name: credit for name, credit in credits.items() if credit.is_found}
+    shaped = {row.name for row in verdict.rows if row.sentence.startswith(f"{row.name}{HAS_SHAPE}")} & credits.keys()
+    for name in shaped:  # right numbers in a wrong shape, with which a later line fails
+        credits[name] = replace(credits[name], verdict=WRONG_LINE)
+        behind = [one for one, credit in credits.items() if name in credit.needs and credit.verdict == WRONG_LINE]
+        credits |= {one: replace(credits[one], verdict=FOLLOWS, origins=(name,)) for one in behind}
     lost = [name for name, credit in credits.items() if credit.verdict == WRONG_LINE]
     told = numbered(verdict.rows, lost[0], numbers) if lost and has_equations else verdict.rows
     told = [without_place(row, [name for name in credits if name not in lost], numbers) for row in told]

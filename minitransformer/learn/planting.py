@@ -27,8 +27,8 @@ NAME = "WRONG_LINE"
 IMPORTS, MUSEUM, MANY = "import math\n\nimport numpy as np\n\n\n", Path("museum"), 5
 TOO_EASY = {"statement dropped", "gradient replaced by zeros", "dy ignored"}
 TASK = f"""\
-One line of backward has a mistake. Assign the name on its left, such as "dx", or the number of its equation, such as
-"(5)", to {NAME}, and repair the line. If the line has neither, write "return". A check says which gradients are wrong.
+One line of backward has a mistake. Repair it, and assign to {NAME} the name on its left, such as "dx", the number of its
+equation, such as "(5)", or the number of the line. A check says which gradients are wrong.
 """
 PAGE = "In each file in this folder, one line of backward has a mistake. Find, name and repair it, as the file says.\n"
 
@@ -102,11 +102,19 @@ def digest(exercise, seed, name: str) -> str:
     return hashlib.sha256(f"{exercise.name} {seed} {name}".encode()).hexdigest()[:8]
 
 
+def of_line(named: str, exercise, tree) -> str:
+    """Return the name that the line with the number `named` assigns, unless an equation has this number."""
+    if not named.isdigit() or any(named == line.number.strip("()") for line in lines_of(exercise)):
+        return named
+    at_it = (n for n in ast.walk(tree) if isinstance(n, (ast.Assign, ast.Return)) and n.lineno == int(named))
+    return next((target_of(node) or "return" for node in at_it), named)
+
+
 def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
     """Return the Verdict on the search for a planted mistake. It does not reveal the line."""
     values = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == NAME]
     named = str(ast.literal_eval(values[-1])) if values and isinstance(values[-1], ast.Constant) else ""
-    named = named.strip("() ")
+    named = of_line(named.strip("() "), exercise, tree)
     lines = [line.name for line in lines_of(exercise) if named in (line.number.strip("()"), *line.name.split(", "))]
     is_named = header["answer"] in [digest(exercise, header["seed"], name) for name in (named, *lines)]
     names = tuple(row.name for row in verdict.rows if row.verdict == "WRONG")
@@ -117,7 +125,7 @@ def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
     if named == str(...):
         words = f"{NAME} is still blank"
     elif named.isdigit() and not lines:
-        words = f"{NAME} is {named}, and no equation of backward has this number"
+        words = f"{NAME} is {named}, and neither an equation nor a statement has this number"
     if verdict.is_solved:
         words = f"the gradients are right, but {words}"
     elif wrong:

@@ -9,7 +9,7 @@ import pytest
 from minitransformer.learn import workspace
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import exercise_set, named_exercise
-from minitransformer.learn.verdict import BEGUN, FAILED, RIGHT, SOLVED, WRONG_LINE
+from minitransformer.learn.verdict import BEGUN, FAILED, FOLLOWS, RIGHT, SOLVED, WRONG_LINE
 from minitransformer.learn.workbench.checking import Checks
 from minitransformer.system.files import write_atomically
 
@@ -72,6 +72,14 @@ def test_a_lost_axis_is_found_at_its_own_line(checks):
     assert verdict.status == FAILED and verdict.first_wrong.name == "weighted_sum"
     words = r"weighted_sum has shape \((.*)\), and should have \(\1,? ?1\)"
     assert re.fullmatch(words, verdict.first_wrong.sentence) and "could not be broadcast" in verdict.sentence
+
+
+def test_the_line_that_loses_an_axis_is_wrong_and_not_the_line_that_fails(checks):
+    edit(checks, "sum_and_share", dS="(x * dy).sum(axis=-1)", dx="S * dy + dS")
+    verdict = checks.of("sum_and_share")
+    assert verdict.status == FAILED and "broadcast" in verdict.sentence
+    assert [(row.name, row.verdict) for row in verdict.rows] == [("dS", WRONG_LINE), ("dx", FOLLOWS)]
+    assert re.match(r"dS has shape \(2, 3\), and should have \(2, 3, 1\)", verdict.first_wrong.sentence)
 
 
 def test_a_new_request_cancels_an_endless_loop(checks):

@@ -41,7 +41,6 @@ class Actions:
 
     def __init__(self, folder, checks: Checks, book: Book):
         self.folder, self.checks, self.book = Path(folder), checks, book
-        self.verdicts: dict[str, Verdict] = {}  # the last verdict on each exercise, for its hints
 
     def exercises(self) -> dict:
         """Return the exercises of the folder in order, and the map of the model."""
@@ -84,7 +83,6 @@ class Actions:
         verdict, is_last = self.checks.wait(number, parts, PATIENCE)
         if verdict is None:
             return {"state": "cancelled" if is_last else "running"}
-        self.verdicts[verdict.name] = verdict
         if verdict.is_solved:  # its rows are empty
             numbers = equation_numbers(workspace.exercise_in(self.folder, verdict.name))
             verdict = replace(verdict, rows=tuple(Row(number, name, RIGHT) for name, number in numbers.items()))
@@ -97,7 +95,7 @@ class Actions:
     def hint(self, name: str) -> dict:
         """Return the next hint on the last verdict, which is more detailed each time."""
         exercise = workspace.exercise_in(self.folder, name)
-        verdict = self.verdicts.get(name) or self.checks.of(name)
+        verdict = self.checks.of(name)
         if verdict is None:
             raise ValueError(f"{name} was checked again meanwhile; ask for the hint once more")
         if verdict.is_solved:

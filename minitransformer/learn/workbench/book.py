@@ -21,7 +21,8 @@ KINDS = {
 SCRIPT = re.compile(rb"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 INDEX = "index.html"
 EDITOR = (
-    '<details class="editor"><summary>Edit this backward pass: each line is judged while you type</summary>'
+    "<style>details.editor[open] + .ladder {{ display: none; }}</style>"  # it has the answer
+    '<details class="editor"><summary>Write this backward pass yourself: each line is judged while you type</summary>'
     '<iframe src="/#/{name}" title="editor of {name}" loading="lazy" style="width: 100%; height: 44rem; border: 0">'
     "</iframe></details>"
 )

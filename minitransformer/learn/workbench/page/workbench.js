@@ -4,6 +4,7 @@ const PAUSE = 350; // milliseconds after the last keystroke until the text is sa
 const POLL = 2000; // milliseconds between two looks for a change outside of the page
 const MARKS = { solved: "■", "not begun": "□" };
 const UNFINISHED = new Set(["not begun", "begun"]);
+const FAILURE = /^\S+\.py, line (\d+)(?:, .*?)?: (.*)$/;
 const UNNAMED = "No known mistake alone explains this. There may be several: compare the values below, line by line.";
 const SIGNS = { right: "✓", WRONG: "✗", follows: "↳", blank: "…" };
 const KEYWORDS = /\b(?:and|as|assert|class|def|elif|else|for|from|if|import|in|is|lambda|not|or|return|while|with|None|True|False)\b/;
@@ -156,6 +157,7 @@ function show(found) {
   element("list").hidden = true;
   element("desk").hidden = false;
   element("outside").hidden = true;
+  element("verdict").className = "";
   element("title").textContent = `${found.name}: ${found.title}`;
   element("about").textContent = found.about;
   element("task").innerHTML = found.task; // typeset by the server from the exercise's docstrings, and escaped there
@@ -214,7 +216,8 @@ function paint() {
     const code = document.createElement("span");
     code.append(...inside[k]);
     line.append(made("span", row ? SIGNS[row.verdict] : "", "sign"), made("span", String(real[k]), "at"), code);
-    if (row) line.append(made("span", inWords(row), "said"));
+    const words = exercise.failure && Number(exercise.failure[1]) === real[k] ? exercise.failure[2] : row ? inWords(row) : "";
+    if (words) line.append(made("span", words, "said"));
     return line;
   }));
 }
@@ -243,7 +246,9 @@ function inWords(row) {
 
 function typed() {
   exercise.rows = [];
+  exercise.failure = null;
   element("hint").disabled = false;
+  element("verdict").className = "old";
   paint();
   element("status").textContent = "…";
   element("status").className = "";
@@ -287,7 +292,8 @@ async function check() {
 
 function judge(found) {
   exercise.rows = found.rows;
-  exercise.isSolved = found.is_solved;
+  exercise.failure = found.sentences.map((sentence) => FAILURE.exec(sentence)).find(Boolean);
+  element("verdict").className = "";
   const known = exercises.find((one) => one.name === exercise.name);
   if (known) known.status = found.status;
   element("status").textContent = found.is_solved ? "right" : found.status;
@@ -356,6 +362,7 @@ async function hint() {
 async function showNumbers() {
   if (!element("numbers").open) return;
   const mine = exercise;
+  const own = request;
   const place = element("numbers").querySelector("div");
   try {
     const { numbers, example } = await act("numbers", { name: mine.name });
@@ -369,6 +376,7 @@ async function showNumbers() {
     place.replaceChildren(...(tables.length ? tables : [made("p", "This exercise has no backward pass whose values can be shown.")]));
   } catch (error) {
     if (error instanceof TypeError) throw error;
+    if (own !== request) return; // another check has cancelled it
     place.replaceChildren(made("p", error.message));
   }
 }
