@@ -89,7 +89,7 @@ class _Search:
         if target is None or not self._mends_all(target.key, truths):
             copy = next(self._incomplete_copies(target), None)
             if copy is not None:
-                target, truths, found = *copy, iter(())
+                (target, truths), found = copy, iter(())
         if target is None:
             return False
         values = [scene.mended().values.get(target.key) for scene in self.scenes]

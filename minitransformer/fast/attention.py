@@ -88,15 +88,18 @@ def recomputed(q, k, v, *, mask, scale):
 def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     """Compute attention for all pairs of a query and a key at once. The arguments must have been checked.
 
-    Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
-    v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and the arrays that softmax and on_weights save.
+    Saved for backward: the arrays of weights_of.
     """
     weights_grouped, backward = weights_of(q, k, v, mask=mask, scale=scale, on_weights=on_weights)
     return ungroup_heads(weights_grouped @ v, q.shape[-3]), backward  # (3)
 
 
 def weights_of(q, k, v, *, mask, scale, on_weights=None):
-    """Return the weights, which attention multiplies by v, and the backward function of attention."""
+    """Return the weights, which attention multiplies by v, and the backward function of attention.
+
+    Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
+    v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and the arrays that softmax and on_weights save.
+    """
     H, K = q.shape[-3], k.shape[-3]
     q_grouped = group_heads(q, K)
     scores = ungroup_heads((q_grouped * scale) @ k.swapaxes(-1, -2), H)  # (1)

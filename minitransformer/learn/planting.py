@@ -27,8 +27,8 @@ NAME = "WRONG_LINE"
 IMPORTS, MUSEUM, MANY = "import math\n\nimport numpy as np\n\n\n", Path("museum"), 5
 TOO_EASY = {"statement dropped", "gradient replaced by zeros", "dy ignored"}
 TASK = f"""\
-One line of backward has a mistake. Repair it, and assign to {NAME} the name on its left, such as "dx", the number of its
-equation, such as "(5)", or the number of the line. A check says which gradients are wrong.
+One line of backward has a mistake. Repair it, and assign to {NAME} the name on its left, such as "dx", or the number of
+its equation, such as "(5)", or that of the line. A check says which gradients are wrong.
 """
 PAGE = "In each file in this folder, one line of backward has a mistake. Find, name and repair it, as the file says.\n"
 

@@ -536,7 +536,7 @@ ATTENTION = {
     "ds @ k, ds @ q, dv": "^$",
     "T(ds) @ k, T(ds) @ q, dv": "^$",
     "ds @ k, T(ds) @ q, p @ dy": "^$",
-    "T(ds) @ q, ds @ k, dv": "in each other's place",
+    "T(ds) @ q, ds @ k, dv": "have each other's values",
     "ds @ k / c, T(ds) @ q / c, dv": r"d[qk] is np.sqrt\([qk].shape\[2\]\) or np.sqrt\([qk].shape\[2\]\) times",
     "ds @ k, T(ds) @ k, dv": "^$",
     "(p * dp * c) @ k, T(p * dp * c) @ q, dv": "^$",
