@@ -11,7 +11,7 @@ it changes no result.
 
     equal steps    every entrant takes the given steps
     equal time     the steps of the first entrant, times its pace over that of the entrant
-    to a loss      the least number among LENGTHS whose run with the first seed reaches the loss; the same in PyTorch
+    to a loss      the least number among LENGTHS whose runs reach the loss on average; the same in PyTorch
 """
 
 import json
@@ -73,7 +73,7 @@ class Race:
                 name = next(name for name, now in self.about.items() if kept["about"].get(name) != now)
                 before, now = kept["about"].get(name), self.about[name]
                 raise ValueError(f"{self.file}: {name} was {before!r} and is now {now!r}; use another --out")
-            self.runs, self.turns = kept["runs"], kept["turns"]
+            self.runs, self.turns = kept["runs"], kept.get("turns", [])  # earlier versions have no turns
 
     def keep(self) -> None:
         if self.file is not None:
@@ -119,35 +119,37 @@ class Race:
         return self.after(dict.fromkeys(entrants, steps), seeds)
 
     def equal_time(self, entrants: list[Entrant], steps: int, seeds: int) -> dict:
-        first, *others = (median(self.paces(entrants)[entrant]) for entrant in entrants)
-        return self.after(
-            {entrant: round(steps * first / pace) for entrant, pace in zip(entrants, (first, *others), strict=True)},
-            seeds,
-        )
+        paces = {entrant: median(turns) for entrant, turns in self.paces(entrants).items()}
+        first = paces[entrants[0]]
+        return self.after({entrant: round(steps * first / pace) for entrant, pace in paces.items()}, seeds)
 
     def to_loss(self, entrants: list[Entrant], loss: float, steps: int, seeds: int) -> dict:
         """Find the lengths up to `steps`. A recipe that does not reach the loss has runs of `steps` steps."""
         lengths = [*(length for length in LENGTHS if length < steps), steps]
         least = {
-            recipe: lengths[self.least(Entrant(recipe), lengths, loss)]
+            recipe: lengths[self.least(Entrant(recipe), lengths, loss, seeds)]
             for recipe in dict.fromkeys(entrant.recipe for entrant in entrants)
         }
         return self.after({entrant: least[entrant.recipe] for entrant in entrants}, seeds)
 
-    def least(self, entrant: Entrant, lengths: list[int], loss: float) -> int:
+    def least(self, entrant: Entrant, lengths: list[int], loss: float, seeds: int) -> int:
         """Return the index of the least length that reaches the loss, or of the last length.
 
-        Lengths are doubled until one reaches it. Then the lengths between are halved, as a longer run has a lower loss.
+        A longer run has a lower loss. The length is doubled until the first seed reaches the loss, and then found by
+        halving. From there on, the mean over all seeds decides.
         """
 
-        def is_reached(index: int) -> bool:
-            return self.run(entrant, lengths[index], 0)["loss"] <= loss
+        def is_reached(index: int, seeds: int = 1) -> bool:
+            return mean(self.run(entrant, lengths[index], seed)["loss"] for seed in range(seeds)) <= loss
 
         low, high = 0, 0  # all before `low` do not reach it
         while high < len(lengths) - 1 and not is_reached(high):
             low = high + 1
             high = max(low, bisect_right(lengths, 2 * lengths[high]) - 1)
-        return low + bisect_left(range(low, high), True, key=lambda index: is_reached(index))
+        found = low + bisect_left(range(low, high), True, key=is_reached)
+        while found < len(lengths) - 1 and not is_reached(found, seeds):
+            found += 1
+        return found
 
 
 def rows_of(found: dict, paces: dict) -> list[list[str]]:
