@@ -3,7 +3,6 @@
 import ast
 import inspect
 import re
-from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +12,11 @@ from gradcheck.mistakes import KINDS, Student
 from minitransformer.book.observation import watched
 from minitransformer.learn.credit import adapted, flat, is_equal
 from minitransformer.learn.cutting import blanks, cut
-from minitransformer.learn.loading import cotangent
+from minitransformer.learn.loading import cotangent, loaded
 from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
 
-HAS_SHAPE = " has shape "
+RAISED = "exception raised"  # kind of a line with whose value a later line raises an exception
+VALUE = "value_of_the_textbook"
 
 
 def equation_numbers(exercise) -> dict:
@@ -99,7 +99,7 @@ def by_numbers(attempt, failure, name, is_first) -> str:
     exercise = attempt.exercise
     (case,) = (case for case in exercise.cases() if case.name == failure.case)
     labels = [a.label for a in failure.report.arguments if not a.label.endswith(".grad")]
-    (results, own_names), (_, names) = both_values(attempt, case, failure.seed, failure.dy, labels)
+    (results, own_names, _), (_, names, _) = both_values(attempt, case, failure.seed, failure.dy, labels)
     numbered = [one for one in equation_numbers(exercise) if is_array(own_names.get(one)) and is_array(names.get(one))]
     numbered = numbered if is_first else []
     name = next((one for one in numbered if not is_equal(own_names[one], names[one])), name)
@@ -121,37 +121,87 @@ def by_numbers(attempt, failure, name, is_first) -> str:
     return f"{name}[{where}] is {shown[0]}, and should be {shown[1]}"
 
 
-def rows_by_shapes(attempt) -> tuple:
-    """Return a Row for the first value whose shape is not that of the textbook, if backward raises an exception.
+def rows_by_shapes(attempt, wrong) -> tuple:
+    """Return a Row for each of the wrong values, by name, that has another shape than in the textbook."""
+    case = attempt.exercise.cases()[0]
+    (_, own, _), (_, true, _) = both_values(attempt, case, 0, cotangent_of(attempt, case))
+    return tuple(row for name in wrong if (row := row_of_shape(attempt.exercise, name, own, true)))
 
-    The line that raises it is often right, and the line before it has lost an axis.
+
+def rows_by_exception(attempt) -> tuple:
+    """Return a Row for the value of another shape with which a later line of backward raises an exception.
+
+    The line that raises it is often right, and a line before it has lost an axis. It is verified that backward raises
+    no exception with the textbook's value in place of this one.
     """
-    exercise = attempt.exercise
-    for case in exercise.cases():
-        dy = cotangent(attempt.call(case, 0, adapted(exercise)), 0)
-        (_, own), (_, true) = both_values(attempt, case, 0, dy)
-        for name in own:
-            if is_array(own[name]) and is_array(true.get(name)) and np.shape(own[name]) != np.shape(true[name]):
-                words = f"{name}{HAS_SHAPE}{np.shape(own[name])}, and should have {np.shape(true[name])}"
-                return (Row(equation_numbers(exercise).get(name, ""), name, WRONG_LINE, words),)
+    for case in attempt.exercise.cases():
+        dy = cotangent_of(attempt, case)
+        (_, own, error), (_, true, _) = both_values(attempt, case, 0, dy)
+        for name in own if error else ():
+            row = row_of_shape(attempt.exercise, name, own, true)
+            if row and runs_with(attempt, case, dy, name, true[name]):
+                return (replace(row, kind=RAISED),)
+        if error:
+            break
     return ()
 
 
-def both_values(attempt, case, seed, dy, labels=()) -> list[tuple[dict, dict]]:
-    """Run a learner's function and the textbook's. Return for each the gradients, and all values of backward, by name.
+def cotangent_of(attempt, case) -> np.ndarray:
+    return cotangent(attempt.call(case, 0, adapted(attempt.exercise)), 0)
 
-    `labels` are the names of the gradients. Without them, only the local variables of backward have names. If the
-    learner's function raises an exception, these are the values before it.
+
+def row_of_shape(exercise, name, own, true) -> Row | None:
+    if not (is_array(own.get(name)) and is_array(true.get(name))) or np.shape(own[name]) == np.shape(true[name]):
+        return None
+    words = f"{name} has shape {np.shape(own[name])}, and should have {np.shape(true[name])}"
+    return Row(equation_numbers(exercise).get(name, ""), name, WRONG_LINE, words)
+
+
+class WithValue(ast.NodeTransformer):
+    """Assign VALUE to a name after each of its assignments."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def visit_Assign(self, node):
+        if any(isinstance(target, ast.Name) and target.id == self.name for target in node.targets):
+            return [node, *ast.parse(f"{self.name} = {VALUE}").body]
+        return node
+
+
+def runs_with(attempt, case, dy, name, value) -> bool:
+    """Return True if backward raises no exception with `value` in place of the value of a variable."""
+    tree = ast.parse(attempt.path.read_text("utf-8"))
+    module = loaded(attempt.path, ast.unparse(ast.fix_missing_locations(WithValue(name).visit(tree))))
+    vars(module)[VALUE] = value
+    try:
+        attempt.call(case, 0, vars(module)[attempt.exercise.target]).evaluate()[1](dy.copy())
+    except (Exception, SystemExit):  # the learner's code
+        return False
+    return True
+
+
+def both_values(attempt, case, seed, dy, labels=()) -> list[tuple]:
+    """Run a learner's function and the textbook's.
+
+    Return for each the gradients, all values of backward by name, and the exception of the learner's function or None.
+    If there is one, the values are those before it. `labels` are the names of the gradients. Without them, only the
+    local variables of backward have names.
     """
     runs = []
     source = inspect.getfile(inspect.unwrap(attempt.exercise.reference))
     for target, file in ((None, attempt.path), (adapted(attempt.exercise), source)):
-        results = {}
-        with watched(file) as frames, suppress(Exception, SystemExit) if target is None else nullcontext():
-            _, backward = attempt.call(case, seed, target).evaluate()
-            results = dict(zip(labels, flat(backward(dy.copy())), strict=False))
+        results, error = {}, None
+        with watched(file) as frames:
+            try:
+                _, backward = attempt.call(case, seed, target).evaluate()
+                results = dict(zip(labels, flat(backward(dy.copy())), strict=False))
+            except (Exception, SystemExit) as raised:
+                if target is not None or isinstance(raised, TimeoutError):
+                    raise
+                error = raised
         names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
-        runs.append((results, results | (names[-1] if names else {})))
+        runs.append((results, results | (names[-1] if names else {}), error))
     return runs
 
 
@@ -163,7 +213,7 @@ def small_numbers(attempt) -> dict:
     """
     calls = [(case, attempt.call(case, 0)) for case in attempt.exercise.cases()]
     case, call = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
-    (_, own), (_, names) = both_values(attempt, case, 0, cotangent(call, 0))
+    (_, own, _), (_, names, _) = both_values(attempt, case, 0, cotangent(call, 0))
     numbers = [
         {"name": name, "yours": corner(own[name]) if is_array(own.get(name)) else None, "right": corner(names[name])}
         for name in equation_numbers(attempt.exercise)
@@ -236,8 +286,7 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
     """
     absent = {name for name, credit in credits.items() if not credit.is_found}
     credits = {name: credit for name, credit in credits.items() if credit.is_found}
-    shaped = {row.name for row in verdict.rows if row.sentence.startswith(f"{row.name}{HAS_SHAPE}")} & credits.keys()
-    for name in shaped:  # right numbers in a wrong shape, with which a later line fails
+    for name in {row.name for row in verdict.rows if row.kind == RAISED} & credits.keys():  # in a wrong shape
         credits[name] = replace(credits[name], verdict=WRONG_LINE)
         behind = [one for one, credit in credits.items() if name in credit.needs and credit.verdict == WRONG_LINE]
         credits |= {one: replace(credits[one], verdict=FOLLOWS, origins=(name,)) for one in behind}

@@ -21,7 +21,14 @@ from minitransformer.learn.authorship import Watch, watching
 from minitransformer.learn.credit import Credit, credits
 from minitransformer.learn.cutting import blanks, completed, cut
 from minitransformer.learn.exercises import FORWARD, NOTHING, SLOPES
-from minitransformer.learn.explaining import blank_rows, equation_numbers, rows_by_shapes, small_numbers, with_credits
+from minitransformer.learn.explaining import (
+    blank_rows,
+    equation_numbers,
+    rows_by_exception,
+    rows_by_shapes,
+    small_numbers,
+    with_credits,
+)
 from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.loading import INSIDE, Fault, Printed, faults, functions_of_numpy, loaded, replaced
 from minitransformer.learn.planting import hunted
@@ -121,7 +128,7 @@ class Trying:
         with redirect_stdout(Printed()):
             module = loaded(self.path, text)
             attempt = Attempt(self.exercise, self.path, defined(module, self.exercise, self.tree, self.level), 0, ())
-            found = rows_by_shapes(attempt)
+            found = rows_by_shapes(attempt, [row.name for row in wrong])
             with suppress(Fault):
                 *_, verdict_on_filled = attempt.verdicts()
                 points = credits(self.exercise, module, text, attempt.call, self.numbers)
@@ -182,9 +189,10 @@ class Trying:
         rows, status, asked = blank_rows(self.exercise, self.left), BEGUN if self.left else FAILED, fault.question
         about = asked.line, *asked.names
         is_comparable = self.attempt is not None and not self.exercise.given and not replaced(self.numpy, self.path)
-        if is_comparable and not self.left:
+        if fault.is_about_values and is_comparable and not self.left:
             self.watch.is_on = False  # it runs the package's function
-            rows = rows_by_shapes(self.attempt)
+            with redirect_stdout(Printed()):
+                rows = rows_by_exception(self.attempt)
         return Verdict(self.exercise.name, status, self.level, sentence, rows, question=asked.text, about=about)
 
 

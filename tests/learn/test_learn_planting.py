@@ -41,8 +41,9 @@ def test_the_line_is_to_be_named_and_repaired(name, graded, grader):
     assert graded(name, text.replace("...", repr(other), 1)).sentence.startswith(f"{NAME} is not the line")
     of_no_equation = graded(name, text.replace("...", "640", 1)).sentence
     assert of_no_equation.startswith(f"{NAME} is 640, and neither an equation nor a statement has this number")
-    at = [k for k, line in enumerate(text.split("\n"), 1) if re.match(rf" +{answers[0]} = ", line)]
-    assert not at or any(graded(name, repaired.replace("...", str(k), 1)).is_solved for k in at)
+    begins = [f"{answer} =" if answer != "return" else answer for answer in answers]
+    at = [k for k, line in enumerate(repaired.split("\n"), 1) if line.strip().startswith(tuple(begins))]
+    assert any(graded(name, repaired.replace("...", str(k), 1)).is_solved for k in at)
 
 
 def test_seeds_plant_different_mistakes_and_levels_hide_the_equations(grader):

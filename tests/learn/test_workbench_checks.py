@@ -82,6 +82,19 @@ def test_the_line_that_loses_an_axis_is_wrong_and_not_the_line_that_fails(checks
     assert re.match(r"dS has shape \(2, 3\), and should have \(2, 3, 1\)", verdict.first_wrong.sentence)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"dS": "(x * dy).sum(axis=-1)", "dx": "S * dy + dS[..., None] * np.ones(99)"},
+        {"dS": "(x * dy).sum(axis=-1)", "dx": "S * dy + missing(dS[..., None])"},
+    ],
+)
+def test_a_shape_of_ones_own_is_not_blamed_for_another_exception(checks, lines):
+    edit(checks, "sum_and_share", **lines)
+    verdict = checks.of("sum_and_share")
+    assert verdict.status == FAILED and [row.name for row in verdict.rows if row.verdict == WRONG_LINE] == ["dx"]
+
+
 def test_a_new_request_cancels_an_endless_loop(checks):
     edit(checks, "relu", dx="0\n        while True: pass")
     endless = checks.request("relu")

@@ -103,7 +103,7 @@ class Actions:
         return {"hint": next_hint(self.folder, exercise, verdict)}
 
     def numbers(self, name: str) -> dict:
-        """Return the values of the numbered lines on a small example beside the right ones, and what it is."""
+        """Return a description of a small example, and the values of the numbered lines on it with the right ones."""
         workspace.exercise_in(self.folder, name)
         return self.checks.numbers(name)
 

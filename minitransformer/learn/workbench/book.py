@@ -20,8 +20,8 @@ KINDS = {
 }
 SCRIPT = re.compile(rb"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 INDEX = "index.html"
+HIDES_THE_ANSWER = "<style>details.editor[open] + .ladder { display: none; }</style>"
 EDITOR = (
-    "<style>details.editor[open] + .ladder {{ display: none; }}</style>"  # it has the answer
     '<details class="editor"><summary>Write this backward pass yourself: each line is judged while you type</summary>'
     '<iframe src="/#/{name}" title="editor of {name}" loading="lazy" style="width: 100%; height: 44rem; border: 0">'
     "</iframe></details>"
@@ -52,24 +52,21 @@ class Book:
         content, hashes = path.read_bytes(), []
         if path.suffix == ".html":
             hashes = [base64.b64encode(hashlib.sha256(s).digest()).decode() for s in SCRIPT.findall(content)]
-            content = self.with_exercises(name, content.decode()).encode()
+            content = self.with_exercises(name, content)
         return f"{KINDS[path.suffix]}; charset=utf-8", content, hashes
 
-    def with_exercises(self, name: str, page: str) -> str:
+    def with_exercises(self, name: str, page: bytes) -> bytes:
         """Return a chapter with an editor above the lines of each function that is an exercise.
 
         An editor is the page of the exercise in a frame, which is loaded when the reader unfolds it. Exercises whose
         function has no lines in the chapter are linked at its end.
         """
-        linked = []
-        for exercise in (one for one in EXERCISES if chapter_of(one) == name):
-            ladder = f'<section class="ladder" data-function="{exercise.target}"'
-            before, found, after = page.partition(ladder)
-            if found:
-                page = f"{before}{EDITOR.format(name=exercise.name)}{found}{after}"
+        own, links = [exercise for exercise in EXERCISES if chapter_of(exercise) == name], []
+        for exercise in own:
+            ladder = f'<section class="ladder" data-function="{exercise.target}"'.encode()
+            if ladder in page:
+                page = page.replace(ladder, EDITOR.format(name=exercise.name).encode() + ladder, 1)
             else:
-                linked.append(f'<a href="/#/{exercise.name}">{escape(exercise.name)}</a>')
-        section = f'<section id="exercises"><h2>Write it yourself</h2><p>{", ".join(linked)}</p></section>' * bool(
-            linked
-        )
-        return page.replace("</main>", f"{section}</main>", 1)
+                links.append(f'<a href="/#/{exercise.name}">{escape(exercise.name)}</a>')
+        end = f'<section id="exercises"><h2>Write it yourself</h2><p>{", ".join(links)}</p></section>' if links else ""
+        return page.replace(b"</main>", f"{HIDES_THE_ANSWER * bool(own)}{end}</main>".encode(), 1)
