@@ -208,7 +208,8 @@ def _validated(call, argument, gradient, others):
     if gradient is None and argument.parameter is not None:
         return None
     if not isinstance(gradient, (np.ndarray, np.generic, float)):
-        raise fault(call.name, f"{label} is {describe(gradient)}, not an array of shape {wanted}")
+        problem = f"{label} is {describe(gradient)}, not an array of shape {wanted}"
+        raise fault(call.name, Problem.of(problem, "not an array", label=label))
     array = np.array(gradient)
     if array.shape != wanted:
         kind, reason = _reason_of_shape(argument, array.shape, others)

@@ -111,6 +111,8 @@ parts of a gradient | several arrays are returned for one argument |
 gradients added | too many gradients are returned |
     backward returned {given}: which of them belongs neither to {neither}?
 gradients dropped | too few gradients are returned | backward returned {given}: which of {names} lacks its gradient?
+not an array | a list stands in the place of an array |
+    does this line need a list? If so, which function of NumPy makes an array of it?
 gradient transposed | the gradient of a value is transposed |
     which index comes first in {name}, and which factor of the product has that index?
 gradient not summed | the gradient of a value is not summed |

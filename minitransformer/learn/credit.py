@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,14 +196,15 @@ class Trial:
                 for parameter in parameters_of(call.target).values():
                     parameter.grad = None
                 with self.probe.running(changes) as events:
-                    results = flat(backward(self.dy.copy()))
+                    results = gradients_in(backward(self.dy.copy()))
         except TimeoutError:
             raise
         except (Exception, SystemExit):  # the learner's code
             return Outcome([], [], {})
         if len(results) > len(self.at) > 0:
             results = [result for result in results if result is not None]
-        return Outcome(with_stacks(events), [array_of(result) for result in results], gradients_of(call.target))
+        results = [array_of(as_array(result)) for result in results]
+        return Outcome(with_stacks(events), results, gradients_of(call.target))
 
     def right(self, outcome, names, without=()) -> set:
         """Return the names of the lines that are right in `outcome`, a run of the learner's code.
@@ -402,6 +403,18 @@ def is_array(value=None, *others) -> bool:
 def flat(value) -> list:
     """Return a list of the values in nested tuples and lists, in order."""
     return [part for inner in value for part in flat(inner)] if isinstance(value, (tuple, list)) else [value]
+
+
+def gradients_in(returned) -> list:
+    """Return the gradients that a learner's backward returns."""
+    return list(returned) if isinstance(returned, (tuple, list)) else [returned]
+
+
+def as_array(value):
+    """Convert a list of numbers, nested or not, to an array. Return any other value."""
+    with suppress(ValueError):  # of rows of different lengths
+        return np.array(value) if isinstance(value, list) else value
+    return None
 
 
 def parameters_of(target) -> dict:

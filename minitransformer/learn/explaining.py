@@ -4,19 +4,24 @@ import ast
 import inspect
 import re
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from gradcheck.front.streams import joined
 from gradcheck.mistakes import KINDS, Student
+from gradcheck.names import names_bound
 from minitransformer.book.observation import watched
-from minitransformer.learn.credit import adapted, flat, is_equal
-from minitransformer.learn.cutting import blanks, cut
+from minitransformer.learn.credit import adapted, gradients_in, is_equal
+from minitransformer.learn.cutting import blanks, cut, functions_within
 from minitransformer.learn.loading import cotangent, loaded
+from minitransformer.learn.questions import described
 from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row, Verdict
+from minitransformer.learn.watched import unwatched
 
 RAISED = "exception raised"  # kind of a line with whose value a later line raises an exception
-VALUE = "value_of_the_textbook"
+IS_LIST = "not an array"  # kind of a line whose value is a list, for which a later line or the grader has no use
+VALUE = "value_of_the_textbook"  # beginning of a variable's name
 
 
 def equation_numbers(exercise) -> dict:
@@ -99,7 +104,9 @@ def by_numbers(attempt, failure, name, is_first) -> str:
     exercise = attempt.exercise
     (case,) = (case for case in exercise.cases() if case.name == failure.case)
     labels = [a.label for a in failure.report.arguments if not a.label.endswith(".grad")]
-    (results, own_names, _), (_, names, _) = both_values(attempt, case, failure.seed, failure.dy, labels)
+    (gradients, own_names, _), (_, names, _) = both_values(attempt, case, failure.seed, failure.dy)
+    results = dict(zip(labels, gradients, strict=False))
+    own_names = results | own_names
     numbered = [one for one in equation_numbers(exercise) if is_array(own_names.get(one)) and is_array(names.get(one))]
     numbered = numbered if is_first else []
     name = next((one for one in numbered if not is_equal(own_names[one], names[one])), name)
@@ -125,103 +132,137 @@ def rows_by_shapes(attempt, wrong) -> tuple:
     """Return a Row for each of the wrong values, by name, that has another shape than in the textbook."""
     case = attempt.exercise.cases()[0]
     (_, own, _), (_, true, _) = both_values(attempt, case, 0, cotangent_of(attempt, case))
-    return tuple(row for name in wrong if (row := row_of_shape(attempt.exercise, name, own, true)))
+    return tuple(row for name in wrong if (row := row_of_form(attempt.exercise, name, own.get(name), true.get(name))))
 
 
-def rows_by_exception(attempt) -> tuple:
-    """Return a Row for the value of another shape with which a later line of backward raises an exception.
+def rows_by_form(attempt) -> tuple:
+    """Return a Row for each list, or array of another shape, that makes the code raise or return the wrong form.
 
-    The line that raises it is often right, and a line before it has lost an axis. It is verified that backward raises
-    no exception with the textbook's value in place of this one.
+    The line that raises is often right, and a line before it has lost an axis. It is verified that the textbook's
+    values in place of these correct the form of the gradients. The last rows are lists among the returned gradients.
     """
+    text = attempt.path.read_text("utf-8")
+    backwards = (function for function in functions_within(ast.parse(text)) if function.name == "backward")
+    order = names_bound(*(statement for function in backwards for statement in function.body))
     for case in attempt.exercise.cases():
         dy = cotangent_of(attempt, case)
-        (_, own, error), (_, true, _) = both_values(attempt, case, 0, dy)
-        for name in own if error else ():
-            row = row_of_shape(attempt.exercise, name, own, true)
-            if row and runs_with(attempt, case, dy, name, true[name]):
-                return (replace(row, kind=RAISED),)
-        if error:
-            break
+        own, true = both_values(attempt, case, 0, dy)
+        left, rows, put = malformed(own, true), [], {}
+        for name in sorted(own.names.keys() & true.names.keys() & order.keys(), key=order.get) if left else ():
+            row = row_of_form(attempt.exercise, name, own.names[name], true.names[name])
+            tried = put | {name: true.names[name]}
+            if row and left > (now := malformed(run_with(attempt, case, dy, tried), true)):
+                rows, left, put = [*rows, replace(row, kind=row.kind or RAISED)], now, tried
+        call = attempt.call(case, 0)
+        labels = [f"d{call.input_names()[k]}" for k in call.differentiable()]
+        at = zip(labels, own.gradients, true.gradients, strict=False)
+        of_gradients = (row_of_form(attempt.exercise, *one) for k, one in enumerate(at) if k in left)
+        rows += [row for row in of_gradients if row and row.kind == IS_LIST]
+        if rows or left:
+            return tuple(rows)
     return ()
 
 
+def malformed(own, true) -> set[int]:
+    """Return the positions of a learner's gradients that are not arrays of the right shapes. -1 is an exception."""
+    if own.error:
+        return {*range(-1, len(true.gradients))}
+    if len(own.gradients) != len(true.gradients):
+        return set()
+    pairs = enumerate(zip(own.gradients, true.gradients, strict=True))
+    return {k for k, (g, t) in pairs if not is_array(g) or np.shape(g) != np.shape(t)}
+
+
 def cotangent_of(attempt, case) -> np.ndarray:
-    return cotangent(attempt.call(case, 0, adapted(attempt.exercise)), 0)
+    with unwatched():
+        return cotangent(attempt.call(case, 0, adapted(attempt.exercise)), 0)
 
 
-def row_of_shape(exercise, name, own, true) -> Row | None:
-    if not (is_array(own.get(name)) and is_array(true.get(name))) or np.shape(own[name]) == np.shape(true[name]):
+def row_of_form(exercise, name, own, true) -> Row | None:
+    number = equation_numbers(exercise).get(name, "")
+    if not is_array(true) or (not is_array(own) and not isinstance(own, list)):
         return None
-    words = f"{name} has shape {np.shape(own[name])}, and should have {np.shape(true[name])}"
-    return Row(equation_numbers(exercise).get(name, ""), name, WRONG_LINE, words)
+    if isinstance(own, list):
+        expected = f"an array of shape {np.shape(true)}" if np.ndim(true) else "a number"
+        words = f"{name} is {described(own)}, where {expected} is expected"
+        return Row(number, name, WRONG_LINE, words, IS_LIST)
+    words = f"{name} has shape {np.shape(own)}, and should have {np.shape(true)}"
+    return Row(number, name, WRONG_LINE, words) if np.shape(own) != np.shape(true) else None
 
 
-class WithValue(ast.NodeTransformer):
-    """Assign VALUE to a name after each of its assignments."""
+class WithValues(ast.NodeTransformer):
+    """Assign the variable VALUE_name to each of some names, after each of its assignments."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, names):
+        self.names = names
 
     def visit_Assign(self, node):
-        if any(isinstance(target, ast.Name) and target.id == self.name for target in node.targets):
-            return [node, *ast.parse(f"{self.name} = {VALUE}").body]
-        return node
+        names = self.names & names_bound(*node.targets).keys()
+        return [node, *ast.parse("\n".join(f"{name} = {VALUE}_{name}" for name in names)).body]
 
 
-def runs_with(attempt, case, dy, name, value) -> bool:
-    """Return True if backward raises no exception with `value` in place of the value of a variable."""
+class Run(NamedTuple):
+    """The result of one run of backward."""
+
+    gradients: list
+    names: dict  # {name: value} of its local variables; before the exception if there is one
+    error: BaseException | None = None  # of the learner's function
+
+
+def run_with(attempt, case, dy, values) -> Run:
+    """Run a learner's function, with other values in place of those of some variables of backward, by name."""
     tree = ast.parse(attempt.path.read_text("utf-8"))
-    module = loaded(attempt.path, ast.unparse(ast.fix_missing_locations(WithValue(name).visit(tree))))
-    vars(module)[VALUE] = value
-    try:
-        attempt.call(case, 0, vars(module)[attempt.exercise.target]).evaluate()[1](dy.copy())
-    except (Exception, SystemExit):  # the learner's code
-        return False
-    return True
+    tree = ast.fix_missing_locations(WithValues(values.keys()).visit(tree))
+    module = loaded(attempt.path, ast.unparse(tree))
+    vars(module).update({f"{VALUE}_{name}": value for name, value in values.items()})
+    return run(attempt, case, 0, dy, vars(module)[attempt.exercise.target], attempt.path)
 
 
-def both_values(attempt, case, seed, dy, labels=()) -> list[tuple]:
-    """Run a learner's function and the textbook's.
-
-    Return for each the gradients, all values of backward by name, and the exception of the learner's function or None.
-    If there is one, the values are those before it. `labels` are the names of the gradients. Without them, only the
-    local variables of backward have names.
-    """
-    runs = []
+def both_values(attempt, case, seed, dy) -> tuple[Run, Run]:
+    """Run a learner's function and the textbook's."""
     source = inspect.getfile(inspect.unwrap(attempt.exercise.reference))
-    for target, file in ((None, attempt.path), (adapted(attempt.exercise), source)):
-        results, error = {}, None
-        with watched(file) as frames:
-            try:
-                _, backward = attempt.call(case, seed, target).evaluate()
-                results = dict(zip(labels, flat(backward(dy.copy())), strict=False))
-            except (Exception, SystemExit) as raised:
-                if target is not None or isinstance(raised, TimeoutError):
-                    raise
-                error = raised
-        names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
-        runs.append((results, results | (names[-1] if names else {}), error))
-    return runs
+    own = run(attempt, case, seed, dy, None, attempt.path)
+    with unwatched():
+        return own, run(attempt, case, seed, dy, adapted(attempt.exercise), source)
+
+
+def run(attempt, case, seed, dy, target, file) -> Run:
+    gradients, error = [], None
+    with watched(file) as frames:
+        try:
+            _, backward = attempt.call(case, seed, target).evaluate()
+            gradients = gradients_in(backward(dy.copy()))
+        except TimeoutError:
+            raise
+        except (Exception, SystemExit) as raised:
+            error = raised
+    names = [some[-1].names for function, some in frames.items() if function.endswith(".backward")]
+    return Run(gradients, names[-1] if names else {}, error)
 
 
 def small_numbers(attempt) -> dict:
     """Return the values of the numbered lines on a small example.
 
     "example" says which case it is, and "numbers" has for each value its "name", "yours" and "right", up to 4 x 5
-    entries. "yours" is None if the learner's backward has no array of this name.
+    entries. "yours" is a sentence if the learner's backward has no array of this name.
     """
     calls = [(case, attempt.call(case, 0)) for case in attempt.exercise.cases()]
     case, call = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
     (_, own, _), (_, names, _) = both_values(attempt, case, 0, cotangent(call, 0))
     numbers = [
-        {"name": name, "yours": corner(own[name]) if is_array(own.get(name)) else None, "right": corner(names[name])}
+        {"name": name, "yours": shown(own.get(name)), "right": corner(names[name])}
         for name in equation_numbers(attempt.exercise)
         if is_array(names.get(name))
     ]
     shapes = [f"{name} {np.shape(x)}" for name, x in zip(call.input_names(), call.inputs, strict=False)]
     example = f"{case.name}, with random {joined(shapes)}; at most 4 x 5 entries of each array"
     return {"numbers": numbers, "example": example}
+
+
+def shown(value) -> list | str:
+    if is_array(value):
+        return corner(value)
+    return f"{described(value)}, not an array" if isinstance(value, list) else "no array of this name"
 
 
 def corner(value) -> list:
@@ -286,7 +327,7 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
     """
     absent = {name for name, credit in credits.items() if not credit.is_found}
     credits = {name: credit for name, credit in credits.items() if credit.is_found}
-    for name in {row.name for row in verdict.rows if row.kind == RAISED} & credits.keys():  # in a wrong shape
+    for name in {row.name for row in verdict.rows if row.kind in (RAISED, IS_LIST)} & credits.keys():
         credits[name] = replace(credits[name], verdict=WRONG_LINE)
         behind = [one for one, credit in credits.items() if name in credit.needs and credit.verdict == WRONG_LINE]
         credits |= {one: replace(credits[one], verdict=FOLLOWS, origins=(name,)) for one in behind}
@@ -304,8 +345,8 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
         if misplaced:  # and the lines that only follow from it have their points
             lost = misplaced + [name for name in lost if name not in before or before[name].verdict != FOLLOWS]
     own = next((r.name for r in told if lost and r.verdict == WRONG_LINE and r.equation == numbers[lost[0]]), "")
-    hidden = {one for one in lost if one not in before or before[one].verdict == RIGHT} if own not in numbers else ()
-    hidden = hidden if own else ()  # the learner's code has their values, if any, under other names such as `own`
+    own *= own not in numbers  # the learner's code has the values of the lost lines, if any, under other names
+    hidden = {one for one in lost if own and (one not in before or before[one].verdict == RIGHT)}
     shown = [name for name in credits if (has_equations or name in before) and name not in hidden]
     kept = [name for name, row in before.items() if name in shown or row.verdict in (WRONG_LINE, BLANK)]
     kept = [name for name in kept if not (lost and name.endswith(".grad"))]  # a line that is shown computes it

@@ -8,7 +8,14 @@ import numpy as np
 
 from gradcheck import Call, GradientError, Problem, Report, check_call, randomize_parameters, to_float64
 from minitransformer.learn.exercises import FORWARD, SLOPES
-from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
+from minitransformer.learn.explaining import (
+    IS_LIST,
+    blank_rows,
+    equation_numbers,
+    explained,
+    rows_by_form,
+    rows_by_gradients,
+)
 from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
 from minitransformer.learn.questions import question_on_problem
 from minitransformer.learn.variants import of_result
@@ -110,6 +117,9 @@ class Attempt:
         name, level = self.exercise.name, self.level
         problem = next(iter(failure.report.problems), Problem()) if failure else Problem()
         rows = rows_by_gradients(failure.report, self.numbers) if failure and not problem else []
+        if problem and not self.exercise.given:
+            rows = [row for row in rows_by_form(self) if row.kind == IS_LIST]
+            problem = Problem() if rows else problem
         if self.blank:
             found = {row.name: row for row in (*rows, *self.blank)}
             order = [*self.numbers, *(row.name for row in self.blank), *found]

@@ -24,7 +24,7 @@ from minitransformer.learn.exercises import FORWARD, NOTHING, SLOPES
 from minitransformer.learn.explaining import (
     blank_rows,
     equation_numbers,
-    rows_by_exception,
+    rows_by_form,
     rows_by_shapes,
     small_numbers,
     with_credits,
@@ -192,7 +192,7 @@ class Trying:
         if fault.is_about_values and is_comparable and not self.left:
             self.watch.is_on = False  # it runs the package's function
             with redirect_stdout(Printed()):
-                rows = rows_by_exception(self.attempt)
+                rows = rows_by_form(self.attempt)
         return Verdict(self.exercise.name, status, self.level, sentence, rows, question=asked.text, about=about)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from gradcheck.mistakes import KINDS
 from minitransformer.learn.cutting import File, cut, functions_within, only_the_question
 from minitransformer.learn.exercises import HINTS, SLOPES
+from minitransformer.learn.explaining import IS_LIST
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import BEGUN, BLANK, FAILED, WRONG_LINE, Row, Verdict
 from minitransformer.system.files import write_atomically
@@ -71,7 +72,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     found = (row for row in verdict.rows if row.verdict in (WRONG_LINE, BLANK))
     row = next(found, None) if verdict.status == BEGUN else verdict.first_wrong
     is_begun = row is not None and (row.verdict == BLANK or verdict.status == BEGUN)  # the sentence names a blank line
-    is_failure = bool(verdict.sentence) and not is_begun
+    is_list = row is not None and row.kind == IS_LIST
+    is_failure = bool(verdict.sentence) and not is_begun and not is_list
     lines = lines_of(exercise)
     numbered = {name for line in lines for name in line.name.split(", ")}
     own = {name for name in verdict.about[:1] if name in numbered or (name.startswith("d") and name != "dy")}
@@ -88,6 +90,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     if exercise.is_value:
         asked += [AFTER_AN_EXCEPTION] * (verdict.status == FAILED and not asked)
         rungs = [hint for pattern, hint in HINTS[exercise.name] if not asked or not pattern]
+    elif is_list:
+        rungs = []
     elif is_failure and row is None:
         rungs = [AFTER_AN_EXCEPTION if verdict.status == FAILED else AFTER_A_VIOLATION]
     else:

@@ -23,8 +23,8 @@ MOST_SAID = 500  # characters of the output, and of an exception
 class Fault(Exception):  # noqa: N818
     """Raised when the learner's code fails.
 
-    `line` is the line, if it is known, and `question` hints at the cause. `is_about_values` is True for a ValueError,
-    which NumPy raises for shapes that do not fit.
+    `line` is the line, if it is known, and `question` hints at the cause. `is_about_values` is True for the exceptions
+    that Python and NumPy raise for shapes that do not fit, and for a list in place of an array.
     """
 
     line, question, is_about_values = None, Question(), False
@@ -63,7 +63,7 @@ def faults(path, *, at_module_level=False):
         where = f"{path.name}, line {lines[-1]}"
         where += f", called at line {lines[0]}" * (lines[0] != lines[-1]) + ", at module level" * at_module_level
         fault = Fault(f"{where}: {words}")
-        fault.line, fault.is_about_values = lines[-1], isinstance(error, ValueError)
+        fault.line, fault.is_about_values = lines[-1], isinstance(error, (ValueError, TypeError, AttributeError))
         if not at_module_level:
             is_refused = traceback.extract_tb(error.__traceback__)[-1].filename.startswith(INSIDE)
             at = inside[0 if is_refused else -1]  # a part of the package refuses the values that the first line passed

@@ -152,6 +152,67 @@ def test_a_mistake_in_a_style_of_its_own_is_named_as_it_is(name, body, expected,
     assert (verdict.first_wrong.name, verdict.first_wrong.sentence) == expected, str(verdict)
 
 
+LISTS = {  # (exercise, backward, {name: sentence} of the wrong rows)
+    "in the returned tuple": (
+        "neuron",
+        "dz = (1 - y**2) * dy\nreturn [w_i * dz for w_i in w], x * dz, dz",
+        {"dx": "dx is a list of 3, where an array of shape (3,) is expected"},
+    ),
+    "of two gradients": (
+        "attend",
+        """
+        dv = weights[:, None] * dy
+        dweights = [sum(dy * v[t]) for t in range(T)]
+        total = sum(weights * dweights)
+        dscores = [weights[t] * (dweights[t] - total) for t in range(T)]
+        dq = [s * sum(dscores[t] * k[t, c] for t in range(T)) for c in range(D)]
+        dk = [[s * dscores[t] * q[c] for c in range(D)] for t in range(T)]
+        return dq, dk, dv""",
+        {
+            "dq": "dq is a list of 4, where an array of shape (4,) is expected",
+            "dk": "dk is a list of 5, where an array of shape (5, 4) is expected",
+        },
+    ),
+    "in an earlier line": (
+        "sum_and_share",
+        "dS = [(x * dy).sum(axis=-1, keepdims=True)]\ndx = S * dy + dS\nreturn dx",
+        {"dS": "dS is a list of 1, where an array of shape (2, 3, 1) is expected"},
+    ),
+    "of a number": (
+        "neuron",
+        "dz = [(1 - y**2) * dy]\ndx, dw, db = w * dz, x * dz, dz\nreturn dx, dw, db",
+        {"dz": "dz is a list of 1, where a number is expected"},
+    ),
+    "before an exception": (
+        "softmax",
+        "weighted_sum = [(y * dy).sum(axis=axis, keepdims=True)]\ndx = y * (dy + -weighted_sum)\nreturn dx",
+        {"weighted_sum": "weighted_sum is a list of 1, where an array of shape (2, 5, 1) is expected"},
+    ),
+    "filled in a loop": (
+        "neuron",
+        "dz, dx = (1 - y**2) * dy, []\nfor w_i in w:\n    dx.append(w_i * dz)\nreturn [dx, x * dz, dz]",
+        {"dx": "dx is a list of 3, where an array of shape (3,) is expected"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name, body, wrong", LISTS.values(), ids=LISTS)
+def test_a_list_in_place_of_an_array_is_said_once_at_its_line(name, body, wrong, told):
+    verdict, hints = told(name, filled(body, name))
+    assert {row.name: row.sentence for row in verdict.rows if row.verdict == "WRONG"} == wrong, str(verdict)
+    assert [row.equation for row in verdict.rows] == sorted(row.equation for row in verdict.rows)
+    (only,) = hints
+    assert "does this line need a list?" in only and next(iter(wrong)) in only
+    assert all(str(verdict).count(sentence) == 1 for sentence in wrong.values())
+    assert not verdict.sentence or "Error" in verdict.sentence
+
+
+def test_a_list_is_said_at_its_line_while_others_are_blank(told):
+    text = cut(named_exercise("attend"), 0)
+    verdict, _ = told("attend", text.replace("dv = ...", "dv = [[p * d for d in dy] for p in weights]"))
+    assert verdict.first_wrong.sentence == "dv is a list of 5, where an array of shape (5, 4) is expected"
+
+
 def test_an_exception_in_a_part_of_a_module_has_the_names_of_the_file(told):
     text = edited("multi_head_attention", 1, ("k_backward(dk)", "k_backward(dq)"))
     verdict, hints = told("multi_head_attention", text)

@@ -133,9 +133,11 @@ def test_small_numbers_are_yours_beside_the_right_ones(checks):
     dx, dweight = found["numbers"]
     assert dx["name"] == "dx" and dx["yours"] == [[-entry for entry in row] for row in dx["right"]]
     assert max(abs(entry) for row in dx["right"] for entry in row) > 0.1
-    assert dweight["name"] == "dweight" and dweight["yours"] is None
-    edit(checks, "linear", dx="dy @ missing", dweight="7")
-    assert [one["yours"] for one in checks.numbers("linear")["numbers"]] == [None, None]  # the line raises
+    assert dweight["name"] == "dweight" and dweight["yours"] == "no array of this name"
+    edit(checks, "linear", dx="dy @ missing", dweight="7")  # which raises
+    assert {one["yours"] for one in checks.numbers("linear")["numbers"]} == {"no array of this name"}
+    edit(checks, "linear", dx="[dy @ weight.T]")
+    assert checks.numbers("linear")["numbers"][0]["yours"] == "a list of 1, not an array"
 
 
 def test_a_planted_mistake_is_drawn_between_two_checks(checks):

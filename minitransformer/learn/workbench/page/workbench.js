@@ -384,8 +384,8 @@ async function showNumbers() {
 function matrix(name, whose, entries, right) {
   const table = document.createElement("table");
   table.createCaption().textContent = `${name}, ${whose}`;
-  if (!entries) table.insertRow().insertCell().textContent = "no array of this name";
-  (entries ?? []).forEach((numbers, i) => {
+  if (typeof entries === "string") table.insertRow().insertCell().textContent = entries;
+  else entries.forEach((numbers, i) => {
     const row = table.insertRow();
     numbers.forEach((number, j) => {
       const cell = row.insertCell();
