@@ -74,7 +74,7 @@ gradient replaced | the gradient of another value is used |
     which value belongs at this place: a value of forward, or the gradient of one, and of which one?
 names exchanged | two names are exchanged | which of the two names does the equation have at this place?
 gradients exchanged | two gradients are exchanged |
-    in which order does forward take its arguments? The gradients are returned in that order
+    which gradient is whose, and in which order does forward take its arguments? It is that of the gradients
 slope replaced | another value stands in the place of a slope | SLOPE
 slope dropped | a slope is missing | SLOPE
 diagonal alone | only the diagonal of the Jacobian is there |
