@@ -79,6 +79,8 @@ class Verdict:
         found = [f"{self.name}: {self.status}"]
         if self.status == SOLVED and self.level is not None:
             found = [f"{self.name}: right (level {self.level})"]
+        if self.status == UNTOUCHED:
+            found.append(f"   write what `...` stands for in {self.name}.py: lines are judged even if others are blank")
         wide = max((len(row.name) for row in self.rows), default=0)
         numbers = max((len(row.equation) for row in self.rows), default=0)
         right = [row for row in self.rows if row.verdict == RIGHT]

@@ -25,6 +25,14 @@ def slow(parameters):
     return pytest.param(*parameters.values, id=parameters.id, marks=pytest.mark.slow)
 
 
+def test_an_untouched_file_is_told_what_to_write(graded):
+    said = str(graded("relu", cut(named_exercise("relu"), 0)))
+    assert said.splitlines() == [
+        "relu: not begun",
+        "   write what `...` stands for in relu.py: lines are judged even if others are blank",
+    ]
+
+
 BOTH = [pytest.param(e, level, id=f"{e.name}-{level}") for e in EXERCISES for level in LEVELS]
 
 
