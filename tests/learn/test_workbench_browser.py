@@ -120,7 +120,7 @@ def test_the_map_leads_to_the_exercises_and_shows_those_that_are_solved(bench):
         "return [...document.querySelectorAll('#map .mark.solved')].map((one) => one.nextElementSibling.textContent)"
     )
     bench.load()
-    bench.until(lambda: "checking" not in bench.find("#progress").text)
+    bench.until(lambda: "looking" not in bench.find("#progress").text)
     assert bench.browser.execute_script(marks) == []
     bench.find('#map a[href="#/layer_norm"]').click()
     bench.until(lambda: bench.text.is_displayed())
