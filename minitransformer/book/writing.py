@@ -29,6 +29,7 @@ from minitransformer.book.page import Words, cross_linked, details, docstring_pa
 from minitransformer.book.planted import planted_mistakes
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
+from minitransformer.book.trained import trained_section
 from minitransformer.book.typesetting import mathml
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, small_example, worksheet_page
@@ -120,7 +121,8 @@ def opening(leaf, words):
         formula = f'<div class="formula-of-all" tabindex="0">{mathml(statement.equation, words.names)}</div>'
     return (
         f'<header><p class="kicker">Chapter {CHAPTERS.index(leaf) + 1}</p><h1>{escape(leaf.title)}</h1>'
-        f'<p class="question">{escape(leaf.question)}</p></header>{formula}<p>{escape(leaf.about)}</p>{idea(leaf.page)}'
+        f'<p class="question">{escape(leaf.question)}</p></header>{trained_section(leaf.page)}'
+        f"{formula}<p>{escape(leaf.about)}</p>{idea(leaf.page)}"
     )
 
 
