@@ -21,6 +21,8 @@ from minitransformer.learn.watched import unwatched
 
 RAISED = "exception raised"  # kind of a line with whose value a later line raises an exception
 IS_LIST = "not an array"  # kind of a line whose value is a list, for which a later line or the grader has no use
+DRAWS = 8  # random examples from which that with the clearest numbers is chosen
+TOLERANCE = 1e-6  # smaller differences are those of rounding
 VALUE = "value_of_the_textbook"  # beginning of a variable's name
 
 
@@ -243,24 +245,56 @@ def run(attempt, case, seed, dy, target, file) -> Run:
 def small_numbers(attempt) -> dict:
     """Return the values of the numbered lines on a small example.
 
-    "example" says which case it is, and "numbers" has for each value its "name", "yours" and "right", up to 4 x 5
-    entries. "yours" is a sentence if the learner's backward has no array of this name.
+    "example" says which case it is. "given" has the "name" and "values" of each input and of dy. "numbers" has for each
+    line the "name", "yours" and "right". Of each array there are at most 4 x 5 entries. "yours" is a sentence if the
+    learner's backward has no array of this name. Of DRAWS examples, it is the one where the first wrong line differs
+    most, because a small x hides that sin(x) stands for x.
     """
     calls = [(case, attempt.call(case, 0)) for case in attempt.exercise.cases()]
-    case, call = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
-    (_, own, _), (_, names, _) = both_values(attempt, case, 0, cotangent(call, 0))
-    numbers = [
-        {"name": name, "yours": shown(own.get(name)), "right": corner(names[name])}
-        for name in equation_numbers(attempt.exercise)
-        if is_array(names.get(name))
-    ]
-    shapes = [f"{name} {np.shape(x)}" for name, x in zip(call.input_names(), call.inputs, strict=False)]
-    example = f"{case.name}, with random {joined(shapes)}; at most 4 x 5 entries of each array"
-    return {"numbers": numbers, "example": example}
+    case, _ = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
+    asked, draws = equation_numbers(attempt.exercise), []
+    for seed in range(DRAWS):
+        dy = cotangent(attempt.call(case, seed), seed)
+        (_, own, _), (_, names, _) = both_values(attempt, case, seed, dy)
+        true = {name: value for name in asked if (value := numbers_of(names.get(name))) is not None}
+        pairs = ((numbers_of(own.get(name)), value) for name, value in true.items())
+        differences = (difference(mine, value) for mine, value in pairs if mine is not None)
+        draws.append((next((one for one in differences if one > TOLERANCE), 0), seed, dy, own, true, names))
+    _, seed, dy, own, true, names = max(draws, key=lambda draw: (draw[0], -draw[1]))
+    call = attempt.call(case, seed)
+    inputs = dict(zip(call.input_names(), call.inputs, strict=False)) | {"dy": dy}
+    given = {name: value for name, one in inputs.items() if (value := numbers_of(one)) is not None}
+    shapes = [f"{name} {value.shape}" for name, value in given.items() if name != "dy"]
+    return {
+        "example": f"{case.name}, with random {joined(shapes)}; at most 4 x 5 entries of each array",
+        "given": [{"name": name, "values": corner(value)} for name, value in given.items()],
+        "numbers": [
+            {"name": name, "yours": shown(own.get(name), names[name]), "right": corner(value)}
+            for name, value in true.items()
+        ],
+    }
 
 
-def shown(value) -> list | str:
-    if is_array(value):
+def numbers_of(value) -> np.ndarray | None:
+    """Return an array of numbers, or None for a value that is none. A list of numbers is an array, as in `shares`."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return None
+    return found if np.issubdtype(found.dtype, np.number) else None
+
+
+def difference(own, true) -> float:
+    """Return the largest difference of two arrays, in units of the largest entry of the true one."""
+    if own.shape != true.shape:
+        return np.inf
+    with np.errstate(invalid="ignore"):
+        return float(np.max(np.abs(own - true), initial=0) / max(np.max(np.abs(true), initial=0), TOLERANCE))
+
+
+def shown(value, true) -> list | str:
+    """Return the entries of a learner's value, or a sentence. A list has entries where the textbook's is a list."""
+    if is_array(value) or (isinstance(true, list) and numbers_of(value) is not None):
         return corner(value)
     return f"{described(value)}, not an array" if isinstance(value, list) else "no array of this name"
 

@@ -158,11 +158,13 @@ def test_small_numbers_mark_the_wrong_entries(bench):
     bench.fill("dx", "dy * y")
     assert bench.find("#numbers").get_property("open") is False
     bench.until(lambda: "WRONG" in bench.rows)  # which opens the numbers
-    yours, right = bench.until(lambda: bench.browser.find_elements("css selector", "#numbers table"))
+    tables = bench.until(lambda: bench.browser.find_elements("css selector", "#numbers table"))
+    assert [table.text.split("\n")[0] for table in tables] == ["x, given", "dy, given", "dx, yours", "dx, right"]
+    *_, yours, right = tables
     assert yours.find_elements("css selector", "td.wrong") and not right.find_elements("css selector", "td.wrong")
     bench.fill("dx", "y * (dy - (dy * y).sum(axis=axis, keepdims=True))")
     bench.until(lambda: bench.status == "right" and not bench.find("#numbers td.wrong"))
-    yours, right = bench.browser.find_elements("css selector", "#numbers table")
+    *_, yours, right = bench.browser.find_elements("css selector", "#numbers table")
     assert yours.text.replace("yours", "right") == right.text
 
 

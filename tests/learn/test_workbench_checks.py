@@ -4,7 +4,9 @@ import re
 import threading
 import time
 
+import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from minitransformer.learn import workspace
 from minitransformer.learn.cutting import cut
@@ -138,6 +140,28 @@ def test_small_numbers_are_yours_beside_the_right_ones(checks):
     assert {one["yours"] for one in checks.numbers("linear")["numbers"]} == {"no array of this name"}
     edit(checks, "linear", dx="[dy @ weight.T]")
     assert checks.numbers("linear")["numbers"][0]["yours"] == "a list of 1, not an array"
+
+
+def test_small_numbers_can_be_computed_again_by_hand(checks):
+    edit(checks, "relu", dx="dy")
+    found = checks.numbers("relu")
+    x, dy = (np.array(one["values"]) for one in found["given"])
+    assert [one["name"] for one in found["given"]] == ["x", "dy"]
+    (dx,) = found["numbers"]
+    assert_array_equal(dx["yours"], dy)
+    assert_array_equal(dx["right"], dy * (x > 0))
+
+
+def test_small_numbers_show_a_mistake_that_most_draws_hide(checks):
+    edit(checks, "fork", ds="np.sin(x) * dy", dx="s * dy + np.cos(x) * ds")
+    ds = checks.numbers("fork")["numbers"][0]
+    assert ds["name"] == "ds" and abs(ds["yours"][0][0] / ds["right"][0][0] - 1) > 0.3
+
+
+def test_a_list_of_numbers_is_shown_where_the_textbook_has_one(checks):
+    edit(checks, "shares", J="[[y1 * y2, y1 * y2], [-y1 * y2, y1 * y2]]")
+    J = next(one for one in checks.numbers("shares")["numbers"] if one["name"] == "J")
+    assert J["yours"][0][1] == -J["right"][0][1] and J["yours"][1] == J["right"][1]
 
 
 def test_a_planted_mistake_is_drawn_between_two_checks(checks):

@@ -365,15 +365,19 @@ async function showNumbers() {
   const own = request;
   const place = element("numbers").querySelector("div");
   try {
-    const { numbers, example } = await act("numbers", { name: mine.name });
+    const { numbers, given, example } = await act("numbers", { name: mine.name });
     if (exercise !== mine) return;
     element("example").textContent = example;
-    const tables = numbers.map((one) => {
+    const pairOf = (...tables) => {
       const pair = made("div", "", "pair");
-      pair.append(matrix(one.name, "yours", one.yours, one.right), matrix(one.name, "right", one.right, one.right));
+      pair.append(...tables);
       return pair;
-    });
-    place.replaceChildren(...(tables.length ? tables : [made("p", "This exercise has no backward pass whose values can be shown.")]));
+    };
+    const tables = [
+      pairOf(...given.map((one) => matrix(one.name, "given", one.values, one.values))),
+      ...numbers.map((one) => pairOf(matrix(one.name, "yours", one.yours, one.right), matrix(one.name, "right", one.right, one.right))),
+    ];
+    place.replaceChildren(...(numbers.length ? tables : [made("p", "This exercise has no backward pass whose values can be shown.")]));
   } catch (error) {
     if (error instanceof TypeError) throw error;
     if (own !== request) return; // another check has cancelled it
