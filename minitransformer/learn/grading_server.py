@@ -8,7 +8,7 @@ level, at which the learner's y is compared with the package's y. Grading runs i
 import ast
 import linecache
 import signal
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.names import names_bound
 from minitransformer.book.observation import parsed
 from minitransformer.learn.authorship import Watch, watching
 from minitransformer.learn.credit import Credit, credits
@@ -32,6 +33,7 @@ from minitransformer.learn.explaining import (
 from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.loading import INSIDE, Fault, Printed, faults, functions_of_numpy, loaded, replaced
 from minitransformer.learn.planting import hunted
+from minitransformer.learn.questions import Question
 from minitransformer.learn.refusing import Refusal, is_untouched, of_header, refuse_other_tasks, source_of
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, WRONG_LINE, Verdict
 from minitransformer.learn.without_backward import graded_value
@@ -129,10 +131,13 @@ class Trying:
             module = loaded(self.path, text)
             attempt = Attempt(self.exercise, self.path, defined(module, self.exercise, self.tree, self.level), 0, ())
             found = rows_by_shapes(attempt, [row.name for row in wrong])
-            with suppress(Fault):
+            try:
                 *_, verdict_on_filled = attempt.verdicts()
                 points = credits(self.exercise, module, text, attempt.call, self.numbers)
                 found += with_credits(verdict_on_filled, points, self.numbers, has_equations=True).rows
+            except Fault as fault:
+                raising = (n for n in ast.walk(self.tree) if isinstance(n, ast.Assign) and n.lineno == fault.line)
+                found += tuple(replace(r, sentence=str(fault)) for r in wrong if r.name in names_bound(*raising))
         known = {row.name: row for row in found if row.verdict == WRONG_LINE and row.sentence}
         rows = tuple(known.get(row.name, row) if row in wrong else row for row in verdict.rows)
         if rows != verdict.rows:
@@ -179,14 +184,19 @@ class Trying:
             return self.attempt.verdicts()
 
     def of_fault(self, fault, sentence) -> Verdict:
-        tree, names = self.tree, {name for _, some in self.left for name in some.split(", ")}
+        tree, blank = self.tree, {name: name for _, some in self.left for name in some.split(", ")}
+        for node in ast.walk(tree):  # names such as dc in dc = ds
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in blank:
+                blank |= {name: f"{name} = {node.value.id}" for name in names_bound(*node.targets)}
         at_the_line = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.lineno == fault.line)
-        blank = next((n.id for n in at_the_line if n.id in names and isinstance(n.ctx, ast.Load)), None)
+        read = next((blank[n.id] for n in at_the_line if n.id in blank and isinstance(n.ctx, ast.Load)), None)
         if fault.line in dict(self.left):
             sentence = f"line {fault.line} is still blank"
-        elif blank:
-            sentence = f"line {fault.line} reads {blank}, which is still blank"
-        rows, status, asked = blank_rows(self.exercise, self.left), BEGUN if self.left else FAILED, fault.question
+        elif read:
+            sentence = f"line {fault.line} reads {read}, which is still blank"
+        is_of_blank = read or fault.line in dict(self.left)
+        asked = Question() if is_of_blank else fault.question
+        rows, status = blank_rows(self.exercise, self.left), BEGUN if self.left else FAILED
         about = asked.line, *asked.names
         is_comparable = self.attempt is not None and not self.exercise.given and not replaced(self.numpy, self.path)
         if fault.is_about_values and is_comparable and not self.left:

@@ -65,12 +65,12 @@ def lines_of(exercise) -> list[Line]:
 
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next hint for the first line that is wrong or still blank.
+    """Return the next hint for the first wrong line or, if there is none, for the first blank.
 
     The number of hints given so far is stored in a file in `folder`, so each call returns a more specific hint.
     """
-    found = (row for row in verdict.rows if row.verdict in (WRONG_LINE, BLANK))
-    row = next(found, None) if verdict.status == BEGUN else verdict.first_wrong
+    blank = (row for row in verdict.rows if row.verdict == BLANK)
+    row = verdict.first_wrong or (next(blank, None) if verdict.status == BEGUN else None)
     is_begun = row is not None and (row.verdict == BLANK or verdict.status == BEGUN)  # the sentence names a blank line
     is_list = row is not None and row.kind == IS_LIST
     is_failure = bool(verdict.sentence) and not is_begun and not is_list
@@ -81,7 +81,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     if is_failure:
         row = Row("", *own, "") if is_sure else None
     line = line_of(lines, row)
-    is_of_exception = row is not None and row.verdict == WRONG_LINE and not row.sentence
+    is_unnamed = row is not None and row.verdict == WRONG_LINE and not row.kind
+    is_of_exception = is_unnamed and (not row.sentence or row.name in "".join(verdict.about[:1]).split(", "))
     asked = [verdict.question] * bool(verdict.question and (is_failure or is_of_exception))
     if row is not None and row.verdict == WRONG_LINE and row.kind:
         kind = "update changed" if exercise.is_value else row.kind

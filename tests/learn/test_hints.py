@@ -37,6 +37,20 @@ def test_a_wrong_line_above_a_blank_one_has_its_own_hint(told):
     assert hints[0].startswith("hint 1 of") and "ds" in hints[0] and "dy" not in str(hints)
 
 
+def test_a_wrong_line_below_a_blank_one_has_its_own_hint(told):
+    text = cut(named_exercise("expression"), 0).replace("da, db = ...", "da, db = b * dc, 2 * a * dc")
+    verdict, hints = told("expression", text)
+    assert {row.name: row.verdict for row in verdict.rows} == {"ds": "blank", "da": "follows", "db": "WRONG"}
+    assert verdict.sentence == "line 36 reads dc = ds, which is still blank"
+    assert "db" in hints[0] and "ds" not in str(hints)
+
+
+def test_an_exception_below_a_blank_line_is_said_at_its_own_line(told):
+    text = cut(named_exercise("expression"), 0).replace("da, db = ...", "da, db = b * du, a * dv")
+    verdict, _ = told("expression", text)
+    assert "line 36: NameError: name 'dv' is not defined" in verdict.first_wrong.sentence
+
+
 def test_shapes_that_do_not_fit_above_a_blank_line_have_their_own_hint(told):
     text = cut(named_exercise("attend"), 0).replace("dv = ...", "dv = weights * dy")
     verdict, hints = told("attend", text)
