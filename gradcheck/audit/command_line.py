@@ -1,5 +1,6 @@
 """The command line of `python -m gradcheck audit`."""
 
+import functools
 import importlib.util
 import os
 import random
@@ -42,7 +43,8 @@ def audit(options):
         raise AuditError(f"--json {options.json}: its folder does not exist")
     cases = _load(options)
     top = _top_level(options.target)
-    trials = Trials(cases, range(options.draws), lambda path: _is_project_code(Path(path), top))
+    is_audited = functools.cache(lambda path: _is_project_code(Path(path), top))
+    trials = Trials(cases, range(options.draws), is_audited)
     if cases:
         files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
     else:

@@ -70,20 +70,23 @@ def _mutants(closure, source, others):
     """Return the mutants of one function, except in the nested functions `others`."""
     lines = source.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
-    first, last = starts[closure.node.lineno - 1], starts[closure.node.end_lineno]  # of the function's text
 
     def offset(line, column):  # a position in the syntax tree, whose columns count bytes of UTF-8
         return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
-    def tree(start, end, replacement):  # the syntax tree of the function alone, since nothing outside of it differs
-        function = source[first:start] + replacement + source[end:last]
-        return ast.dump(ast.parse(f"if True:\n{function}" if function[:1].isspace() else function))
+    def span(node):
+        return offset(node.lineno, node.col_offset), offset(node.end_lineno, node.end_col_offset)
 
-    trees, mutants = {tree(last, last, "")}, []
+    def tree(start, end, replacement):  # the syntax tree of the edited statement alone, since nothing else differs
+        first, last = next(found for found in statements if found[0] <= start <= end <= found[1])
+        before = source[source.rfind("\n", 0, first) + 1 : first]
+        text = source[first:start] + replacement + source[end:last]
+        return first, ast.dump(ast.parse(f"if True:\n{before if before.isspace() else ' '}{text}"))
+
+    statements = [span(statement) for statement in closure.node.body]
+    trees, mutants = {tree(first, first, "") for first, _ in statements}, []
     for edit, place in possible_mistakes(closure, others):
-        old = edit.old
-        start, end = offset(old.lineno, old.col_offset), offset(old.end_lineno, old.end_col_offset)
-        change = _in_text(source, start, end, edit.new, place)
+        change = _in_text(source, *span(edit.old), edit.new, place)
         mutated = tree(*change)
         if mutated not in trees:
             trees.add(mutated)

@@ -8,7 +8,6 @@ to 1e-12 of the largest entry, and if all other arrays are identical.
 import functools
 import os
 import sys
-import trace
 
 import numpy as np
 
@@ -84,11 +83,18 @@ def _kind(array):
     return None if array is None else (array.shape, array.dtype)
 
 
-def trace_lines(function, *arguments):
-    """Call a function. Return its result and the set of (file, line) that it ran."""
-    tracer, before = trace.Trace(trace=False), sys.gettrace()
+def trace_lines(is_traced, function, *arguments):
+    """Call a function. Return its result and the set of (file, line) that it ran where is_traced(file) is true."""
+    found, before = set(), sys.gettrace()
+
+    def in_frame(frame, event, argument):
+        if event == "line":
+            found.add((frame.f_code.co_filename, frame.f_lineno))
+        return in_frame
+
+    sys.settrace(lambda frame, *_: in_frame if is_traced(real_path(frame.f_code.co_filename)) else None)
     try:
-        result = tracer.runfunc(function, *arguments)
+        result = function(*arguments)
     finally:
         sys.settrace(before)
-    return result, {(real_path(file), line) for file, line in tracer.results().counts}
+    return result, {(real_path(file), line) for file, line in found}

@@ -76,14 +76,13 @@ class Trials:
         self.called = set(self.cases)  # names of the cases that this process has run without a mutant
         self.slowest = 0.0  # CPU time of the slowest step without a mutant
         for name, case in self.cases.items():
-            start, lines = time.process_time(), set()
+            start, self.lines[name] = time.process_time(), set()
             for seed in seeds:
                 try:
-                    self.observed[name, seed, False], run = trace_lines(observe, case, seed)
+                    self.observed[name, seed, False], run = trace_lines(is_audited, observe, case, seed)
                 except Exception as error:
                     raise ValueError(f"{name} raises {error_in_words(error)}, without any mutant") from error
-                lines |= run
-            self.lines[name] = {(path, line) for path, line in lines if is_audited(path)}
+                self.lines[name] |= run
             for seed in seeds:
                 with quiet(), contextlib.suppress(Exception):
                     gradients, others = observe(case, seed, is_varied=True)

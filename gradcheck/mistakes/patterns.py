@@ -63,7 +63,7 @@ def match(pattern, node, bound):
     if isinstance(hole, str) and is_hole(hole) and hole != "T" and isinstance(node, (ast.AST, type(pattern))):
         return _bind(hole, node, bound)
     if isinstance(pattern, list):
-        if [ast.unparse(part) for part in pattern] == ["..."]:
+        if [*map(type, pattern)] == [ast.Expr] and getattr(pattern[0].value, "value", None) is ...:
             return bound
         if not isinstance(node, list) or len(pattern) != len(node):
             return None
