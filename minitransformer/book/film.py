@@ -156,7 +156,7 @@ def player() -> list:
     """Return the film itself, with its style, data and script, for one place of a page."""
     shown = film()
     static = files("minitransformer.book").joinpath("static")
-    style, script = (static.joinpath(f"film.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    style, *scripts = (static.joinpath(name).read_text("utf-8") for name in ("film.css", "page.js", "film.js"))
     data = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     lines = "".join(map(line, range(len(shown["lines"])), shown["lines"]))
     options = "".join(f'<option value="{i}">{escape(title)}</option>' for i, (title, *_) in enumerate(MISTAKES))
@@ -170,7 +170,7 @@ def player() -> list:
         f'<label>Plant a mistake <select id="mistake"><option value="">none</option>{options}</select></label></div>',
         '<div id="consequence" hidden></div>',
         f'<div class="film"><ol class="lines" tabindex="0">{lines}</ol><div id="now" aria-live="polite"></div></div>',
-        f'<script type="application/json" id="data">{data}</script><script>{script}</script>',
+        f'<script type="application/json" id="data">{data}</script><script>{"".join(scripts)}</script>',
     ]
 
 

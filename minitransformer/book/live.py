@@ -19,7 +19,7 @@ from minitransformer.book.observation import places, read_python
 from minitransformer.book.pictures import table
 from minitransformer.book.translation import TranslationError, encoded, file_of, translate
 
-SCRIPTS = ("arrays.js", "live.js", "train.js", "reading.js")
+SCRIPTS = ("page.js", "arrays.js", "live.js", "train.js", "reading.js")
 TAGS = "".join(f'<script src="{name}" defer></script>' for name in SCRIPTS)
 MOST = 9  # number of mistakes to choose from
 

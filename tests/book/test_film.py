@@ -109,10 +109,10 @@ def test_in_a_browser_arrow_keys_step_and_a_mistake_shows_what_should_be(browser
     assert text("#now figure var") == "mu1" and len(browser.find_elements("css selector", ".strip .box.read")) == 1
     cell = browser.find_element("css selector", '#now td[data-entry="1"]')
     cell.click()
-    lit = browser.find_elements("css selector", '[data-read="x"] td.lit')
+    lit = browser.find_elements("css selector", "#read-x td.lit")
     assert [int(found.get_attribute("data-entry")) for found in lit] == [4, 5, 6, 7]
     Select(browser.find_element("id", "mistake")).select_by_visible_text("The residual's direct path is forgotten")
     assert text("#now s") == "dr = dy + r2 * (dx2_hat - mean(dx2_hat) - x2_hat * mean(dx2_hat * x2_hat))"
     assert "should be" in text("#now .should") and "A gradient check finds it" in text("#consequence")
-    assert browser.find_elements("css selector", "#now td.differs")
+    assert browser.find_elements("css selector", "#now td.wrong")
     assert browser.get_log("browser") == []

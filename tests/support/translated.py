@@ -205,6 +205,6 @@ def differences(value, shown):
 @cache
 def page() -> str:
     scripts = "".join(
-        f"<script>{STATIC.joinpath(name).read_text('utf-8')}</script>" for name in ("arrays.js", "live.js")
+        f"<script>{STATIC.joinpath(name).read_text('utf-8')}</script>" for name in ("page.js", "arrays.js", "live.js")
     )
     return f'<!doctype html><meta charset="utf-8"><title>arrays</title>{scripts}'

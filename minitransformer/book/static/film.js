@@ -1,6 +1,5 @@
 "use strict";
-// The page shows line `at`, with mistake `planted` or null. Colours are blue forward, orange in gradients, grey below
-// zero; pink marks values that differ because of the planted mistake.
+// The page shows line `at`, with mistake `planted` or null.
 const film = JSON.parse(document.getElementById("data").textContent);
 const element = (name) => document.getElementById(name);
 const boxes = [...document.querySelectorAll(".strip .box")];
@@ -9,58 +8,34 @@ const items = [...document.querySelectorAll(".lines li")];
 let at = 0, planted = null, playing = null;
 
 const isBack = (i) => i >= film.forward;
-const wayOf = (name) => (film.lines.some((line, i) => isBack(i) && line.made.includes(name)) ? "back" : "forward");
+const wayOf = (name) => (film.lines.some((line, i) => isBack(i) && line.made.includes(name)) ? "grad" : "forward");
 const valuesOf = (name) => planted?.values[name] ?? film.values[name].data;
 const isDifferent = (i) => planted !== null && film.lines[i].made.some((name) => name in planted.values);
 
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function formatted(value) {
-  if (value === null) return "−∞";
-  const text = Number.isInteger(value) ? String(value) : value.toFixed(2);
-  return text.replace("-", Number(text) ? "−" : "");
-}
-
-// The share of a colour, 0 to 1, and whether it is that of values below zero.
-function shade(value, largest) {
-  return value === null ? [1, true] : [Math.min(Math.abs(value) / (largest || 1), 1), value < 0];
-}
-
-function largestOf(data) {
-  return Math.max(...data.map((value) => (value === null ? 0 : Math.abs(value))));
-}
+// null is −∞, which JSON cannot express.
+const largestOf = (data) => Math.max(...data.map((value) => Math.abs(value ?? 0))) || 1;
+const shadeOf = (value, largest) => (value === null ? 1 : Math.abs(value) / largest);
+const isBelow = (value) => value === null || value < 0;
 
 // An array as tables: the last two axes of an array with more axes, once for each head.
-function tables(name, data, small) {
+function tables(name, data, kind = "") {
   const { shape, labels } = film.values[name], width = shape.at(-1) ?? 1, height = shape.at(-2) ?? 1;
-  const figure = make("figure", `array ${wayOf(name)}${small ? " small" : ""}`);
-  const caption = make("figcaption");
-  caption.append(make("var", "", name), ` ${shape.join(" × ")}`);
-  figure.append(caption);
+  const figure = make("figure", kind, make("figcaption", "", make("var", "", name), ` ${shape.join(" × ")}`));
   const largest = largestOf(data), rows = labels.at(-2) ?? "", columns = labels.at(-1) ?? "";
+  const isWrong = data === planted?.values[name];
   for (let start = 0; start < data.length; start += width * height) {
-    const table = make("table");
-    if (columns) {
-      const head = table.insertRow();
-      head.append(make("td", "corner"), ...[...columns].map((letter) => make("th", "", letter)));
-    }
+    const table = make("table", `matrix ${wayOf(name)}`);
+    if (columns) table.append(make("tr", "", make("th"), ...[...columns].map((letter) => make("th", "", letter))));
     for (let row = 0; row < height; row++) {
       const line = table.insertRow();
       if (rows || columns) line.append(make("th", "", rows[row] ?? ""));
-      for (let column = 0; column < width; column++) {
-        const entry = start + row * width + column, cell = line.insertCell();
-        const [share, isBelow] = shade(data[entry], largest);
-        cell.textContent = formatted(data[entry]);
-        cell.style.setProperty("--share", `${Math.round(70 * share)}%`);
+      for (let entry = start + row * width; entry < start + (row + 1) * width; entry++) {
+        const value = data[entry], cell = make("td", "", written(value ?? -Infinity, Number.isInteger(value) ? 0 : 2));
+        cell.style.setProperty("--s", shadeOf(value, largest));
         cell.dataset.entry = entry;
-        if (isBelow) cell.classList.add("below");
-        if (planted?.values[name] && data === planted.values[name] && data[entry] !== film.values[name].data[entry])
-          cell.classList.add("differs");
+        cell.classList.toggle("neg", isBelow(value));
+        cell.classList.toggle("wrong", isWrong && value !== film.values[name].data[entry]);
+        line.append(cell);
       }
     }
     figure.append(table);
@@ -80,7 +55,7 @@ function light(figure, line, made) {
     for (const [read, changed] of Object.entries(line.depends[made]))
       changed.forEach((entries, entry) => {
         if (entries.includes(Number(cell.dataset.entry)))
-          now.querySelector(`[data-read="${read}"] td[data-entry="${entry}"]`)?.classList.add("lit");
+          now.querySelector(`#read-${read} td[data-entry="${entry}"]`)?.classList.add("lit");
       });
   };
   figure.addEventListener("pointerover", show);
@@ -89,64 +64,50 @@ function light(figure, line, made) {
 }
 
 function codeOf(code, names) {
-  const shown = make("code");
-  for (const part of code.split(/\b(\w+)\b/)) shown.append(names.includes(part) ? make("b", "", part) : part);
-  return shown;
+  return make("code", "", ...code.split(/\b(\w+)\b/).map((part) => (names.includes(part) ? make("b", "", part) : part)));
 }
 
 function showLine() {
-  const line = film.lines[at], now = make("div"), isWrongHere = planted?.line === at;
-  const heading = make("p", isBack(at) ? "back" : "forward", isBack(at) ? "backward" : "forward");
-  const mirrored = line.mirrors.length > 1 ? "lines" : "line";
-  const words = isBack(at) ? ` mirrors ${mirrored} ${line.mirrors.join(", ")}` : ` line ${at + 1}`;
-  heading.append(make("span", "quiet", words));
-  now.append(heading);
-  if (isWrongHere) now.append(make("s", "code", line.code));
-  const code = make("p", "code");
-  code.append(codeOf(isWrongHere ? planted.code : line.code, line.made));
-  now.append(code);
-  const results = make("div", "arrays");
-  for (const name of line.made) {
+  const line = film.lines[at], isWrongHere = planted?.line === at, way = isBack(at) ? "back" : "forward";
+  const mirrored = `mirrors ${line.mirrors.length > 1 ? "lines" : "line"} ${line.mirrors.join(", ")}`;
+  const words = make("span", "quiet", isBack(at) ? ` ${mirrored}` : ` line ${at + 1}`);
+  const results = line.made.map((name) => {
     const figure = tables(name, valuesOf(name));
     light(figure, line, name);
-    results.append(figure);
-    if (planted && name in planted.values) {
-      const should = make("div", "should");
-      should.append(make("p", "", "should be"), tables(name, film.values[name].data, true));
-      results.append(should);
-    }
-  }
-  now.append(results);
-  if (line.reads.length) {
-    const sources = make("div", "arrays");
-    for (const name of line.reads) {
-      const figure = tables(name, valuesOf(name), true);
-      figure.dataset.read = name;
-      sources.append(figure);
-    }
-    now.append(make("p", "quiet from", "from"), sources);
-  }
-  element("now").replaceChildren(...now.childNodes);
+    const isOff = planted && name in planted.values;
+    return isOff ? [figure, make("div", "should", make("p", "", "should be"), tables(name, film.values[name].data, "small"))] : [figure];
+  });
+  const sources = line.reads.map((name) => Object.assign(tables(name, valuesOf(name), "small"), { id: `read-${name}` }));
+  element("now").replaceChildren(
+    make("p", way, isBack(at) ? "backward" : "forward", words),
+    ...(isWrongHere ? [make("s", "line", line.code)] : []),
+    make("p", "line", codeOf(isWrongHere ? planted.code : line.code, line.made)),
+    make("div", "arrays", ...results.flat()),
+    ...(sources.length ? [make("p", "quiet from", "from"), make("div", "arrays", ...sources)] : []),
+  );
 }
 
 function showConsequence() {
   const place = element("consequence");
   place.hidden = planted === null;
   if (planted === null) return;
-  const why = make("p", "", planted.why), first = make("p"), button = make("button", "", film.lines[planted.first].made.join(" "));
-  button.addEventListener("click", () => go(planted.first));
+  const first = make("button", "", film.lines[planted.first].made.join(" "));
+  first.addEventListener("click", () => go(planted.first));
   const others = planted.others === 1 ? "that of 1 other line" : `those of ${planted.others} other lines`;
-  first.append("The first values that differ: ", button, planted.others ? `, and with them ${others}.` : ".");
-  const gradients = make("p", "gradients");
   const weights = Object.keys(film.values).filter((name) => !film.lines.some((line) => line.made.includes(name)));
-  for (const name of weights.map((weight) => `d${weight}`)) {
+  const gradients = weights.map((weight) => `d${weight}`).flatMap((name) => {
     const isWrong = planted.wrong.includes(name);
-    gradients.append(make("var", isWrong ? "wrong" : "right", name + (isWrong ? " ≠" : "")), " ");
-  }
+    return [make("var", isWrong ? "wrong" : "right", name + (isWrong ? " ≠" : "")), " "];
+  });
   const found = planted.wrong.length
     ? `A gradient check finds it: off by ${planted.error} of the largest derivative.`
     : "A gradient check does not find it: these are the right gradients of a wrong function. A test of the function does.";
-  place.replaceChildren(why, first, gradients, make("p", "", found));
+  place.replaceChildren(
+    make("p", "", planted.why),
+    make("p", "", "The first values that differ: ", first, planted.others ? `, and with them ${others}.` : "."),
+    make("p", "", ...gradients),
+    make("p", "", found),
+  );
 }
 
 function showStrip() {
@@ -164,7 +125,7 @@ function showStrip() {
 
 function drawThumbnails() {
   const style = getComputedStyle(document.documentElement), side = 4;
-  const colour = (name) => style.getPropertyValue(`--film-${name}`);
+  const colour = (name) => style.getPropertyValue(`--${name}`);
   items.forEach((item, i) => {
     const canvas = item.querySelector("canvas"), made = film.lines[i].made;
     const sizes = made.map((name) => {
@@ -178,10 +139,9 @@ function drawThumbnails() {
     for (const { name, width, height, count } of sizes) {
       const data = valuesOf(name), largest = largestOf(data);
       data.forEach((value, entry) => {
-        const [share, isBelow] = shade(value, largest), inBlock = entry % (width * height);
-        context.globalAlpha = 0.15 + 0.85 * share;
-        context.fillStyle = colour(planted && name in planted.values ? "differs" : isBelow ? "below" : wayOf(name));
-        const block = Math.floor(entry / (width * height));
+        const inBlock = entry % (width * height), block = Math.floor(entry / (width * height));
+        context.globalAlpha = 0.15 + 0.85 * shadeOf(value, largest);
+        context.fillStyle = colour(planted && name in planted.values ? "wrong" : isBelow(value) ? "neg" : wayOf(name));
         context.fillRect(left + side * (block * (width + 1) + (inBlock % width)), side * Math.floor(inBlock / width), side - 1, side - 1);
       });
       left += side * (width + 1) * count;

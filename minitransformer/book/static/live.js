@@ -96,19 +96,6 @@ function differences(x, right) {
   return [...x.data].map((entry, k) => entry !== right.data[k] && !(Math.abs(entry - right.data[k]) <= bound));
 }
 
-function written(value, digits) {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value < 0 ? "−∞" : "∞";
-  const text = value.toFixed(digits);
-  return Number(text) ? text.replace("-", "−") : text.replace("-", "");
-}
-
-function make(tag, className = "", ...content) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...content);
-  return made;
-}
-
 // A field for one entry of x: type a number, use the arrow keys, or drag sideways.
 function field(x, entry, label, digits, changed) {
   const input = make("input"), step = x.dtype === py.int ? 1 : 0.1;
