@@ -118,20 +118,18 @@ class Panel:
 
     def bars(self, values, names=(), kind="blue", numbers=".2f"):
         """Draw a bar for each value, with its number and perhaps its name below. Negative bars are grey."""
-        step = (self.xs[1] - self.xs[0]) / len(values)
-        base = self.place(0, 0)[1]
+        step, wide = (self.xs[1] - self.xs[0]) / len(values), 0.7 * self.width / len(values)
+        base, drawn = self.place(0, 0)[1], {kind: "", "grey": ""}
         for k, value in enumerate(values):
-            x, y = self.place(self.xs[0] + (k + 0.15) * step, value)
-            wide = 0.7 * step / (self.xs[1] - self.xs[0]) * self.width
-            self.parts.append(
-                f'<rect class="{kind if value >= 0 else "grey"}" x="{x:.1f}" y="{min(y, base):.1f}" width="{wide:.1f}" '
-                f'height="{abs(y - base):.1f}"/>'
-            )
             at = self.xs[0] + (k + 0.5) * step
+            x, y = self.place(at, value)
+            drawn[kind if value >= 0 else "grey"] += f"M{round(x, 1):g} {round(base, 1):g}V{round(y, 1):g}"
             if numbers:
                 self.text(at, self.ys[0], written(value, numbers), "middle", dy=16)
             if names:
                 self.text(at, self.ys[0], str(names[k]), "axes", dy=32)
+        paths = ((colour, path) for colour, path in drawn.items() if path)
+        self.parts += [f'<path class="{colour}" stroke-width="{wide:.3g}" d="{path}"/>' for colour, path in paths]
         self.parts.append(f'<path class="axis" d="M{self.left} {base:.1f}h{self.width}"/>')
 
     def title(self, words):

@@ -1,84 +1,18 @@
-"""See it in a trained model: what a small stored model does on a sentence that it has not seen.
+"""The sections "See it in a trained model": activations of a small stored model on a sentence, for five chapters."""
 
-`trained.npz` contains the model, its tokenizer, the command that trained it, its loss, the sentence, and a passage of
-held-out text. Every number on the pages is computed from it.
-"""
-
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
-from minitransformer.analysis.heads import (
-    attention_weights,
-    duplicate_token_score,
-    induction_score,
-    previous_token_score,
-)
-from minitransformer.analysis.tokens import shown, token_strings
-from minitransformer.language_model import LanguageModel
+from minitransformer.book.pictures import Panel, table, written
+from minitransformer.book.reading import choice, on_the_sentence, reading, trained, words
+from minitransformer.book.trained_heads import all_heads, heads, one_head
+from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.softmax import softmax
-from minitransformer.system.archive import open_archive
 
-STORED = Path(__file__).with_name("trained.npz")
-FAINT = 0.05  # smaller weights are not drawn in the small squares
-FROM = 8  # the scores of near and of many tokens begin at this query, which has enough tokens before it
-
-
-def near_score(weights, ids):
-    """Return the mean attention (...) of weights (..., T, T) to the query's own token and the three before."""
-    T = weights.shape[-1]
-    return (weights * np.triu(np.ones((T, T)), -3))[..., FROM:, :].sum(axis=-1).mean(axis=-1)
-
-
-def breadth(weights, ids):
-    """Return the mean of exp(entropy) (...) of a query's weights (..., T, T), as a share of the tokens that it sees."""
-    logs = np.log(np.where(weights > 0, weights, 1))
-    visible = np.arange(1, weights.shape[-1] + 1)
-    return (np.exp(-(weights * logs).sum(axis=-1)) / visible)[..., FROM:].mean(axis=-1)
-
-
-# The name of a head is the first one whose score is at least its bound.
-NAMES: tuple[tuple[str, Callable, float], ...] = (
-    ("the token before", lambda weights, ids: previous_token_score(weights), 0.5),
-    ("the same token, earlier", duplicate_token_score, 0.5),
-    ("what came next, earlier", induction_score, 0.5),
-    ("the last four tokens", near_score, 0.8),
-    ("many tokens", breadth, 0.25),
-)
-
-
-@dataclass(frozen=True)
-class Head:
-    label: str
-    name: str  # one of NAMES, or "" if no score reaches its bound
-    score: float
-
-
-@cache
-def trained() -> tuple[LanguageModel, dict]:
-    """Return the model, and the facts stored beside it."""
-    with open_archive(STORED) as archive:
-        return LanguageModel.from_archive(archive), archive.description["trained"]
-
-
-@cache
-def heads() -> list[Head]:
-    """Return the heads in order, named by their mean scores on the stored passage."""
-    lm, facts = trained()
-    ids, context = lm.encode(facts["passage"]), lm.model.config.context
-    rows = ids[: len(ids) // context * context].reshape(-1, context)
-    pairs = list(zip(attention_weights(lm.model, rows), rows, strict=True))
-    scores = [np.mean([score(*pair) for pair in pairs], axis=0) for _, score, _ in NAMES]
-    found = []
-    for at in np.ndindex(scores[0].shape):
-        reached = [(name, float(s[at])) for (name, _, bound), s in zip(NAMES, scores, strict=True) if s[at] >= bound]
-        found.append(Head(f"{at[0] + 1}.{at[1] + 1}", *(reached or [("", 0.0)])[0]))
-    return found
+LIKELIEST = 5  # tokens shown of a prediction
+HEAD = 7  # the head whose scores are shown
 
 
 def trained_section(page: str) -> str:
@@ -86,123 +20,164 @@ def trained_section(page: str) -> str:
     if page not in SECTIONS:
         return ""
     lm, facts = trained()
-    text, figure, caption = SECTIONS[page]()
+    text, figure, caption, more = SECTIONS[page]()
     config = lm.model.config
     about = (
-        f"{caption} The model has {config.n_layers} blocks of {config.n_heads} heads and "
-        f"{lm.model.n_parameters():,} parameters. It was not trained on this part of the text. Its validation loss is "
+        f"It has {config.n_layers} blocks of {config.n_heads} heads, {config.d_model} channels and "
+        f"{lm.model.n_parameters():,} parameters, and was not trained on this part of the text. Its validation loss is "
         f"{facts['loss']:.2f} nats per token. {facts['seconds'] / 60:.0f} minutes on one core trained it: "
         f"<code>{escape(facts['command'])}</code>"
     )
     return (
-        f'<section class="trained"><h2>See it in a trained model</h2><p>{text}</p><figure>{figure}'
-        f"<figcaption>{about}</figcaption></figure></section>"
+        '<section class="trained"><h2>See it in a trained model</h2><p>A small model has learned to continue plays of '
+        f"Shakespeare. {text}</p><figure>{figure}<figcaption>{caption}<details><summary>The model</summary><p>{about}"
+        f"</p>{more}</details></figcaption></figure></section>"
     )
 
 
-def words(ids) -> list[str]:
-    """Return tokens as they are printed: without the space before a word."""
-    return [shown(token.strip(" ") or token) for token in token_strings(trained()[0].tokenizer, ids)]
+def by_token(legend, tokens, numbers, view, says, chosen, form=".2f") -> str:
+    """Return a figure that shows view(k) and says says(k) for the chosen token k. The tokens have numbers ≥ 0."""
+    choices = choice(legend, tokens, numbers / numbers.max(), [format(number, form) for number in numbers], chosen)
+    every = range(len(tokens))
+    return reading(choices, [[escape(says(k), quote=False) for k in every]], (0, chosen), map(view, every))
 
 
-@cache
-def on_the_sentence():
-    """Return the tokens of the sentence, the percentages of attention (heads, T, T), and the probabilities (T, V)."""
-    lm, facts = trained()
-    ids = lm.encode(facts["sentence"])
-    weights = attention_weights(lm.model, ids)
-    percent = np.rint(100 * weights).astype(int).reshape(-1, *weights.shape[2:])
-    return ids, percent, softmax(lm.model.predict(ids))[0]
+def bar(value, form=".2f", largest=1.0, way="") -> str:
+    """Return a number above a bar, which is as long as the cell for `largest`. That of a negative number is grey."""
+    share = f"{abs(value) / largest:.2f}"
+    return f'<span class="bar {way}{" neg" * bool(value < 0)}" style="--s:{share}">{written(value, form)}</span>'
 
 
-def reading(text: str, head: int, query: int):
-    """Return the figure of all heads on the sentence. It shows `head` and `query` until the reader chooses others."""
-    ids, percent, probabilities = on_the_sentence()
-    tokens = words(ids)
-    said = [
-        [reads(one, rows, tokens, query, probabilities) for query in range(len(ids))]
-        for one, rows in zip(heads(), percent, strict=True)
-    ]
-    data = {
-        "tokens": tokens,
-        "weights": [[row[: q + 1].tolist() for q, row in enumerate(rows)] for rows in percent],
-        "said": said,
-    }
-    squares = "".join(
-        f'<label class="head"><input type="radio" name="head" value="{i}"{" checked" * (i == head)}>'
-        f"{square(rows, query)}<b>{one.label}</b> {one.name or 'mixed'}"
-        f"<small>{most(tokens, rows[query])}</small></label>"
-        for i, (one, rows) in enumerate(zip(heads(), percent, strict=True))
-    )
-    sentence = ""
-    for k, token in enumerate(tokens):
-        weight = percent[head, query, k]
-        number, later = (f"{weight}%", "") if k <= query else ("", " later")
-        sentence += (
-            f'<label class="token{later}" style="--s:{weight / 100}"><input type="radio" name="query" value="{k}"'
-            f"{' checked' * (k == query)}><span>{escape(token)}</span><output>{number}</output></label>"
+def channels(values, largest) -> str:
+    panel = Panel(0, 0, 256, 40, (0, len(values)), (-largest, largest))
+    panel.bars(values, numbers="")
+    return f'<svg viewBox="0 0 256 40" preserveAspectRatio="none" aria-hidden="true">{panel}</svg>'
+
+
+def layer_norms():
+    """Show the stream of each token before the norms, and after them."""
+    (ids, seen), config = on_the_sentence(), trained()[0].model.config
+    names = [*(f"block {i + 1}" for i in range(config.n_layers)), "unembedding"]
+    x = np.stack([seen["embedding"], *(seen[f"blocks.{i}"] for i in range(config.n_layers))])
+    x_hat, _ = layer_norm(x, np.ones(config.d_model), np.zeros(config.d_model), eps=config.eps)
+    tokens, deviations = words(ids), x.std(axis=-1)
+
+    def view(at):
+        sides = [(side[:, at], np.abs(side[:, at]).max()) for side in (x, x_hat)]
+        (before, high), (after, highest) = sides
+        rows = [
+            (name, channels(a, high), written(a.std(), ".2f"), channels(b, highest))
+            for name, a, b in zip(names, before, after, strict=True)
+        ]
+        return table("before | stream x | σ of x | normalized, x̂", rows)
+
+    def says(at):
+        first, *_, last = deviations[:, at]
+        c = int(np.abs(x_hat[-1, at]).argmax())
+        before, after = (written(side[-1, at, c], ".2f") for side in (x, x_hat))
+        return (
+            f"At “{tokens[at]}” the deviation σ is {first:.2f} before the first block and {last:.2f} before the "
+            f"unembedding, where the largest entry of x̂ is that of channel {c + 1}. It is {before} before the norm and "
+            f"{after} after it."
         )
-    script = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-    bounds = ", ".join(f"{name} {bound:g}" for name, _, bound in NAMES)
+
+    text = (
+        "Each block adds to the stream, and reads a normalized copy of it. Choose a token, with the arrow keys or the "
+        f"pointer: its {config.d_model} channels are drawn as bars, grey below zero."
+    )
     caption = (
-        "Each square is the attention of one head: a row for each token that reads, a column for each that is read. "
-        "Below it are its name and the token that the chosen one reads most. A name is given if its mean score on "
-        f"{len(trained()[1]['passage']):,} characters of held-out text reaches a bound ({bounds}), and otherwise the "
-        "head is called mixed."
+        f"The means μ are small, at most {np.ceil(100 * np.abs(x.mean(axis=-1)).max()) / 100:.2f}. All streams x of a "
+        "token are drawn on one scale, and so are all its x̂, whose deviation is 1. The model multiplies x̂ by γ and "
+        "adds β. Not shown: the norm before each feed-forward layer."
     )
-    figure = (
-        f'<div class="card reading"><fieldset disabled><legend>Heads, block by block</legend>{squares}</fieldset>'
-        f"<fieldset disabled><legend>The token that reads</legend>{sentence}</fieldset>"
-        f'<p aria-live="polite">{said[head][query]}</p>'
-        f'<script type="application/json" class="reading-data">{script}</script></div>'
+    legend = "Each token, and its σ before the unembedding"
+    return text, by_token(legend, tokens, deviations[-1], view, says, 10, ".1f"), caption, ""
+
+
+def softmaxes():
+    """Show the scores of one head, their exponentials, and its weights."""
+    (ids, seen), config = on_the_sentence(), trained()[0].model.config
+    layer, at = divmod(HEAD, config.n_heads)
+    q, k = (seen[f"blocks.{layer}.attention.{name}"][at] for name in "qk")
+    tokens, scores = words(ids), q @ k.T / np.sqrt(q.shape[-1])
+    shares = [softmax(row[: query + 1])[0] for query, row in enumerate(scores)]
+
+    def view(query):
+        x, y = scores[query, : query + 1], shares[query]
+        e, size = np.exp(x - x.max()), np.abs(x).max()
+        cells = [(bar(a, ".2f", size), bar(b), bar(c)) for a, b, c in zip(x, e, y, strict=True)]
+        cells += [("not seen", "", "")] * (len(tokens) - len(x))
+        rows = [(escape(token), *row) for token, row in zip(tokens, cells, strict=True)]
+        return table(
+            "token that is read | score x | exp(x − m) | share y",
+            [*rows, ("sum", "", written(e.sum(), ".2f"), written(y.sum(), ".2f"))],
+        )
+
+    def says(query):
+        if query == 0:
+            return f"“{tokens[0]}” is the first token and sees only itself: whatever its score, its share is 1."
+        second, first = np.argsort(shares[query], kind="stable")[-2:]
+        gap, times = scores[query, first] - scores[query, second], shares[query][first] / shares[query][second]
+        return (
+            f"From “{tokens[query]}”, the largest score is that of “{tokens[first]}”, {gap:.2f} above the next one, "
+            f"that of “{tokens[second]}”. Its share is {times:.2g} times as large, the exponential of this difference."
+        )
+
+    text = (
+        "In each of its attention heads, the token that reads gives a score to itself and every token before it, here "
+        f"in head {heads()[HEAD].label}. Choose a token, with the arrow keys or the pointer: the softmax makes its "
+        "scores shares of a whole."
     )
-    return text, figure, caption
+    caption = "m is the largest score, whose exponential is 1. A share is an exponential divided by their sum."
+    largest = np.array([y.max() for y in shares])
+    return text, by_token("The token that reads, and its largest share", tokens, largest, view, says, 10), caption, ""
 
 
-def most(tokens, weights) -> str:
-    return f"{escape(tokens[weights.argmax()])} {weights.max()}%"
+def losses():
+    """Show the probability of each next token, its loss, and the gradient of its logits."""
+    (ids, seen), facts = on_the_sentence(), trained()[1]
+    tokens, logits, targets = words(ids), seen["lm_head"][:-1], ids[1:]
+    p, V = softmax(logits)[0], logits.shape[-1]
+    gradient = p - np.eye(V)[targets]
+    loss = -np.log(p[np.arange(len(targets)), targets])
 
+    def view(at):
+        target, size, best = targets[at], np.abs(logits[at]).max(), np.argsort(-p[at], kind="stable")
+        some = [*best[:LIKELIEST], target if target in best[LIKELIEST:] else best[LIKELIEST]]
+        rows = [
+            (name, bar(logits[at, c], ".2f", size), bar(p[at, c], ".3f"), bar(gradient[at, c], ".3f", way="grad"))
+            for c, name in zip(some, map(escape, words(some)), strict=True)
+        ]
+        is_next = some.index(target)
+        rows[is_next] = (f"<b>{rows[is_next][0]}</b> is next", *rows[is_next][1:])
+        rest = p[at].sum() - p[at, some].sum()
+        others = (f"{V - len(some)} others, together", "", bar(rest, ".3f"), bar(rest, ".3f", way="grad"))
+        return table("token | logit x | probability p | gradient p − onehot", [*rows, others])
 
-def reads(head, rows, tokens, query, probabilities) -> str:
-    at = int(rows[query].argmax())
-    (likeliest,), p = words([probabilities[query].argmax()]), probabilities[query].max()
-    follows = f"the next one is “{tokens[query + 1]}”" if query + 1 < len(tokens) else "the sentence ends here"
-    itself = " itself" * (at == query)
-    return escape(
-        f"From “{tokens[query]}”, head {head.label} reads “{tokens[at]}”{itself} most: {rows[query, at]}%. The model "
-        f"predicts “{likeliest}” ({100 * p:.0f}%); {follows}.",
-        quote=False,
+    def says(at):
+        comes, share = f"“{tokens[at + 1]}”", written(p[at, targets[at]])
+        return (
+            f"After “{tokens[at]}”, the model gives {comes} the probability {share}, and the loss −log p is "
+            f"{loss[at]:.2f} nats. The gradient is negative only for {comes}: a step against it raises this logit and "
+            "lowers all others."
+        )
+
+    text = (
+        "From each token of a sentence, and those before it, it predicts the next one. Choose a token, with the arrow "
+        "keys or the pointer, to see the tokens that it expected instead."
     )
-
-
-def square(rows, query) -> str:
-    """Draw the weights of a head, with a frame around the row of the query."""
-    T = len(rows)
-    cells = "".join(
-        f'<path d="M{k} {q}h1v1h-1z" opacity="{rows[q, k] / 100:g}"/>' for q, k in np.argwhere(rows >= 100 * FAINT)
+    caption = (
+        f"The mean of these {len(loss)} losses is the loss of the sentence, {loss.mean():.2f} nats. On all of the "
+        f"held-out text it is {facts['loss']:.2f}, and {V} equally likely tokens would have log {V} = {np.log(V):.2f}."
     )
-    return (
-        f'<svg viewBox="0 0 {T} {T}" aria-hidden="true">{cells}<rect x="0" y="{query}" width="{T}" height="1"/></svg>'
-    )
+    legend = f"After “{escape(tokens[0])}”: each next token, and its loss in nats"
+    return text, by_token(legend, tokens[1:], loss, view, says, 9), caption, ""
 
 
-def one_head():
-    return reading(
-        "A small model has learned to continue plays of Shakespeare. Point at a token of the sentence, or move to it "
-        "with the arrow keys: the number below each token is the weight with which it is read. Then choose another "
-        "head.",
-        head=7,
-        query=10,
-    )
-
-
-def all_heads():
-    return reading(
-        "Heads in parallel read different tokens. Point at a token of the sentence, or move to it with the arrow keys: "
-        "below each square is the token that this head reads most from there.",
-        head=2,
-        query=10,
-    )
-
-
-SECTIONS: dict[str, Callable] = {"attention": one_head, "multi_head_attention": all_heads}
+SECTIONS: dict[str, Callable] = {
+    "attention": one_head,
+    "multi_head_attention": all_heads,
+    "layer_norm": layer_norms,
+    "softmax": softmaxes,
+    "losses": losses,
+}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer import LanguageModel
-from minitransformer.book.trained import STORED
+from minitransformer.book.reading import STORED
 from minitransformer.language_model import mean_loss
 from minitransformer.system.archive import open_archive
 from minitransformer.training.checkpoints import Checkpoint

@@ -1,12 +1,20 @@
 "use strict";
-// Attention of the trained model (see trained.py): the reader chooses a head and the token that reads, or points at it.
+// A figure of the trained model (see reading.py): the reader chooses a token, or points at it, and perhaps a head.
 for (const figure of document.querySelectorAll(".reading")) {
   const { tokens, weights, said } = JSON.parse(figure.querySelector(".reading-data").textContent);
   const [heads, queries] = ["head", "query"].map((name) => [...figure.querySelectorAll(`[name=${name}]`)]);
+  const views = figure.querySelectorAll(".view");
   const chosen = (radios) => radios.findIndex((radio) => radio.checked);
 
   function show(query = chosen(queries)) {
-    const head = chosen(heads);
+    const head = Math.max(chosen(heads), 0);
+    figure.querySelector("p").textContent = said[head][query];
+    views.forEach((view, k) => { view.hidden = k !== query; });
+    if (heads.length) weigh(head, query);
+  }
+
+  // Attention: the weights of the chosen head on each token, and the most that each head reads.
+  function weigh(head, query) {
     queries.forEach(({ parentElement: label }, key) => {
       const weight = weights[head][query][key];
       label.style.setProperty("--s", (weight ?? 0) / 100);
@@ -18,7 +26,6 @@ for (const figure of document.querySelectorAll(".reading")) {
       label.querySelector("rect").setAttribute("y", query);
       label.querySelector("small").textContent = `${tokens[row.indexOf(most)]} ${most}%`;
     });
-    figure.querySelector("p").textContent = said[head][query];
   }
 
   queries.forEach(({ parentElement: label }, query) => {
