@@ -5,6 +5,7 @@ computed by the forward pass, on numbers that carry a tangent v, and the right s
 states the theorem and proves it.
 """
 
+import gc
 import linecache
 import math
 import os
@@ -111,10 +112,16 @@ def decide(name, seed, pairs, arguments=(), trace=None):
     the first one whose gradient is wrong. If the digits of both sides agree but the field values do not, a second
     attempt uses the relations that take longer. The computation of a certificate is written to the file `trace`.
     """
-    first = _attempt(name, seed, pairs, arguments, trace, expands=False)
-    if not first.is_undecided:
-        return first
-    return _attempt(name, seed, pairs, arguments, trace, expands=True) or first
+    collects = gc.isenabled()
+    gc.disable()  # the garbage collector would traverse all numbers repeatedly; they are freed without it
+    try:
+        first = _attempt(name, seed, pairs, arguments, trace, expands=False)
+        if not first.is_undecided:
+            return first
+        return _attempt(name, seed, pairs, arguments, trace, expands=True) or first
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _attempt(name, seed, pairs, arguments, trace, expands):

@@ -17,7 +17,6 @@ can make a true identity look false.
 
 import contextlib
 import decimal
-import gc
 from fractions import Fraction
 from functools import cache
 
@@ -54,15 +53,12 @@ class Run:
     @contextlib.contextmanager
     def computing(self):
         """Make this run the current one and set the decimal precision within a `with` block."""
-        collects, scalar.run = gc.isenabled(), self
-        gc.disable()  # the garbage collector would traverse all numbers repeatedly
+        scalar.run = self
         try:
             with decimal.localcontext(DIGITS):
                 yield
         finally:
             scalar.run = None
-            if collects:
-                gc.enable()
 
     @property
     def known(self):

@@ -21,7 +21,7 @@ from minitransformer.cases import CASES
 from minitransformer.module import plain
 
 MANY = 10  # largest number of gradients that are listed one by one
-LARGE, SAMPLE = 700, 12  # of the arrays of a case with more entries, only a sample is compared one by one
+LARGE, SAMPLE = 700, 6  # of the arrays of a case with more entries, only a sample is compared one by one
 
 
 def appendix(runs) -> list:
