@@ -256,16 +256,13 @@ class Trial:
             ahead = {name for name in self.truth if cause in self.plan.behind[name]} - found.keys()
             owner = self.plan.owners.get(cause)
             ahead -= {owner}
-            if (
-                cause in found
-                or cause in put
-                or not ahead
-                or len(parts) > 1
-                or (owner in found and outcome.equal(*parts))
-            ):
+            if cause in found or cause in put or not ahead or any(part.size > 1 for part in parts[1:]):
+                continue
+            true = np.ravel(parts) if len(parts) > 1 else parts[0]  # a list of numbers may be an array of the learner
+            if owner in found and outcome.equal(true):
                 continue
             best = None
-            for group in groups(outcome, *parts):
+            for group in groups(outcome, true):
                 if time.monotonic() > deadline:
                     break
                 tried = changes | group

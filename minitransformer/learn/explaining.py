@@ -100,24 +100,33 @@ def by_numbers(attempt, failure, name, is_first) -> str:
     """Compare a value of a learner's backward pass with the textbook's value of this name, or of this gradient.
 
     The value is that of the variable `name`. For the first wrong line, it is the first wrong value among those of
-    numbered lines, if any. Returns a sentence on the shapes or, if they agree, on 2 × 2 entries among which is the
-    largest difference. It is "" if there is no such value.
+    numbered lines and of others whose textbook value makes another gradient right. Returns a sentence on the shapes or,
+    if they agree, on 2 × 2 entries among which is the largest difference. It is "" if there is no such value.
     """
     exercise = attempt.exercise
     (case,) = (case for case in exercise.cases() if case.name == failure.case)
     labels = [a.label for a in failure.report.arguments if not a.label.endswith(".grad")]
-    (gradients, own_names, _), (_, names, _) = both_values(attempt, case, failure.seed, failure.dy)
+    (gradients, own_names, _), (true_gradients, names, _) = both_values(attempt, case, failure.seed, failure.dy)
     results = dict(zip(labels, gradients, strict=False))
-    own_names = results | own_names
-    numbered = [one for one in equation_numbers(exercise) if is_array(own_names.get(one)) and is_array(names.get(one))]
-    numbered = numbered if is_first else []
-    name = next((one for one in numbered if not is_equal(own_names[one], names[one])), name)
+    own_names = {one: numbers_of(value) for one, value in (own_names | results | own_names).items()}  # as assigned
+
+    def right_with(values):
+        found = run_with(attempt, case, failure.dy, values, failure.seed).gradients
+        return sum(map(is_equal, map(numbers_of, found), true_gradients))
+
+    true_names = {one: value for one, value in names.items() if one in own_names and is_first}
+    numbered = equation_numbers(exercise)
+    for one, own in own_names.items():
+        true = numbers_of(true_names.get(one))
+        is_wrong = own is not None and true is not None and not is_equal(own, true)
+        if is_wrong and (one in numbered or right_with({one: true}) > right_with({})):
+            name = one
+            break
     own = own_names.get(name)
-    gradient = next((label for label, result in results.items() if result is own), name)
-    true = names.get(name, names.get(gradient))
-    if not (is_array(own) and is_array(true)):
+    gradient = next((label for label in results if own is not None and own_names[label] is own), name)
+    true = numbers_of(names.get(name, names.get(gradient)))
+    if own is None or true is None:
         return ""
-    own, true = np.asarray(own), np.asarray(true)
     if own.shape != true.shape:
         return f"{name} has shape {own.shape}, and should have {true.shape}"
     if own.ndim == 0:
@@ -211,13 +220,13 @@ class Run(NamedTuple):
     error: BaseException | None = None  # of the learner's function
 
 
-def run_with(attempt, case, dy, values) -> Run:
+def run_with(attempt, case, dy, values, seed=0) -> Run:
     """Run a learner's function, with other values in place of those of some variables of backward, by name."""
     tree = ast.parse(attempt.path.read_text("utf-8"))
     tree = ast.fix_missing_locations(WithValues(values.keys()).visit(tree))
     module = loaded(attempt.path, ast.unparse(tree))
     vars(module).update({f"{VALUE}_{name}": value for name, value in values.items()})
-    return run(attempt, case, 0, dy, vars(module)[attempt.exercise.target], attempt.path)
+    return run(attempt, case, seed, dy, vars(module)[attempt.exercise.target], attempt.path)
 
 
 def both_values(attempt, case, seed, dy) -> tuple[Run, Run]:
