@@ -73,7 +73,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     row = verdict.first_wrong or (next(blank, None) if verdict.status == BEGUN else None)
     is_begun = row is not None and (row.verdict == BLANK or verdict.status == BEGUN)  # the sentence names a blank line
     is_list = row is not None and row.kind == IS_LIST
-    is_failure = bool(verdict.sentence) and not is_begun and not is_list
+    is_known = exercise.is_value and row is not None and verdict.status != FAILED  # beside the sentence on its values
+    is_failure = bool(verdict.sentence) and not (is_begun or is_list or is_known)
     lines = lines_of(exercise)
     numbered = {name for line in lines for name in line.name.split(", ")}
     own = {name for name in verdict.about[:1] if name in numbered or (name.startswith("d") and name != "dy")}
@@ -84,9 +85,10 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     is_unnamed = row is not None and row.verdict == WRONG_LINE and not row.kind
     is_of_exception = is_unnamed and (not row.sentence or row.name in "".join(verdict.about[:1]).split(", "))
     asked = [verdict.question] * bool(verdict.question and (is_failure or is_of_exception))
-    if row is not None and row.verdict == WRONG_LINE and row.kind:
+    if row is not None and row.verdict == WRONG_LINE:
         kind = "update changed" if exercise.is_value else row.kind
-        asked.append(f"{place(verdict, line, row)}: {KINDS[kind].question}")
+        if row.kind:
+            asked.append(f"{place(verdict, line, row)}: {KINDS[kind].question}")
         asked += [hint for pattern, hint in HINTS.get(exercise.name, ()) if pattern and re.search(pattern, row.name)]
     if exercise.is_value:
         asked += [AFTER_AN_EXCEPTION] * (verdict.status == FAILED and not asked)

@@ -45,6 +45,28 @@ def test_a_wrong_line_below_a_blank_one_has_its_own_hint(told):
     assert "db" in hints[0] and "ds" not in str(hints)
 
 
+def test_the_hint_on_a_wrong_value_without_a_name_is_about_its_own_line(told):
+    verdict, hints = told("adamw", edited("adamw", 1, ("m_new / (1 - beta1**t)", "m_new / (1 - beta1 * t)")))
+    assert verdict.first_wrong.name == "m_hat" and not verdict.first_wrong.kind
+    assert "both averages begin at 0" in hints[0] and "decay" not in str(hints)
+
+
+def test_a_value_without_a_number_is_said_if_the_textbooks_mends_the_gradient(told):
+    edit = ("shift = dx_hat.mean(axis=-1, keepdims=True)", "shift = dx_hat.mean(axis=0)")
+    verdict, _ = told("layer_norm", edited("layer_norm", 1, edit))
+    assert verdict.first_wrong.sentence == "shift has shape (5, 6), and should have (2, 5, 1)"
+
+
+def test_lines_behind_a_wrong_array_follow_from_it_where_the_textbook_has_a_list(told):
+    text = cut(named_exercise("shares"), 0)
+    text = text.replace("J = ...", "J = np.array([[y1 * y1, -y1 * y2], [-y1 * y2, y2 * y2]])")
+    text = text.replace("dx1 = ...", "dx1 = J[0, 0] * dy1 + J[1, 0] * dy2")
+    text = text.replace("dx2 = ...", "dx2 = J[0, 1] * dy1 + J[1, 1] * dy2")
+    verdict, _ = told("shares", text)
+    assert {row.name: row.verdict for row in verdict.rows} == {"J": "WRONG", "dx1": "follows", "dx2": "follows"}
+    assert verdict.first_wrong.sentence.startswith("J[0:2, 0:2] is [[")
+
+
 def test_an_exception_below_a_blank_line_is_said_at_its_own_line(told):
     text = cut(named_exercise("expression"), 0).replace("da, db = ...", "da, db = b * du, a * dv")
     verdict, _ = told("expression", text)
