@@ -1,8 +1,11 @@
 """The picture of `bench --out`: the ratio for each size. Requires matplotlib."""
 
+from textwrap import wrap
+
 from minitransformer.system.pictures import BLUE, GREEN, INK, PURPLE, VERMILION, label, new_figure, save, with_grid
 
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (PURPLE, "^"))
+LETTERS = 110  # of the subtitle in a line
 
 
 def draw_ratios(results: dict, folder, subtitle: str) -> None:
@@ -27,7 +30,7 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
     axes.set_xlim(-0.5, len(sizes) - 0.5)
     axes.margins(y=0.1)
     label(axes, f"Above 1, {first} is faster", y=f"time of a training step / {first}'s", size=11)
-    figure.supxlabel(subtitle, color=INK, fontsize=7)
+    figure.supxlabel("\n".join(wrap(subtitle, LETTERS)), color=INK, fontsize=7)
     with_grid(axes)
     axes.legend(frameon=False, labelcolor=INK)
     save(figure, folder / "ratios.png")

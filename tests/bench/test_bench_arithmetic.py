@@ -179,8 +179,10 @@ def test_the_picture_has_each_ratio_with_its_interval_and_no_bar_without_one(mon
     sizes = {"tiny": size(plain=(3, 2.5, 4), torch=(0.5, None, None)), "nano": size(plain=(2, 2, 2), torch=(7, 6, 9))}
     monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append((figure, path)))
     drawn = []
-    pictures.draw_ratios({"sizes": sizes, "engines": ["engine", "plain", "torch"]}, tmp_path, "a machine")
+    pictures.draw_ratios({"sizes": sizes, "engines": ["engine", "plain", "torch"]}, tmp_path, "a machine with a long name; " * 8)
     ((figure, path),) = drawn
+    under = figure._supxlabel.get_window_extent()
+    assert under.x0 >= 0 and under.x1 <= figure.bbox.width and under.y0 >= 0
     (axes,) = figure.axes
     assert (
         path == tmp_path / "ratios.png" and axes.get_title(loc="left") + axes.get_title() == "Above 1, engine is faster"
