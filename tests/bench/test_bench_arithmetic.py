@@ -179,7 +179,8 @@ def test_the_picture_has_each_ratio_with_its_interval_and_no_bar_without_one(mon
     sizes = {"tiny": size(plain=(3, 2.5, 4), torch=(0.5, None, None)), "nano": size(plain=(2, 2, 2), torch=(7, 6, 9))}
     monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append((figure, path)))
     drawn = []
-    pictures.draw_ratios({"sizes": sizes, "engines": ["engine", "plain", "torch"]}, tmp_path, "a machine with a long name; " * 8)
+    machine = "a machine with a long name; " * 8
+    pictures.draw_ratios({"sizes": sizes, "engines": ["engine", "plain", "torch"]}, tmp_path, machine)
     ((figure, path),) = drawn
     under = figure._supxlabel.get_window_extent()
     assert under.x0 >= 0 and under.x1 <= figure.bbox.width and under.y0 >= 0
