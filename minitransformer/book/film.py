@@ -179,5 +179,5 @@ def line(i: int, shown: dict) -> str:
     way = "back" if shown["mirrors"] else "forward"
     return (
         f'<li class="{way}" data-line="{i}"><span class="at">{number}</span><code>{escape(shown["code"])}</code>'
-        "<canvas hidden></canvas></li>"
+        '<div aria-hidden="true"></div></li>'
     )

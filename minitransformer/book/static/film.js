@@ -1,6 +1,6 @@
 "use strict";
-// The page shows line `at`, with mistake `planted` or null.
-const film = JSON.parse(document.getElementById("data").textContent);
+// The page shows line `at`, with mistake `planted` or null. In the data, null is −∞, which JSON cannot express.
+const film = JSON.parse(document.getElementById("data").textContent, (key, value) => value ?? -Infinity);
 const element = (name) => document.getElementById(name);
 const boxes = [...document.querySelectorAll(".strip .box")];
 const arcs = [...document.querySelectorAll(".strip path")];
@@ -12,16 +12,11 @@ const wayOf = (name) => (film.lines.some((line, i) => isBack(i) && line.made.inc
 const valuesOf = (name) => planted?.values[name] ?? film.values[name].data;
 const isDifferent = (i) => planted !== null && film.lines[i].made.some((name) => name in planted.values);
 
-// null is −∞, which JSON cannot express.
-const largestOf = (data) => Math.max(...data.map((value) => Math.abs(value ?? 0))) || 1;
-const shadeOf = (value, largest) => (value === null ? 1 : Math.abs(value) / largest);
-const isBelow = (value) => value === null || value < 0;
-
 // An array as tables: the last two axes of an array with more axes, once for each head.
 function tables(name, data, kind = "") {
   const { shape, labels } = film.values[name], width = shape.at(-1) ?? 1, height = shape.at(-2) ?? 1;
   const figure = make("figure", kind, make("figcaption", "", make("var", "", name), ` ${shape.join(" × ")}`));
-  const largest = largestOf(data), rows = labels.at(-2) ?? "", columns = labels.at(-1) ?? "";
+  const largest = Math.max(...data.filter(Number.isFinite).map(Math.abs)) || 1, rows = labels.at(-2) ?? "", columns = labels.at(-1) ?? "";
   const isWrong = data === planted?.values[name];
   for (let start = 0; start < data.length; start += width * height) {
     const table = make("table", `matrix ${wayOf(name)}`);
@@ -30,10 +25,10 @@ function tables(name, data, kind = "") {
       const line = table.insertRow();
       if (rows || columns) line.append(make("th", "", rows[row] ?? ""));
       for (let entry = start + row * width; entry < start + (row + 1) * width; entry++) {
-        const value = data[entry], cell = make("td", "", written(value ?? -Infinity, Number.isInteger(value) ? 0 : 2));
-        cell.style.setProperty("--s", shadeOf(value, largest));
+        const value = data[entry], cell = make("td", "", written(value, Number.isInteger(value) ? 0 : 2));
+        cell.style.setProperty("--s", Math.min(1, Math.abs(value) / largest));
         cell.dataset.entry = entry;
-        cell.classList.toggle("neg", isBelow(value));
+        cell.classList.toggle("neg", value < 0);
         cell.classList.toggle("wrong", isWrong && value !== film.values[name].data[entry]);
         line.append(cell);
       }
@@ -124,29 +119,8 @@ function showStrip() {
 }
 
 function drawThumbnails() {
-  const style = getComputedStyle(document.documentElement), side = 4;
-  const colour = (name) => style.getPropertyValue(`--${name}`);
   items.forEach((item, i) => {
-    const canvas = item.querySelector("canvas"), made = film.lines[i].made;
-    const sizes = made.map((name) => {
-      const { shape } = film.values[name], width = shape.at(-1) ?? 1, height = shape.at(-2) ?? 1;
-      return { name, width, height, count: Math.max(film.values[name].data.length / (width * height), 1) };
-    });
-    canvas.width = side * sizes.reduce((sum, size) => sum + (size.width + 1) * size.count, -1);
-    canvas.height = side * Math.max(...sizes.map((size) => size.height));
-    const context = canvas.getContext("2d");
-    let left = 0;
-    for (const { name, width, height, count } of sizes) {
-      const data = valuesOf(name), largest = largestOf(data);
-      data.forEach((value, entry) => {
-        const inBlock = entry % (width * height), block = Math.floor(entry / (width * height));
-        context.globalAlpha = 0.15 + 0.85 * shadeOf(value, largest);
-        context.fillStyle = colour(planted && name in planted.values ? "wrong" : isBelow(value) ? "neg" : wayOf(name));
-        context.fillRect(left + side * (block * (width + 1) + (inBlock % width)), side * Math.floor(inBlock / width), side - 1, side - 1);
-      });
-      left += side * (width + 1) * count;
-    }
-    canvas.hidden = false;
+    item.querySelector("div").replaceChildren(...film.lines[i].made.map((name) => tables(name, valuesOf(name))));
   });
 }
 
@@ -204,7 +178,6 @@ for (const place of [...boxes, ...items]) place.addEventListener("click", () => 
   play(false);
   go(at + moves[event.key]);
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawThumbnails);
 document.querySelector(".controls").hidden = false;
 document.querySelector(".film").classList.add("live");
 drawThumbnails();
