@@ -91,7 +91,7 @@ def mistakes(planted) -> list:
         rows.append((f"<code>{code}</code>", escape(one.sentence), *off))
     return [
         "<section><h2>Classic mistakes</h2><p>Each line was put in the place of the right one. The largest error of a "
-        "gradient is given in percent of the gradient's largest entry. The gradient check below finds each of them. A "
+        "gradient is given in percent of the gradient's largest entry. The gradient check finds each of them. A "
         "check with dy = 1 can miss one.</p>",
         table("line | mistake | error for a random dy | for dy = 1", rows),
         "</section>",

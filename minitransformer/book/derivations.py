@@ -74,6 +74,11 @@ class Statement:
         return f"does not hold{': ' * bool(self.reasons)}{', '.join(self.reasons)}"
 
     @property
+    def length(self) -> int:
+        """Return the number of characters of the equation, or of the first one on its line."""
+        return len(re.split(" {3,}", self.text)[0])
+
+    @property
     def is_of_gradient(self) -> bool:
         return self.number is not None and self.function.endswith("backward")
 

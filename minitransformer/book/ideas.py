@@ -56,7 +56,7 @@ def temperatures():
         panel.bars(softmax(x / temperature)[0])
     caption = (
         "The weights are never negative, and sum to 1. A division of the scores by a small temperature moves the "
-        "weight to the largest score, and by a large one makes all weights equal."
+        "weight to the largest score, and by a large one makes the weights more equal."
     )
     return "Scores become shares", panels, 190, caption
 
@@ -130,7 +130,7 @@ def dials():
         panel.title(f"query at {query}, key at {key}: q · k = {np.dot(*found):.2f}".replace("-", "−"))
     caption = (
         "The first pair of channels turns by one radian from each position to the next. Query and key turn together, "
-        "so their product depends only on the difference of their positions: the first two dials have the same one."
+        "so their product depends only on the difference of their positions: the first two dials show the same product."
     )
     return "Two dials", panels, 280, caption
 
@@ -155,7 +155,7 @@ def probabilities():
         panel.title(title)
         panel.bars(values, letters, kind)
     caption = (
-        "The gradient is negative only for the target, whose logit a step of training raises. All others are lowered "
+        "The gradient is negative only for the target, whose logit a step against it raises. All others are lowered "
         "in proportion to their probabilities, and the changes sum to zero."
     )
     return "Predicted minus true", panels, 230, caption
@@ -290,7 +290,7 @@ def averages_of_draws():
         panel.bars(values, kind="orange" if title.startswith("dx") else "blue")
     caption = (
         "With p = 0.4, an entry is dropped or divided by 0.6, and its gradient is multiplied by the same factor, 0 or "
-        "1 / 0.6. The average over the masks is x, which is why nothing is done when dropout is off."
+        "1 / 0.6. The mean over the masks approaches x, which is why nothing is done when dropout is off."
     )
     return "Some entries, larger", panels, 190, caption
 

@@ -17,11 +17,12 @@ from gradcheck.names import names_in
 from minitransformer.book.derivations import fits
 from minitransformer.book.live import chosen, example
 from minitransformer.book.observation import RETURNED, functions, numbers_of_lines, statements
-from minitransformer.book.pictures import LARGEST, matrix, sized
+from minitransformer.book.pictures import LARGEST, matrix, sized, written
 from minitransformer.book.run import BACKWARD, is_numeric
 from minitransformer.book.symbols import names_given
 from minitransformer.book.typesetting import name_set
 
+LONGEST = 28  # characters of an equation that fits beside another cell on a screen
 MIRRORS = re.compile(r"\((\d+)\)")
 
 
@@ -248,7 +249,8 @@ class Drawing:
         if is_blank:
             cell = replace(cell, lines=[(at, self.blank_line(text)) for at, text in cell.lines[-1:]])
         widest = max((np.shape(value)[-1] for value in cell.arrays.values() if np.ndim(value)), default=0)
-        wide = " wide" * (widest > (4 if way == "forward" else 5))
+        longest = max((statement.length for statement in cell.statements), default=0)
+        wide = " wide" * (widest > (4 if way == "forward" else 5)) + " broad" * (longest > LONGEST)
         return (
             f'<div class="cell{wide}">{equations}{self.words.code([cell], way)}'
             f"{'' if is_blank else self.arrays(cell, way)}</div>"
@@ -282,7 +284,7 @@ class Drawing:
         shown = "".join(self.array(name, value, "forward") for name, value in arrays.items())
         shown += "".join(self.array(name, value, "grad") for name, value in ladder.dy.items())
         if scalars:
-            each = ",&ensp;".join(f"{self.symbol(name)} {value:.3g}" for name, value in scalars.items())
+            each = ",&ensp;".join(f"{self.symbol(name)} {written(value)}" for name, value in scalars.items())
             shown += f'<span class="given">{each}</span>'
         return f'<div class="givens arrays">{shown}</div>'
 

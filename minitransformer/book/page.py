@@ -21,7 +21,7 @@ from minitransformer.book.typesetting import are_matrices, mathml, matrices
 
 # The name of a file, or of chapter zero, outside a tag, a link and a listing
 REFERENCE = re.compile(r"(?<![\w/.\"#>=-])(?:(\w+)\.py|chapter zero)\b(?![^<>]*(?:>|</a>|</code>|</script>))")
-LONG = 64  # characters of a line with an equation, from which on its type is smaller in a ladder
+LONG = 40  # characters of an equation, from which on its type is smaller in a ladder
 ASIDE = ("Saved for backward", "Raises")  # the first words of paragraphs that stand in the margin
 CONTINUES = re.compile(r"([a-z].*?[.:])(?:\s+(?=[A-Zx∂])|$)")  # the rest of a sentence that an equation interrupts
 
@@ -225,8 +225,11 @@ class Words:
         made = ""
         for text in (line.strip() for line in content if line.strip()):
             statements = self.of.get((function, text), ())
-            equations = "".join(map(self.equation, statements))
-            made += f'<div class="beside">{equations}</div>' if len(statements) > 1 else equations or drawing([text])
+            equations = [*map(self.equation, statements)]
+            beside = "".join(f"<div>{equation}</div>" for equation in equations)
+            made += (
+                f'<div class="beside">{beside}</div>' if len(equations) > 1 else "".join(equations) or drawing([text])
+            )
         return made
 
     def equation(self, statement):
@@ -235,7 +238,7 @@ class Words:
         is_blank = self.blank is not None and statement.is_of_gradient
         formula = mathml(statement.equation, self.names, only_left=is_blank) + ranges * (not is_blank)
         blank = f'<span class="blank" style="height:{self.blank[id(statement)]:.0f}mm"></span>' if is_blank else ""
-        long = " long" * (len(statement.text) > LONG)
+        long = " long" * (statement.length > LONG)
         number = ""
         if statement.number is not None:
             line, tag = self.line_of.get(statement.number), f"({statement.number})"

@@ -59,6 +59,15 @@ def test_no_page_is_wider_than_the_screen_or_asks_for_anything_but_its_own_files
         assert browser.get_log("browser") == []
 
 
+def test_no_formula_is_cut_off(browser, folder):
+    cut_off = """return [...document.querySelectorAll(".formula, .formula-of-all")]
+        .filter((found) => found.clientWidth && found.scrollWidth > found.clientWidth + 1)
+        .map((found) => found.textContent)"""
+    for page in sorted(folder.glob("*.html")):
+        visit(browser, page)
+        assert browser.execute_script(cut_off) == [], page.name
+
+
 @pytest.mark.parametrize(
     "scheme, rules, step", [("light", {}, 2), ("dark", {"runOnly": ["color-contrast", "link-in-text-block"]}, 5)]
 )

@@ -137,7 +137,7 @@ function live(section, example) {
   const [arrays, others] = [true, false].map((isKnown) => [...section.querySelectorAll("[data-array]")].filter(({ dataset }) => isShown(known[dataset.array]) === isKnown));
   for (const array of others) array.closest(".given").hidden = true; // its value follows from the inputs, but not in the code
   const cells = new Map(arrays.map((array) => [array, [...array.querySelectorAll("[data-i]")]]));
-  const fields = [], select = make("select"), verdict = make("output"), ones = make("button", "", "Set dy to 1");
+  const fields = [], select = make("select"), verdict = make("output"), ones = make("button", "", `Set ${Object.keys(dy).join(" and ")} to 1`);
   const entries = truth.differentiable().reduce((sum, name) => sum + inputs[name].size, 0);
   let call = truth, planted = null, timer = null;
 
