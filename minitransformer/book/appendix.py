@@ -8,15 +8,15 @@ import numpy as np
 
 from gradcheck import GradientError, check_case, report_html
 from gradcheck.certify import certify_call
-from gradcheck.front.streams import counted, joined
+from gradcheck.front.streams import counted
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations, parameters_of
-from minitransformer.book.derivations import EQUAL, names_of
-from minitransformer.book.pictures import LARGEST, board, matrix, sized, table
+from minitransformer.book.derivations import EQUAL
+from minitransformer.book.pictures import table
 from minitransformer.book.planted import SMALL, classic
 from minitransformer.book.run import numbers_in, saved
 from minitransformer.book.specimens import called_by
-from minitransformer.book.typesetting import mathml, name_set
+from minitransformer.book.typesetting import mathml
 from minitransformer.cases import CASES
 from minitransformer.module import plain
 
@@ -24,38 +24,11 @@ MANY = 10  # largest number of gradients that are listed one by one
 LARGE, SAMPLE = 700, 6  # of the arrays of a case with more entries, only a sample is compared one by one
 
 
-def appendix(runs) -> list:
+def appendix(runs) -> str:
     first = {run.specimen.function: run for run in reversed(runs)}
     once = [run for run in runs if run is first[run.specimen.function]]
-    return [
-        *section("On these numbers", map(numbers_of, runs)),
-        *section("Cost on these numbers", [costs_of(once), *map(saved_by, once)]),
-    ]
-
-
-def section(title, parts):
-    parts = [part for part in parts if part]
-    return [f'<section><h2>{title}</h2><div class="parts">', *parts, "</div></section>"] if parts else []
-
-
-def numbers_of(run):
-    boxes, names, function = [], names_of(run.statements), run.specimen.function
-    for symbol, value in run.given().items():
-        label = name_set(symbol, names, after="=")
-        large = f'<span class="given">{label} {sized(value)}</span>'
-        boxes.append(matrix(label, value) if np.size(value) <= LARGEST else large)
-    name = f"<code>{escape(function)}</code> " if function else ""
-    return f'<div><p class="of">{name}{shown_on(run)}</p>{board(boxes)}</div>' if boxes else ""
-
-
-def shown_on(run):
-    shown = [s.number for s in run.statements if s.shown_on is run and not s.in_prose]
-    numbers = sorted({number for number in shown if number is not None})
-    parts = [f"({number})" for number in numbers]
-    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
-        parts = [f"{parts[0]} to {parts[-1]}"]
-    parts += ["the equations without a number"] * (None in shown)
-    return f"for {joined(parts)}"
+    parts = "".join([costs_of(once), *map(saved_by, once)])
+    return f'<div class="parts">{parts}</div>' if parts else ""
 
 
 def saved_by(run):

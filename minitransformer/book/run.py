@@ -166,10 +166,8 @@ class Run:
         value = self.values[known[0]]
         return value**2 if isinstance(node, n.Power) else value
 
-    def given(self, shown=None):
-        """Return the values of the symbols that equations read, by default those whose values this run shows."""
-        if shown is None:
-            shown = [s for s in self.statements if s.shown_on is self and not s.in_prose]
+    def given(self, shown):
+        """Return the values of the symbols that the equations `shown` read."""
         made = set()
         for s in shown:  # lr_t = lr · … makes lr_t, not lr
             right = {symbol.text for symbol in symbols_in(*s.equation.sides[1:])}

@@ -103,7 +103,7 @@ def chapter(title, path, words, reports, cases, leaf=None):
         "<section><h2>Details</h2>",
         details("The paths of values and gradients", words.graphs()),
         details("A small example with exact numbers", *(small_example(leaf.file) if leaf else ())),
-        details("Numbers, operations and saved arrays", *appendix(derivations.runs)),
+        details("Operations and saved arrays", appendix(derivations.runs)),
         details("Certificate and all cases", *checks(reports, cases)),
         details("Equations in the text", *in_the_text(derivations.statements, words.names)),
         details("The file", words.whole_file()),
