@@ -1,5 +1,6 @@
 """Fixtures that every test may use, and the settings of Hypothesis."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -12,6 +13,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is importe
 import numpy as np
 import pytest
 from hypothesis import settings
+
+gc.set_threshold(20_000)  # pytest keeps ten thousand tests in memory, which each collection would traverse
 
 # Each run draws 10 new examples of each property and keeps the failing ones for the next run. CI draws the same in
 # every run, so that a failure belongs to the change. --hypothesis-profile=thorough draws 250.
