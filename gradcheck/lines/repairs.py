@@ -220,9 +220,9 @@ class Bench:
         """
         is_written = bound(code)[1] or isinstance(code, ast.For)
         if isinstance(code, (ast.Return, ast.Lambda)):
-            code = ast.Assign([ast.Name(RESULT)], code.value if isinstance(code, ast.Return) else code.body)
+            code = ast.Assign([ast.Name(RESULT)], code.value if isinstance(code, ast.Return) else code.body, lineno=0)
         try:
-            run = compile(ast.unparse(ast.fix_missing_locations(code)), "<edit>", "exec"), is_written
+            run = compile(ast.unparse(code), "<edit>", "exec"), is_written
         except SyntaxError:
             return None
         if isinstance(code, ast.For):
