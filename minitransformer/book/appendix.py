@@ -12,7 +12,7 @@ from gradcheck.front.streams import counted
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations, parameters_of
 from minitransformer.book.derivations import EQUAL
-from minitransformer.book.pictures import table
+from minitransformer.book.pictures import table, written
 from minitransformer.book.planted import SMALL, classic
 from minitransformer.book.run import numbers_in, saved
 from minitransformer.book.specimens import called_by
@@ -77,7 +77,7 @@ def checks(reports: dict, cases) -> list:
     rows = []
     for name, report in reports.items():
         worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
-        row = escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict_of(report)
+        row = escape(name), len(report.arguments), f"{report.entries:,}", written(worst, ".1e"), verdict_of(report)
         rows.append(row)
     details = "".join(
         f'<p>{escape(name)}</p><div class="scroll" tabindex="0">{report_html(r)}</div>' for name, r in reports.items()
@@ -109,7 +109,7 @@ def is_it_right(function, reports, cases) -> str:
     """Compare the gradients of a function's cases with central differences, in a table. Return "" without a case."""
     its_own = [case.name for case in cases if target_of(case).__qualname__ == function and case.name in reports]
     rows = [
-        (escape(f"d{argument.name}"), f"{argument.worst_relative:.0e}", verdict_of(argument))
+        (escape(f"d{argument.name}"), written(argument.worst_relative, ".0e"), verdict_of(argument))
         for name in its_own[:1]
         for argument in reports[name].arguments
     ]
@@ -117,7 +117,7 @@ def is_it_right(function, reports, cases) -> str:
         return ""
     if len(rows) > MANY:
         worst = max(argument.worst_relative for argument in reports[its_own[0]].arguments)
-        rows = [(f"all {len(rows)}", f"{worst:.0e}", verdict_of(reports[its_own[0]]))]
+        rows = [(f"all {len(rows)}", written(worst, ".0e"), verdict_of(reports[its_own[0]]))]
     found = table("gradient | largest error, relative | verdict", rows)
     return (
         '<div class="columns check"><div class="words"><h3>Is it right?</h3><p>A number is moved a little, up and '

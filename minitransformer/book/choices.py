@@ -1,5 +1,6 @@
 """Answer six questions about the model and its checks by measurements when the page is built."""
 
+import re
 from html import escape
 
 import numpy as np
@@ -15,18 +16,19 @@ from minitransformer.module import plain
 
 C, T, HEADS = 64, 16, 4
 KEYS, DEPTH = 64, 12
+EXPONENT = re.compile(r"(?<=\de)-(?=\d)")  # its minus sign
 NOTHING = 1e-9  # a gradient is zero for dy = 1 if the norm is smaller than this times the norm for a random dy
 
 
 def choices_page() -> list:
     choices = (scale_of_attention(), scale_of_residual_steps(), place_of_the_norm(), direct_path())
     parts = (*choices, check_with_ones(), step_of_a_difference())
-    body = ["<h1>Whys, by experiment</h1>"]
-    for title, question, picture, answer in parts:
-        body.append(
-            f"<section><h2>{escape(title)}</h2><p>{inline(question)}</p>{picture}<p>{inline(answer)}</p></section>"
-        )
-    return body
+    sections = (
+        f"<section><h2>{escape(title)}</h2><p>{inline(question)}</p>{picture}<p>"
+        f"{EXPONENT.sub('−', inline(answer))}</p></section>"
+        for title, question, picture, answer in parts
+    )
+    return ["<h1>Whys, by experiment</h1>", f'<div class="pairs">{"".join(sections)}</div>']
 
 
 def scale_of_attention():

@@ -100,14 +100,15 @@ def row_of_result(result: Result):
     experiment = result.experiment
     outcome = "the seeds do not decide" if result.outcome is None else result.outcome.expected
     link = f'<a href="#{experiment.name}">{inline(experiment.belief)}</a>'
-    return link, inline(f"{experiment.question} … {outcome}"), f"{result.decisive}, {escape(result.seeds)}"
+    return link, inline(f"{experiment.question} … {outcome}"), f"{signed(result.decisive)}, {escape(result.seeds)}"
 
 
 def section(result: Result, picture: str | None):
     experiment = result.experiment
     means = "".join(f"<li>{inline(f'*{outcome.expected}*: {outcome.means}')}</li>" for outcome in experiment.outcomes)
     numbers = "".join(
-        f"<tr><td>{inline(experiment.numbers[name])}</td><td>{one}</td></tr>" for name, one in result.intervals.items()
+        f"<tr><td>{inline(experiment.numbers[name])}</td><td>{signed(one)}</td></tr>"
+        for name, one in result.intervals.items()
     )
     said = [*experiment.method, f"**Predict:** {experiment.question} …"]
     came = [f"**Result**, with {result.seeds}:"]
@@ -121,6 +122,10 @@ def section(result: Result, picture: str | None):
         f"<ul>{means}</ul><details><summary>The result</summary>{paragraphs(came)}{drawn}<table>{numbers}</table>"
         f'{paragraphs(after)}</details><p class="legend">{"; ".join(map(escape, experiment.sources))}.</p></section>'
     )
+
+
+def signed(interval) -> str:
+    return str(interval).replace("-", "−")
 
 
 def paragraphs(texts):

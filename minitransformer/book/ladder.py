@@ -284,7 +284,8 @@ class Drawing:
         shown = "".join(self.array(name, value, "forward") for name, value in arrays.items())
         shown += "".join(self.array(name, value, "grad") for name, value in ladder.dy.items())
         if scalars:
-            each = ",&ensp;".join(f"{self.symbol(name)} {written(value)}" for name, value in scalars.items())
+            written_as = {name: written(x, ".0f" if float(x).is_integer() else ".3g") for name, x in scalars.items()}
+            each = ",&ensp;".join(f"{self.symbol(name)} {text}" for name, text in written_as.items())
             shown += f'<span class="given">{each}</span>'
         return f'<div class="givens arrays">{shown}</div>'
 

@@ -42,6 +42,12 @@ def test_no_page_loads_anything_from_elsewhere_or_runs_a_script(pages, folder):
     assert (folder / "book-math.woff2").read_bytes()[:4] == b"wOF2"
 
 
+def test_a_negative_number_outside_code_has_a_true_minus(folder):
+    for path in sorted(folder.glob("*.html")):
+        text = re.sub(r"<(script|style|code|pre)\b.*?</\1>", "", path.read_text("utf-8"), flags=re.DOTALL)
+        assert not re.search(r"(?<=[\s=(])-\d[^<]{0,20}", re.sub("<.*?>", " ", text)), path.name
+
+
 def test_every_link_leads_somewhere_and_every_anchor_is_there_once(pages):
     for name, page in pages.items():
         assert len(set(page.ids())) == len(page.ids())

@@ -42,13 +42,6 @@ def test_the_rungs_of_layer_norm_and_attention_are_those_of_the_derivation():
     assert numbers("layers/attention.py", "scaled_dot_product") == expected
 
 
-def test_a_negative_number_has_a_true_minus():
-    for chapter, words, ladder in ladders():
-        givens = re.sub("<.*?>", " ", Drawing(ladder, words).givens())
-        assert not re.search(r"-\d", givens), (chapter.page, givens)
-    assert "−3" in Drawing(Words(derivations("first_steps.py")).ladders["expression"], words).givens()
-
-
 def test_the_cells_contain_the_arrays_of_the_call_and_the_script_its_inputs():
     count = scripts = 0
     for _, words, ladder in ladders():
