@@ -16,7 +16,7 @@ import operator
 import random
 import sys
 from fractions import Fraction
-from functools import partialmethod
+from functools import cache, partialmethod
 
 ROUNDS = 64
 CLOSE = 1e-9  # relative difference of the two sides in floats
@@ -33,6 +33,7 @@ def require(condition, words):
         raise Wrong(words)
 
 
+@cache  # the files of one process have the same prime
 def is_prime(n):
     """Test by Miller and Rabin. A composite number of the form 4 m + 3 passes with probability below 4^-ROUNDS."""
     draw = random.SystemRandom()

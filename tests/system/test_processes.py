@@ -58,7 +58,7 @@ def test_threads_start_processes_at_once_and_the_environment_is_as_before():
             return counter.ask("environment", "COUNTER")
 
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(start_and_ask, range(8))) == list("01234567")
+        assert list(threads.map(start_and_ask, range(5))) == list("01234")
     assert dict(os.environ) == before
 
 
