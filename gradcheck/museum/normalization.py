@@ -25,9 +25,9 @@ def on_standard_normal_inputs(batch_norm):
 def batch_norm(x, gamma, beta):
     """batch-norm-ones: HomericIntelligence/Odyssey, issue 3174; pytorch/pytorch, issue 63541
         dx = np.zeros_like(x)
-    A batch norm checked under dy = ones. In this exhibit, no gradient reaches the input. The project's formula was
-    right, but its test could not have shown that. The test was documented as passing trivially. Why the gradient of a
-    normalization vanishes for dy = 1 is a frequent question.
+    A batch norm checked under dy = ones. The wrong line is made up: the project's formula was right, but its test would
+    have accepted this one, too. The test was documented as passing trivially. Why the gradient of a normalization
+    vanishes for dy = 1 is a frequent question.
     Missed: With dy = 1 the loss is Σ y = N Σ β for every x, and its true gradient is zero. Therefore zeros pass, and so
     does any formula whose terms cancel.
 

@@ -120,8 +120,10 @@ def is_it_right(function, reports, cases) -> str:
         rows = [(f"all {len(rows)}", written(worst, ".0e"), verdict_of(reports[its_own[0]]))]
     found = table("gradient | largest error, relative | verdict", rows)
     return (
-        '<div class="columns check"><div class="words"><h3>Is it right?</h3><p>A number is moved a little, up and '
-        "down, and y is computed twice: a central difference. Backward must return the same, up to rounding.</p></div>"
+        '<div class="columns check"><div class="words"><h3>Is it right?</h3><p>Let L be the sum of the products of '
+        "the entries of y and dy, with a random dy. A number of an input is moved a little, up and down, and L is "
+        "computed twice: a central difference. Backward must return the same, up to rounding. The table is for the "
+        "first case of those in the details below.</p></div>"
         f'<div class="aside">{found}</div></div>'
     )
 

@@ -48,7 +48,7 @@ def exhibit_of(exhibit):
     sources = ", ".join(f'<a href="{escape(url(source))}">{escape(source)}</a>' for source in exhibit.sources)
     return (
         f'<section class="exhibit"><div class="story"><h3 id="{exhibit.name}">{escape(exhibit.title)}</h3>'
-        f"{paragraphs([exhibit.story])}<p>Found in {sources}.</p></div><pre>{code}</pre>"
+        f"{paragraphs([exhibit.story])}<p>Reported in {sources}.</p></div><pre>{code}</pre>"
         f'<p class="story">The check that missed it; {escape(outcome(exhibit))}:</p>'
         f"<pre>{check}</pre>{paragraphs([exhibit.reason])}</section>"
     )

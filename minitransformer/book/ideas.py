@@ -193,28 +193,30 @@ def bowl():
 
 def averages():
     """Draw three keys and one query, and the average of the three values that the query reads."""
-    q, k = np.array([[1.0, 0.2]]), np.array([[0.9, 1.2], [-1.4, 0.3], [0.8, -1.0]])
+    q, k = np.array([[1.4, 0.3]]), np.array([[1.9, 0.6], [-1.4, 0.3], [0.8, -1.0]])
     v = np.array([[-1.2, 0.7], [1.2, 1.1], [0.9, -1.1]])
     (y, _), (weights, _) = scaled_dot_product(q, k, v), softmax(q @ k.T / np.sqrt(2))
     keys, values = row(2, 250, (-2.4, 2.4), (-1.5, 1.5))
-    keys.title("a query q, and keys: a line is as wide as the key's weight")
+    keys.title("a query q, and keys: the more weight, the wider the line")
     values.title("values, and their average y")
     for panel in (keys, values):
         panel.axes()
     values.curve(*v[[0, 1, 2, 0]].T, "grey")
     for j, weight in enumerate(weights[0]):
-        for panel, center, point, name in ((keys, q[0], k[j], "k"), (values, y[0], v[j], "v")):
+        product = f": q · k = {q[0] @ k[j]:.2f}".replace("-", "−")
+        for panel, center, point, name in ((keys, 0 * q[0], k[j], "k"), (values, y[0], v[j], "v")):
             panel.curve(*np.array([center, point]).T, "blue shade", 1 + 16 * weight)
             panel.dot(*point, "blue", 5)
-            panel.text(*point, f"{name}{'₁₂₃'[j]}", "middle", dx=16, dy=-8)
+            label = f"{name}{'₁₂₃'[j]}{product * (panel is keys)}"
+            panel.text(*point, label, "middle", dx=16, dy=-12 if point[1] > 0 else 22)
         values.text(*(0.5 * (y[0] + v[j])), f"{weight:.0%}", "axes", dy=-8)
     keys.arrow(0, 0, *q[0], "blue")
     keys.text(*q[0], "q", "middle", dx=14, dy=5)
     values.dot(*y[0], "blue", 8)
     values.text(*y[0], "y", "middle", dx=16, dy=5)
     caption = (
-        "A key in the direction of the query has a large product with it, and after the softmax much of the weight. "
-        "The output lies within the triangle of the values, towards the value of that key."
+        "A long key in the direction of the query has a large product with it, and after the softmax much of the "
+        "weight. The output lies within the triangle of the values, towards the value of that key."
     )
     return "A query reads three values", [keys, values], 300, caption
 

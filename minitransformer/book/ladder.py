@@ -230,7 +230,9 @@ class Drawing:
         cells.append('<h3 class="way forward">Forward, read down ↓</h3>')
         cells += [self.rung("forward", k, some) for k, (some, _) in enumerate(ladder.rungs)]
         if is_both:
-            cells.append('<h3 class="way grad">Backward, read up ↑</h3>')
+            cells.append(
+                '<h3 class="way grad">Backward, read <span class="up">up ↑</span><span class="down">down ↓</span></h3>'
+            )
             cells += [self.rung("grad", k, some) for k, (_, some) in enumerate(ladder.rungs)]
         name = escape(ladder.function)
         return (
@@ -295,5 +297,5 @@ class Drawing:
         if mistakes is None or not isinstance(specimen.call, FunctionType):
             return ""
         shown = self.ladder.function
-        some = chosen({shown, specimen.call.__name__}, mistakes)
+        some = chosen({shown}, mistakes)
         return example(specimen.call, specimen.inputs, specimen.options, run.dy, some, shown)

@@ -77,8 +77,8 @@ def layer_norms():
         before, after = (written(side[-1, at, c], ".2f") for side in (x, x_hat))
         return (
             f"At “{tokens[at]}” the deviation σ is {first:.2f} before the first block and {last:.2f} before the "
-            f"unembedding, where the largest entry of x̂ is that of channel {c + 1}. It is {before} before the norm and "
-            f"{after} after it."
+            f"unembedding, where the entry of x̂ that is largest in size is that of channel {c + 1}. It is {before} "
+            f"before the norm and {after} after it."
         )
 
     text = (

@@ -86,7 +86,8 @@ def attention(text: str, head: int, query: int):
     bounds = ", ".join(f"{name} {bound:g}" for name, _, bound in NAMES)
     caption = (
         "Each square is the attention of one head: a row for each token that reads, a column for each that is read. "
-        "Below it are its name and the token that the chosen one reads most."
+        "Below it are its name and the token that the chosen one reads most. A rare word is several tokens; · is a "
+        "space, and \\n the end of a line."
     )
     more = (
         f"<p>A head has a name if its mean score on {len(trained()[1]['passage']):,} characters of held-out text "
@@ -114,7 +115,7 @@ def reads(head, rows, tokens, query, probabilities) -> str:
     itself = " itself" * (at == query)
     return escape(
         f"From “{tokens[query]}”, head {head.label} reads “{tokens[at]}”{itself} most: {rows[query, at]}%. The model "
-        f"predicts “{likeliest}” ({100 * p:.0f}%); {follows}.",
+        f"gives “{likeliest}” the largest probability, {100 * p:.0f}%; {follows}.",
         quote=False,
     )
 

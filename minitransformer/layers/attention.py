@@ -59,7 +59,9 @@ def scaled_dot_product(
 
             dv = weightsᵀ dy    dweights = dy vᵀ            (4)
 
-        then back through the softmax (without a mask and dropout), for each query separately (see softmax.py),
+        A score reaches all weights of its query, which sum to 1. By softmax.py (without a mask and dropout), the
+        gradient of a score is its weight times the excess of the weight's gradient over the average of these gradients,
+        weighted over the keys of the query:
 
             dscores = weights · (dweights − Σ weights · dweights)      (5)
 

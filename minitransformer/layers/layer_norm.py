@@ -61,8 +61,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
         so dx has no component along e: the first mean, `shift`, removes that of dx̂. A scaling of x does not change x̂
         either, as ε → 0, so dx has none along x. As x is x̂/r plus μ times e, it has none along x̂: the second,
         `scale`, removes it. As mean(x̂) = 0, the sum of y over the features is constant for γ = 1, which is the start
-        of training. With dy = 1, dx is then zero, and a check does not detect a backward pass that returns zeros or
-        omits the second mean.
+        of training. For γ = 1 and dy = 1, dx is therefore zero, and a check does not detect a backward pass that
+        returns zeros or omits the second mean.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)

@@ -172,7 +172,7 @@ def test_the_sentence_said_of_each_head_and_token_follows_from_the_weights():
             assert f"{most}%" in said or f"{most + 1}%" in said or f"{most - 1}%" in said
     probabilities = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities /= probabilities.sum(-1, keepdims=True)
-    assert f"({np.rint(100 * probabilities[3].max()):.0f}%)" in data["said"][0][3]
+    assert f"probability, {np.rint(100 * probabilities[3].max()):.0f}%;" in data["said"][0][3]
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,8 @@ function live(section, example) {
   const [arrays, others] = [true, false].map((isKnown) => [...section.querySelectorAll("[data-array]")].filter(({ dataset }) => isShown(known[dataset.array]) === isKnown));
   for (const array of others) array.closest(".given").hidden = true; // its value follows from the inputs, but not in the code
   const cells = new Map(arrays.map((array) => [array, [...array.querySelectorAll("[data-i]")]]));
-  const fields = [], select = make("select"), verdict = make("output"), ones = make("button", "", `Set ${Object.keys(dy).join(" and ")} to 1`);
+  const fields = [], select = make("select"), verdict = make("output"), ones = make("button", "", `Set ${Object.keys(dy).join(" and ")} to 1, as many checks do`);
+  const again = make("button", "", "Reset the numbers");
   const entries = truth.differentiable().reduce((sum, name) => sum + inputs[name].size, 0);
   let call = truth, planted = null, timer = null;
 
@@ -173,9 +174,10 @@ function live(section, example) {
   }
 
   function judge() {
-    const { isRight, text } = call.verdict();
-    if (verdict.textContent !== text) verdict.textContent = text;
-    verdict.className = isRight ? "right" : "wrong";
+    const { isRight, text } = call.verdict(), isMissed = isRight && planted;
+    const said = isMissed ? text.replace("Right:", "Not found: in spite of the mistake,") : text;
+    if (verdict.textContent !== said) verdict.textContent = said;
+    verdict.className = isMissed ? "missed" : isRight ? "right" : "wrong";
   }
 
   // Put the line of a mistake in the place of the right one.
@@ -200,25 +202,31 @@ function live(section, example) {
     show();
   }
 
-  const changes = ({ edits }) => {
+  const isFound = ({ edits }) => {
     try {
-      const [values, should] = [new Call(compiled(example.lines, edits), example, inputs, dy), truth].map((one) => one.variables());
-      return Object.keys(should).some((name) => should[name] instanceof NDArray && differences(values[name], should[name]).some(Boolean));
+      const changed = new Call(compiled(example.lines, edits), example, inputs, dy);
+      changed.variables();
+      return !changed.verdict().isRight;
     } catch (error) {
       if (error instanceof RangeError || error instanceof TypeError) return false; // such a mistake shows itself
       throw error;
     }
   };
-  const mistakes = example.mistakes.filter(changes);
+  const mistakes = example.mistakes.filter(isFound);
   select.append(make("option", "", "none"), ...mistakes.map(({ code, sentence }) => make("option", "", `${code}: ${sentence}`)));
   select.addEventListener("change", () => plant(mistakes[select.selectedIndex - 1] ?? null));
   ones.addEventListener("click", () => {
     for (const x of Object.values(dy)) x.data.fill(1);
     refresh();
   });
+  again.addEventListener("click", () => {
+    for (const [given, first] of [[inputs, example.inputs], [dy, example.dy]])
+      for (const [name, x] of Object.entries(named(first, right))) Object.assign(given[name], x);
+    refresh();
+  });
   const controls = make("div", "controls");
   if (mistakes.length) controls.append(make("label", "", "Plant a mistake ", select));
-  if (Object.keys(dy).length) controls.append(ones, verdict);
+  if (Object.keys(dy).length) controls.append(ones, again, verdict);
   section.prepend(controls);
 
   for (const array of arrays) {
