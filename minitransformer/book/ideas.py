@@ -19,7 +19,6 @@ from minitransformer.layers.multi_head_attention import through
 from minitransformer.layers.positions import cos_and_sin, turned
 from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import softmax
-from minitransformer.losses import cross_entropy
 from minitransformer.module import plain
 
 WIDE = 1100  # of a drawing, in pixels
@@ -133,32 +132,6 @@ def dials():
         "so their product depends only on the difference of their positions: the first two dials show the same product."
     )
     return "Two dials", panels, 280, caption
-
-
-def probabilities():
-    logits, target = np.array([[2.0, 0.5, 1.0, -1.0, 0.0]]), np.array([1])
-    loss, backward = cross_entropy(logits, target)
-    letters = ["a", "b ← target", "c", "d", "e"]
-    panels = row(3, 140, (0, 5), (0, 1))
-    panels[0].ys, panels[2].ys = (-1, 2), (-1, 1)
-    for panel, title, values, kind in zip(
-        panels,
-        (
-            "logits x",
-            f"probabilities p: the loss is −log {softmax(logits)[0][0, 1]:.2f} = {loss:.2f}",
-            "gradient p − onehot",
-        ),
-        (logits[0], softmax(logits)[0][0], backward(1.0)[0]),
-        ("blue", "blue", "orange"),
-        strict=True,
-    ):
-        panel.title(title)
-        panel.bars(values, letters, kind)
-    caption = (
-        "The gradient is negative only for the target, whose logit a step against it raises. All others are lowered "
-        "in proportion to their probabilities, and the changes sum to zero."
-    )
-    return "Predicted minus true", panels, 230, caption
 
 
 def bowl():
@@ -373,7 +346,6 @@ IDEAS: dict[str, Callable] = {
     "layer_norm": partial(forgotten, partial(layer_norm, gamma=np.ones(5), beta=np.zeros(5)), True),
     "rms_norm": partial(forgotten, partial(rms_norm, gamma=np.ones(5)), False),
     "positions": dials,
-    "losses": probabilities,
     "optim": bowl,
     "lora": corrections,
     "dropout": averages_of_draws,

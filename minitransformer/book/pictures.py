@@ -116,8 +116,8 @@ class Panel:
         self.text(self.xs[1], self.ys[0], across, anchor="end", dy=28)
         self.text(self.xs[0], self.ys[1], up, anchor="start", dx=-4, dy=-8)
 
-    def bars(self, values, names=(), kind="blue", numbers=".2f"):
-        """Draw a bar for each value, with its number and perhaps its name below. Negative bars are grey."""
+    def bars(self, values, kind="blue", numbers=".2f"):
+        """Draw a bar for each value, with its number below. Negative bars are grey."""
         step, wide = (self.xs[1] - self.xs[0]) / len(values), 0.7 * self.width / len(values)
         base, drawn = self.place(0, 0)[1], {kind: "", "grey": ""}
         for k, value in enumerate(values):
@@ -126,8 +126,6 @@ class Panel:
             drawn[kind if value >= 0 else "grey"] += f"M{round(x, 1):g} {round(base, 1):g}V{round(y, 1):g}"
             if numbers:
                 self.text(at, self.ys[0], written(value, numbers), "middle", dy=16)
-            if names:
-                self.text(at, self.ys[0], str(names[k]), "axes", dy=32)
         paths = ((colour, path) for colour, path in drawn.items() if path)
         self.parts += [f'<path class="{colour}" stroke-width="{wide:.3g}" d="{path}"/>' for colour, path in paths]
         self.parts.append(f'<path class="axis" d="M{self.left} {base:.1f}h{self.width}"/>')

@@ -72,13 +72,20 @@ def test_the_streams_are_those_that_the_norms_read():
         assert np.abs(mean).max() <= float(re.search(r"means μ are small, at most (\d\.\d\d)", section)[1])
 
 
-def test_the_bars_of_a_stream_are_its_channels():
+def test_the_bars_of_a_token_are_its_channels_before_and_after_each_norm():
     lm, facts = trained()
-    stream = seen_plainly(lm, facts["sentence"], ["embedding"])["embedding"][0]
-    svg = re.search("<svg.*?</svg>", trained_section("layer_norm"))[0]
-    drawn = re.findall(r"M([\d.]+) 20V([\d.]+)", svg)
-    heights = 20 - np.array([float(y) for _, y in sorted(drawn, key=lambda bar: float(bar[0]))])
-    assert np.abs(heights / np.abs(heights).max() - stream / np.abs(stream).max()).max() < 0.5
+    names = ["embedding", "blocks.0", "blocks.1", "blocks.2"]
+    seen = seen_plainly(lm, facts["sentence"], names)
+    before = np.array([seen[name][3] for name in names])
+    after = before - before.mean(-1, keepdims=True)
+    after /= np.sqrt((after**2).mean(-1, keepdims=True) + lm.model.config.eps)
+    view = re.findall(r'<div class="view"(?: hidden)?>(.*?)</table>', trained_section("layer_norm"), re.DOTALL)[3]
+    drawings = re.findall("<svg.*?</svg>", view)
+    for side, expected in enumerate((before, after)):
+        for svg, values in zip(drawings[side::2], expected, strict=True):
+            bars = sorted((float(x), float(y)) for x, y in re.findall(r"M([\d.]+) 20V([\d.]+)", svg))
+            heights = 20 - np.array([y for _, y in bars])
+            assert np.abs(heights - 20 * values / np.abs(expected).max()).max() < 0.06  # rounded to a decimal
 
 
 def test_the_shares_of_the_scores_are_the_attention_of_the_head():
