@@ -207,7 +207,9 @@ def test_a_mistake_marks_its_line_its_arrays_and_the_verdict_and_dy_of_ones_can_
     said = "Not found: in spite of the mistake, dx, dgamma, dbeta agree with central differences"
     assert ladder.find_element("css selector", "output").text == said
     again.click()
-    assert ladder.find_element("css selector", "output").text.startswith("Wrong by central differences: dgamma is off by")
+    assert ladder.find_element("css selector", "output").text.startswith(
+        "Wrong by central differences: dgamma is off by"
+    )
     mistakes.select_by_visible_text("none")
     assert ladder.find_elements("css selector", ".wrong") == []
     assert ladder.find_element("css selector", "output").get_attribute("class") == "right"
