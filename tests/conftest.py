@@ -1,5 +1,6 @@
 """Fixtures that every test may use, and the settings of Hypothesis."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -104,8 +105,12 @@ def browser():
 
 
 def pytest_configure(config):
-    """Allow a warning, and handle Ctrl-C, which tests send: a shell starts background processes with it ignored."""
+    """Allow a warning, limit threads, and handle Ctrl-C, which a background process ignores and which tests send."""
     config.addinivalue_line("filterwarnings", "default::minitransformer.module.EditedTextbook")  # imports NumPy
+    with contextlib.suppress(ImportError):  # a plugin, such as pytest-randomly, may have imported NumPy before
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
