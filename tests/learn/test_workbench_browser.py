@@ -208,13 +208,15 @@ def test_a_bug_hunt_is_a_file_like_any_other(bench):
 def test_a_chapter_of_the_book_is_edited_in_place(bench):
     book = bench.folder.parent / "book"
     book.mkdir()
-    head = '<html lang="en"><link rel="icon" href="data:,"><main>'
+    head = '<html lang="en"><link rel="icon" href="data:,"><script src="live.js" defer></script><main>'
+    (book / "live.js").write_text("""new Function("document.body.dataset.live = 'yes'")()""", "utf-8")
     page = f'{head}<section class="ladder" data-function="softmax">lines</section></main></html>'
     for name in ("index.html", "softmax.html"):
         (book / name).write_text(page, "utf-8")
     bench.load("softmax")
     bench.find("#chapter").click()
     bench.until(lambda: bench.find("details.editor")).click()
+    assert bench.find("body").get_attribute("data-live") == "yes"  # the scripts of the book compile its functions
     bench.browser.switch_to.frame(bench.find("iframe"))
     bench.until(lambda: bench.text and bench.text.is_displayed())
     assert not bench.find("#task").is_displayed() and not bench.find("#reset").is_displayed()
