@@ -25,7 +25,7 @@ QUESTIONS = {  # of several kinds
     "TWICE": "which term is no path from the value to the output, or is counted twice?",
     "FACTOR": "does forward multiply or divide by this number or array, and how often?",
     "NUMBER": "try one number: how far does the output move for a step of 0.001?",
-    "SIGN": "does the output grow or fall when this value grows by a little?",
+    "SIGN": "does the output grow or fall when the value whose gradient this is grows by a little?",
     "ENTRIES": "which entries of the output read an entry of this value, and with which weight?",
     "AXES": "write the axes below each factor: do they come in the order that you need?",
     "CALLS": "in which order did forward call its functions, and what does each get?",
@@ -111,6 +111,8 @@ parts of a gradient | several arrays are returned for one argument |
 gradients added | too many gradients are returned |
     backward returned {given}: which of them belongs neither to {neither}?
 gradients dropped | too few gradients are returned | backward returned {given}: which of {names} lacks its gradient?
+not returned | its value is right, but it is not returned in its place |
+    in which order does forward take its arguments, and does backward end with return and their gradients?
 not an array | a list stands in the place of an array |
     does this line need a list? If so, which function of NumPy makes an array of it?
 gradient transposed | the gradient of a value is transposed |

@@ -213,7 +213,8 @@ VERBS = {
 
 def run(arguments) -> int:
     if arguments.folder is not None and arguments.verb in ("start", "collect", "handout", "derive"):
-        raise ValueError(f"{arguments.verb} has no option --in: see learn {arguments.verb} --help")
+        other = ", but --out" * (arguments.verb in ("start", "handout"))
+        raise ValueError(f"{arguments.verb} has no option --in{other}: see learn {arguments.verb} --help")
     verbs = import_module("minitransformer.commands.exercises")  # here, because it takes a noticeable time
     with plain():  # the textbook itself, which the exercises are cut from
         return getattr(verbs, arguments.verb or "where")(arguments)

@@ -20,8 +20,10 @@ from minitransformer.learn.verdict import BLANK, FOLLOWS, RIGHT, WRONG_LINE, Row
 from minitransformer.learn.watched import unwatched
 
 RAISED = "exception raised"  # kind of a line with whose value a later line raises an exception
+NOT_RETURNED = "not returned"  # kind of a right value that backward does not return, or not in its place
 IS_LIST = "not an array"  # kind of a line whose value is a list, for which a later line or the grader has no use
 DRAWS = 8  # random examples from which that with the clearest numbers is chosen
+CLEAR = 0.05  # relative difference that shows in three digits
 TOLERANCE = 1e-6  # smaller differences are those of rounding
 VALUE = "value_of_the_textbook"  # beginning of a variable's name
 
@@ -256,20 +258,24 @@ def small_numbers(attempt) -> dict:
 
     "example" says which case it is. "given" has the "name" and "values" of each input and of dy. "numbers" has for each
     line the "name", "yours" and "right". Of each array there are at most 4 x 5 entries. "yours" is a sentence if the
-    learner's backward has no array of this name. Of DRAWS examples, it is the one where the first wrong line differs
-    most, because a small x hides that sin(x) stands for x.
+    learner's backward has no array of this name. It is the first of DRAWS examples on which the difference of the first
+    wrong line is clear, or else largest, because a small x hides that sin(x) stands for x.
     """
     calls = [(case, attempt.call(case, 0)) for case in attempt.exercise.cases()]
-    case, _ = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
-    asked, draws = equation_numbers(attempt.exercise), []
+    case, call = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
+    labels = [f"d{call.input_names()[k]}" for k in call.differentiable()]
+    asked, draws = [name for name in equation_numbers(attempt.exercise) if name], []
     for seed in range(DRAWS):
         dy = cotangent(attempt.call(case, seed), seed)
-        (_, own, _), (_, names, _) = both_values(attempt, case, seed, dy)
-        true = {name: value for name in asked if (value := numbers_of(names.get(name))) is not None}
+        (mine, own, _), (theirs, names, _) = both_values(attempt, case, seed, dy)
+        if not asked:
+            own, names = (dict(zip(labels, gradients, strict=False)) for gradients in (mine, theirs))
+        true = {name: value for name in (asked or labels) if (value := numbers_of(names.get(name))) is not None}
         pairs = ((numbers_of(own.get(name)), value) for name, value in true.items())
         differences = (difference(mine, value) for mine, value in pairs if mine is not None)
         draws.append((next((one for one in differences if one > TOLERANCE), 0), seed, dy, own, true, names))
-    _, seed, dy, own, true, names = max(draws, key=lambda draw: (draw[0], -draw[1]))
+    clear = (draw for draw in draws if draw[0] > CLEAR)
+    _, seed, dy, own, true, names = next(clear, max(draws, key=lambda draw: (draw[0], -draw[1])))
     call = attempt.call(case, seed)
     inputs = dict(zip(call.input_names(), call.inputs, strict=False)) | {"dy": dy}
     given = {name: value for name, one in inputs.items() if (value := numbers_of(one)) is not None}
@@ -360,6 +366,27 @@ def in_plainer_words(rows, k, of_gradients, permuted) -> Row:
     told = [*beside, row] if permuted or is_line_right else [row, *beside]
     named = next((one for one in told if one.kind not in ("", "mistake within a call")), row)
     return replace(row, sentence=named.sentence, kind=named.kind)
+
+
+def with_returns(attempt, verdict: Verdict) -> Verdict:
+    """Say of each gradient that is called wrong, but whose variable is right, that it is not returned in its place."""
+    if all(row.verdict != WRONG_LINE for row in verdict.rows):
+        return verdict
+    case = attempt.exercise.cases()[0]
+    call, dy = attempt.call(case, 0), cotangent_of(attempt, case)
+    own, true = both_values(attempt, case, 0, dy)
+    labels = (f"d{call.input_names()[k]}" for k in call.differentiable())
+    gradients = dict(zip(labels, map(numbers_of, true.gradients), strict=False))
+
+    def judged(row):
+        value, right = own.names.get(row.name), gradients.get(row.name)
+        is_computed = is_array(value) and right is not None and np.shape(value) == right.shape
+        if row.verdict != WRONG_LINE or row.kind == IS_LIST or not (is_computed and is_equal(value, right)):
+            return row
+        words = row.sentence if row.kind == "gradients exchanged" else KINDS[NOT_RETURNED].sentence
+        return replace(row, sentence=words, kind=NOT_RETURNED)
+
+    return replace(verdict, rows=tuple(map(judged, verdict.rows)))
 
 
 def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: bool) -> Verdict:

@@ -29,6 +29,7 @@ from minitransformer.learn.explaining import (
     rows_by_shapes,
     small_numbers,
     with_credits,
+    with_returns,
 )
 from minitransformer.learn.grading_run import Attempt
 from minitransformer.learn.loading import INSIDE, Fault, Printed, faults, functions_of_numpy, loaded, replaced
@@ -107,6 +108,10 @@ class Trying:
                     credits = self.credits(verdict) if credits is None else credits
                     has_equations = self.level < (NOTHING if self.exercise.is_value else SLOPES)
                     verdict = with_credits(verdict, credits, self.numbers, has_equations)
+                if self.attempt is not None and not (verdict.is_solved or self.left or self.exercise.given):
+                    self.watch.is_on = False
+                    with redirect_stdout(Printed()):
+                        verdict = with_returns(self.attempt, verdict)
                 self.watch.is_on = False  # an explanation runs the package's function
                 verdict = replace(verdict, printed=self.printed.getvalue(), student=self.exercise.student)
                 if self.watch.found and not self.watch.is_allowed:

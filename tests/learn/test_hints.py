@@ -67,6 +67,25 @@ def test_lines_behind_a_wrong_array_follow_from_it_where_the_textbook_has_a_list
     assert verdict.first_wrong.sentence.startswith("J[0:2, 0:2] is [[")
 
 
+@pytest.mark.parametrize(
+    "name, body, names",
+    [
+        (
+            "linear",
+            "dx = dy @ weight.T\ndweight = rows(x).T @ rows(dy)\ndbias = rows(dy).sum(axis=0)",
+            "dx dweight dbias",
+        ),
+        ("sum_and_share", "dS = (x * dy).sum(axis=-1, keepdims=True)\ndx = S * dy + dS\nretu", "dx"),
+        ("shares", "slope = y1 * y2\ndx1 = slope * (dy[0] - dy[1])\ndx2 = -dx1\nreturn dx2, dx1", "dx1 dx2"),
+    ],
+    ids=["no return", "a typo in return", "exchanged"],
+)
+def test_a_right_value_that_is_not_returned_in_its_place_is_called_that(name, body, names, told):
+    verdict, _ = told(name, filled(body, name))
+    said = {row.name: row.sentence for row in verdict.rows if row.verdict == "WRONG"}
+    assert said == dict.fromkeys(names.split(), "its value is right, but it is not returned in its place")
+
+
 def test_an_exception_below_a_blank_line_is_said_at_its_own_line(told):
     text = cut(named_exercise("expression"), 0).replace("da, db = ...", "da, db = b * du, a * dv")
     verdict, _ = told("expression", text)

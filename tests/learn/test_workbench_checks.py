@@ -152,6 +152,17 @@ def test_small_numbers_can_be_computed_again_by_hand(checks):
     assert_array_equal(dx["right"], dy * (x > 0))
 
 
+def test_small_numbers_of_an_exercise_without_numbered_lines_are_its_gradients(checks):
+    text = cut(named_exercise("embedding"), 1)
+    assert text.count("        ...\n") == 1
+    text = text.replace(
+        "        ...\n", "        dW = np.zeros_like(weight)\n        dW[ids] += dy\n        return dW\n"
+    )
+    write_atomically(checks.folder / "embedding.py", lambda file: file.write(text.encode()))
+    (dweight,) = checks.numbers("embedding")["numbers"]
+    assert dweight["name"] == "dweight" and dweight["yours"] != dweight["right"]
+
+
 def test_small_numbers_show_a_mistake_that_most_draws_hide(checks):
     edit(checks, "fork", ds="np.sin(x) * dy", dx="s * dy + np.cos(x) * ds")
     ds = checks.numbers("fork")["numbers"][0]

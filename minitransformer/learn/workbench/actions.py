@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from minitransformer.learn import workspace
-from minitransformer.learn.cutting import cut
+from minitransformer.learn.cutting import cut, functions_within
 from minitransformer.learn.exercises import FORWARD, LEVELS, Exercise
-from minitransformer.learn.explaining import equation_numbers
+from minitransformer.learn.explaining import NOT_RETURNED, equation_numbers
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.planting import NAME, TASK
 from minitransformer.learn.reading import read_regular
@@ -151,7 +151,7 @@ class Actions:
         return found, level
 
     def lines_of(self, verdict: Verdict) -> list[int | None]:
-        """Return the line of each row: that of the last assignment to its name within the function of the exercise."""
+        """Return the line of each row: that of the last assignment to its name or entries, or the last return."""
         exercise = workspace.exercise_in(self.folder, verdict.name)
         try:
             tree = ast.parse(self.content_of(exercise))
@@ -159,9 +159,13 @@ class Actions:
             return [None] * len(verdict.rows)
         lines: dict[str, int] = {}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                lines[node.id] = max(node.lineno, lines.get(node.id, 0))
-        return [lines.get(row.name) for row in verdict.rows]
+            name = node.value if isinstance(node, ast.Subscript) else node
+            if isinstance(getattr(node, "ctx", None), ast.Store) and isinstance(name, ast.Name):
+                lines[name.id] = max(node.lineno, lines.get(name.id, 0))
+        backwards = (f for f in functions_within(tree) if f.name == "backward")
+        returns = [node.lineno for f in backwards for node in ast.walk(f) if isinstance(node, ast.Return)]
+        last = max(returns, default=None)
+        return [last if row.kind == NOT_RETURNED else lines.get(row.name) for row in verdict.rows]
 
     def content_of(self, exercise: Exercise) -> bytes:
         return read_regular(self.path_of(exercise), MOST_BYTES)[0]
