@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.client
 import json
+import re
 import signal
 import stat
 import subprocess
@@ -17,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from minitransformer.learn import workspace
-from minitransformer.learn.exercises import exercise_set
+from minitransformer.learn.cutting import cut
+from minitransformer.learn.exercises import exercise_set, named_exercise
 from minitransformer.learn.grading_client import Grader
 from minitransformer.learn.planting import with_bug
 from minitransformer.learn.verdict import SOLVED, WRONG_LINE, Row, Verdict
@@ -25,6 +27,7 @@ from minitransformer.learn.workbench import serving
 from minitransformer.learn.workbench.actions import Actions
 from minitransformer.learn.workbench.book import Book
 from minitransformer.learn.workbench.serving import MOST_BYTES, SECRET, Server, opened_in_browser
+from minitransformer.learn.workbench.task import task_of
 
 RIGHT = Verdict("relu", SOLVED, 0, rows=(Row("(2)", "dx", "right"),))
 
@@ -250,6 +253,12 @@ def test_a_text_is_not_saved_if_it_is_too_long(server, tmp_path):
     status, answer = asked(server, "/do/save", {**OPEN, "text": "#" * 1_000_001, "digest": found["digest"]})
     assert status == 400 and "at most 1,000,000" in answer["error"]
     assert (tmp_path / "learn" / "relu.py").read_text("utf-8") == found["text"]
+
+
+def test_the_task_says_under_which_options_an_equation_holds():
+    task = task_of(cut(named_exercise("cross_entropy"), 1), "cross_entropy.py")
+    remarks = re.findall(r'<span class="quiet">\((.*?)\)</span>', task)
+    assert {"plain", "mean", "sum, none", "none"} <= {*remarks}
 
 
 def test_pages_have_no_secret_and_allow_no_script_but_their_own(server):

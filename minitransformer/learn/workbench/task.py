@@ -1,5 +1,7 @@
 """The task of an exercise as HTML: the docstrings of its file, with typeset equations."""
 
+from html import escape
+
 from minitransformer.book.derivations import names_of, statements
 from minitransformer.book.observation import docstrings
 from minitransformer.book.page import drawing
@@ -31,4 +33,5 @@ def task_of(text: str, name: str) -> str:
 def typeset(statement, names) -> str:
     number = "" if statement.number is None else f'<a class="number" href="#">({statement.number})</a>'
     ranges = "".join(f",&ensp;{mathml(part, names)}" for part in statement.ranges)
-    return f'<div class="equation">{mathml(statement.equation, names)}{ranges}{number}</div>'
+    remarks = "".join(f'<span class="quiet">{escape(remark)}</span>' for remark in statement.remarks)
+    return f'<div class="equation">{mathml(statement.equation, names)}{ranges}{remarks}{number}</div>'
