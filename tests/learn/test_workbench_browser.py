@@ -184,6 +184,50 @@ def test_hints_become_more_detailed(bench):
     assert bench.find("#hint").is_enabled()
 
 
+def test_a_hint_is_seen_when_it_is_asked_for_and_leaves_with_its_mistake(bench):
+    is_seen = """
+        const box = document.querySelector("#hints li:last-child").getBoundingClientRect();
+        return box.top >= 0 && box.bottom <= innerHeight;
+    """
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    bench.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        bench.load("layer_norm")
+        for name, code in LAYER_NORM.items():
+            bench.fill(name, "dy" if name == "dx_hat" else code)
+        bench.until(lambda: bench.find("#numbers table"))
+        bench.find("#hint").click()
+        bench.until(lambda: bench.find("#hints li"))
+        bench.until(lambda: bench.browser.execute_script(is_seen))
+    finally:
+        bench.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    bench.fill("dx_hat", "dy * ")
+    bench.until(lambda: "not Python" in bench.find("#sentences").text)
+    bench.until(lambda: "not Python" in bench.find("#numbers .scroll").text)
+    assert bench.find("#hints li")
+    bench.fill("dx_hat", "dy * gamma")
+    bench.fill("dx", "dx_hat")
+    bench.until(lambda: "dx_hat right" in bench.rows and not bench.find("#hints li"))
+
+
+def test_the_next_mistake_is_also_a_bare_ellipsis_or_the_line_of_an_error(bench):
+    chosen = """
+        const text = document.activeElement, at = text.selectionStart;
+        return text.value.slice(0, at).split("\\n").at(-1) + "|" + text.value.slice(at, text.selectionEnd);
+    """
+    path = bench.folder / "linear.py"
+    path.write_text(cut(named_exercise("linear"), 1), "utf-8")
+    bench.load("linear")
+    bench.find("#mistake").click()
+    assert bench.browser.execute_script(chosen) == "        |..."
+    bench.text.send_keys("dx = (")
+    bench.until(lambda: "never closed" in bench.find("#sentences").text)
+    assert bench.find("#painted .row.wrong .sign").text == "✗"
+    bench.browser.execute_script("document.getElementById('text').setSelectionRange(0, 0)")
+    bench.text.send_keys("\ue00an")  # Alt-N
+    assert bench.browser.execute_script(chosen) == "        |"
+
+
 def test_a_change_from_an_editor_is_offered(bench):
     bench.load("relu")
     path = bench.folder / "relu.py"

@@ -99,7 +99,7 @@ def test_the_page_opens_edits_and_checks_an_exercise(server, tmp_path):
     assert asked(server, "/do/status", {"name": "relu"}) == (200, {"status": SOLVED})
     assert asked(server, "/do/status", {"name": "silu"}) == (200, {"status": "not begun"})
     assert asked(server, "/do/open", {"name": "softmax"})[0] == 400  # it is not in the folder
-    assert asked(server, "/do/hint", {"name": "relu"}) == (200, {"hint": "there is no mistake"})
+    assert asked(server, "/do/hint", {"name": "relu"}) == (200, {"hint": "there is no mistake", "about": ""})
 
 
 def test_the_command_prints_a_link_that_answers_until_ctrl_c(tmp_path):

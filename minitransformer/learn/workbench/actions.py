@@ -17,7 +17,7 @@ from minitransformer.learn.hints import next_hint
 from minitransformer.learn.planting import NAME, TASK
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.refusing import Refusal, of_header
-from minitransformer.learn.verdict import PLAN, RIGHT, SOLVED, UNTOUCHED, Row, Verdict
+from minitransformer.learn.verdict import BLANK, PLAN, RIGHT, SOLVED, UNTOUCHED, WRONG_LINE, Row, Verdict
 from minitransformer.learn.workbench.book import INDEX, Book, chapter_of
 from minitransformer.learn.workbench.checking import MOST_BYTES, Checks, digest_of
 from minitransformer.learn.workbench.task import task_of
@@ -93,14 +93,16 @@ class Actions:
         return found | {"state": "final" if is_last else "first", "is_solved": verdict.status == SOLVED}
 
     def hint(self, name: str) -> dict:
-        """Return the next hint on the last verdict, which is more detailed each time."""
+        """Return the next hint on the last verdict, and the name that its line assigns, or "" if it is not Python."""
         exercise = workspace.exercise_in(self.folder, name)
         verdict = self.checks.of(name)
         if verdict is None:
             raise ValueError(f"{name} was checked again meanwhile; ask for the hint once more")
         if verdict.is_solved:
-            return {"hint": "there is no mistake"}
-        return {"hint": next_hint(self.folder, exercise, verdict)}
+            return {"hint": "there is no mistake", "about": ""}
+        names = [row.name for row in (verdict.first_wrong, *verdict.rows) if row and row.verdict in (WRONG_LINE, BLANK)]
+        about = names or [""] * bool(verdict.sentence) or [*equation_numbers(exercise), ""]
+        return {"hint": next_hint(self.folder, exercise, verdict), "about": about[0]}
 
     def numbers(self, name: str) -> dict:
         """Return a description of a small example, and the values of the numbered lines on it with the right ones."""

@@ -9,7 +9,7 @@ const UNNAMED = "No known mistake was found that explains this alone. There may 
 const SIGNS = { right: "✓", WRONG: "✗", follows: "↳", blank: "…" };
 const KEYWORDS = /\b(?:and|as|assert|class|def|elif|else|for|from|if|import|in|is|lambda|not|or|return|while|with|None|True|False)\b/;
 const TOKEN = new RegExp(`(#.*)|("""[\\s\\S]*?"""|'[^'\\n]*'|"[^"\\n]*")|(${KEYWORDS.source})`, "g");
-const BLANK = /(?:=|return)\s*\.\.\./;
+const BLANK = /(?:=|return|^)\s*\.\.\./;
 const FOLDED = /"""…(\d+) \(\d+ lines?\)"""/g;
 
 const element = (id) => document.getElementById(id);
@@ -212,11 +212,13 @@ function paint() {
   element("painted").replaceChildren(...shown.map((_, k) => {
     const line = document.createElement("span");
     const row = rows.get(real[k]);
-    line.className = row ? `row ${row.verdict.toLowerCase()}` : "row";
+    const isFailing = Number(exercise.failure?.[1]) === real[k];
+    const verdict = isFailing ? "WRONG" : row?.verdict;
+    line.className = `row ${verdict?.toLowerCase() ?? ""}`;
     const code = document.createElement("span");
     code.append(...inside[k]);
-    line.append(made("span", row ? SIGNS[row.verdict] : "", "sign"), made("span", String(real[k]), "at"), code);
-    const words = exercise.failure && Number(exercise.failure[1]) === real[k] ? exercise.failure[2] : row ? inWords(row) : "";
+    line.append(made("span", SIGNS[verdict] ?? "", "sign"), made("span", String(real[k]), "at"), code);
+    const words = isFailing ? exercise.failure[2] : row ? inWords(row) : "";
     if (words) line.append(made("span", words, "said"));
     return line;
   }));
@@ -314,6 +316,9 @@ function judge(found) {
   const isUnnamed = wrong.length > 0 && !wrong.some((row) => row.kind) && !sentences.length;
   if (found.state === "final" && isUnnamed && found.status !== "begun") sentences.push(UNNAMED);
   element("sentences").replaceChildren(...sentences.map((sentence) => made("p", sentence)));
+  const repaired = new Set(found.rows.filter((row) => ["right", "follows"].includes(row.verdict)).map((row) => row.name));
+  if (!found.sentences.length) repaired.add(""); // of a hint on a file that is not Python
+  for (const item of [...element("hints").children]) if (repaired.has(item.dataset.about)) item.remove();
   if (wrong.length && !exercise.hasOpened) exercise.hasOpened = element("numbers").open = true;
   const at = exercises.findIndex((one) => one.name === exercise.name);
   linkTo(element("following"), found.is_solved ? exercises.slice(at + 1).find((one) => one.status !== "solved") : null, "next");
@@ -347,6 +352,7 @@ function goToNext() {
   const before = element("text").value.slice(0, element("text").selectionStart).split("\n").length;
   const real = realLines(shown);
   const wanted = new Set(exercise.rows.filter((row) => row.verdict === "WRONG").map((row) => row.line));
+  wanted.add(Number(exercise.failure?.[1]));
   const places = shown.map((line, k) => (wanted.has(real[k]) || BLANK.test(line) ? k + 1 : 0)).filter(Boolean);
   const next = places.find((line) => line > before) ?? places[0];
   if (next !== undefined) goTo(real[next - 1]);
@@ -354,8 +360,10 @@ function goToNext() {
 
 async function hint() {
   await check();
-  const { hint: words } = await act("hint", { name: exercise.name });
+  const { hint: words, about } = await act("hint", { name: exercise.name });
   if (element("hints").lastElementChild?.textContent !== words) element("hints").append(made("li", words));
+  element("hints").lastElementChild.dataset.about = about;
+  element("hints").lastElementChild.scrollIntoView({ block: "nearest" });
   element("hint").disabled = words.endsWith("(the last hint)");
 }
 
@@ -364,6 +372,7 @@ async function showNumbers() {
   const mine = exercise;
   const own = request;
   const place = element("numbers").querySelector("div");
+  if (mine.failure && !mine.rows.length) return place.replaceChildren(made("p", mine.failure[0])); // it is not Python
   try {
     const { numbers, given, example } = await act("numbers", { name: mine.name });
     if (exercise !== mine) return;
