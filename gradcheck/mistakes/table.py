@@ -126,20 +126,20 @@ sum and mean exchanged: a mean stands where a sum belongs | F(A, *R) → F(A, *R
 sum and mean exchanged: a sum stands where a mean belongs | F(A, *R) → F(A, *R) * len(A); F=mean
 keepdims lost: the axis that is summed over is not kept | F(*R, keepdims=K) → F(*R)
 for axis, axes, dim:
-    axis changed: the {M} runs over all axes where it should over {K:axis} |
+    axis changed: the {M} runs over all axes where it should run over {K:axis} |
     A.M(*R, $1=K) → A.M(*R); K=axes M=reduction R=all_axes
 for axis, axes, dim:
-    axis changed: the {M} runs over axis {L} where it should over {K:another} |
+    axis changed: the {M} runs over axis {L} where it should run over {K:another} |
     A.M(*R, $1=K) → A.M(*R, $1=L); K=axes M=named L=axes
 for axis, axes, dim:
-    axis changed: the {F} runs over all axes where it should over {K:axis} |
+    axis changed: the {F} runs over all axes where it should run over {K:axis} |
     F(*R, $1=K) → F(*R); K=axes F=reduction R=all_axes
 for axis, axes, dim:
-    axis changed: the {F} runs over axis {L} where it should over {K:another} |
+    axis changed: the {F} runs over axis {L} where it should run over {K:another} |
     F(*R, $1=K) → F(*R, $1=L); K=axes F=named L=axes
-axis changed: the {M} runs over all axes where it should over {K:axis} |
+axis changed: the {M} runs over all axes where it should run over {K:axis} |
     A.M(*R, axis=K, keepdims=True) → A.M(*R); K=axes M=reduction R=kept_axes
-axis changed: the {F} runs over all axes where it should over {K:axis} |
+axis changed: the {F} runs over all axes where it should run over {K:axis} |
     F(*R, axis=K, keepdims=True) → F(*R); K=axes F=reduction R=kept_axes
 call added: the sum over {C} is too much | A → sum((A for B in C))
 call added: the {M} is too much | A → A.M(*R); M=reduction

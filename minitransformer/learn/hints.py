@@ -16,6 +16,7 @@ from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
 AFTER_AN_EXCEPTION = "print the shape of each part of the failing line: which one is not as you expect?"
+BEFORE_THE_TASK = "correct what the verdict says: the file is not run before it is Python"
 AFTER_A_VIOLATION = "print what backward returns, and dy before and after it: which of them is not as it should be?"
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
 
@@ -97,6 +98,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
         rungs = []
     elif is_failure and row is None:
         rungs = [AFTER_AN_EXCEPTION if verdict.status == FAILED else AFTER_A_VIOLATION]
+        rungs = [BEFORE_THE_TASK] if verdict.level is None else rungs
     else:
         known = names_in_file(folder, exercise)
         rungs = [f"{place(verdict, line, row)}: {rung}" for rung in line.rungs(verdict.level, known)]

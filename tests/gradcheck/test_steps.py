@@ -137,7 +137,7 @@ def test_the_line_of_a_planted_mistake_is_found_and_it_is_named(row, plant):
 def test_an_axis_that_is_an_argument_is_called_by_its_name(plant):
     softmax = plant("layers/softmax.py", "(y * dy).sum(axis=axis", "(y * dy).sum(axis=-1").softmax
     report = gradcheck.steps(softmax, normal(3, 4, 5), axis=1)
-    assert report.first_wrong.sentence == "the sum runs over axis -1 where it should over axis"
+    assert report.first_wrong.sentence == "the sum runs over axis -1 where it should run over axis"
 
 
 def test_a_mistake_within_what_a_line_calls_is_said_to_be_there(plant):

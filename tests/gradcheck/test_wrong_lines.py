@@ -48,7 +48,7 @@ ONE_LINE = [  # y, the line of dx, pattern of its sentence, options
     ("x * 0.134145", "dy * 0.5", UNNAMED, {}),
     (
         *("x - x.mean(axis=axis, keepdims=True)", "dy - dy.mean(axis=-1, keepdims=True)"),
-        *("^the mean runs over axis -1 where it should over axis$", {"axis": 0}),
+        *("^the mean runs over axis -1 where it should run over axis$", {"axis": 0}),
     ),
 ]
 
@@ -110,7 +110,7 @@ np.sin(x) * w | dx | ^(x and w|w and x) are in each other's
     dx = np.cos(w) * x * dy; return dx, np.sin(x) * dy
 x * w | p | ^q and p are in each other's place$
     q, p = both(dy); dx = p * 1.0; dw = q * 1.0; return dx, dw
-x * np.mean(w**2, axis=-1, keepdims=True) | s | ^the mean runs over all axes where it should over axis -1$
+x * np.mean(w**2, axis=-1, keepdims=True) | s | ^the mean runs over all axes where it should run over axis -1$
     s = np.mean(x * dy); dx = dy * np.mean(w**2, axis=-1, keepdims=True); dw = 2 * w * s; return dx, dw
 b + w | for f in backwards | ^backwards is taken forwards where
     g = dy

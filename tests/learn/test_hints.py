@@ -86,6 +86,11 @@ def test_a_right_value_that_is_not_returned_in_its_place_is_called_that(name, bo
     assert said == dict.fromkeys(names.split(), "its value is right, but it is not returned in its place")
 
 
+def test_the_hint_on_a_file_that_is_not_python_is_no_question_on_shapes(told):
+    verdict, (hint,) = told("relu", cut(named_exercise("relu"), 0).replace("dx = ...", "dx = dy * (x > 0"))
+    assert "not Python: '(' was never closed" in verdict.sentence and "before it is Python" in hint
+
+
 def test_an_exception_below_a_blank_line_is_said_at_its_own_line(told):
     text = cut(named_exercise("expression"), 0).replace("da, db = ...", "da, db = b * du, a * dv")
     verdict, _ = told("expression", text)
