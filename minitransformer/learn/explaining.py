@@ -378,10 +378,12 @@ def with_returns(attempt, verdict: Verdict) -> Verdict:
     labels = (f"d{call.input_names()[k]}" for k in call.differentiable())
     gradients = dict(zip(labels, map(numbers_of, true.gradients), strict=False))
 
+    is_nothing = all(gradient is None for gradient in own.gradients)  # then a variable may have another name
+
     def judged(row):
-        value, right = own.names.get(row.name), gradients.get(row.name)
-        is_computed = is_array(value) and right is not None and np.shape(value) == right.shape
-        if row.verdict != WRONG_LINE or row.kind == IS_LIST or not (is_computed and is_equal(value, right)):
+        right, values = gradients.get(row.name), own.names.values() if is_nothing else [own.names.get(row.name)]
+        same = (value for value in values if is_array(value) and right is not None and np.shape(value) == right.shape)
+        if row.verdict != WRONG_LINE or row.kind == IS_LIST or not any(is_equal(value, right) for value in same):
             return row
         words = row.sentence if row.kind == "gradients exchanged" else KINDS[NOT_RETURNED].sentence
         return replace(row, sentence=words, kind=NOT_RETURNED)

@@ -75,10 +75,11 @@ def test_lines_behind_a_wrong_array_follow_from_it_where_the_textbook_has_a_list
             "dx = dy @ weight.T\ndweight = rows(x).T @ rows(dy)\ndbias = rows(dy).sum(axis=0)",
             "dx dweight dbias",
         ),
+        ("linear", "a = dy @ weight.T\nb = rows(x).T @ rows(dy)\nc = rows(dy).sum(0)", "dx dweight dbias"),
         ("sum_and_share", "dS = (x * dy).sum(axis=-1, keepdims=True)\ndx = S * dy + dS\nretu", "dx"),
         ("shares", "slope = y1 * y2\ndx1 = slope * (dy[0] - dy[1])\ndx2 = -dx1\nreturn dx2, dx1", "dx1 dx2"),
     ],
-    ids=["no return", "a typo in return", "exchanged"],
+    ids=["no return", "under other names", "a typo in return", "exchanged"],
 )
 def test_a_right_value_that_is_not_returned_in_its_place_is_called_that(name, body, names, told):
     verdict, _ = told(name, filled(body, name))
