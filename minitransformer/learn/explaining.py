@@ -425,11 +425,13 @@ def with_credits(verdict: Verdict, credits: dict, numbers: dict, has_equations: 
     for name, before_it in zip(shown, ["", *shown], strict=False):  # a value without a row stands behind that before it
         if name not in kept:
             kept.insert(1 + max(kept.index(one) if one in kept else -1 for one in (before_it, own)), name)
-    wrong = [name for name, row in before.items() if row.verdict == WRONG_LINE and row.sentence]
+    # A value that is lost although the true value of a line was tried does not follow from this line.
+    tried = {origin for credit in credits.values() if credit.verdict == FOLLOWS for origin in credit.origins}
+    wrong = [name for name, row in before.items() if row.verdict == WRONG_LINE and row.sentence and name not in tried]
     for name, credit in credits.items():
         origins = credit.origins
         if name in lost:
-            origins *= bool(wrong or verdict.sentence)
+            origins *= bool(wrong or tried or verdict.sentence)
             origins = origins or tuple(one for one in wrong if one in credit.needs)
         credits[name] = replace(credit, origins=tuple(own if one in hidden else one for one in origins))
     rows = [row_of(name, numbers, credits[name], before.get(name)) if name in shown else before[name] for name in kept]

@@ -92,6 +92,14 @@ def test_the_hint_on_a_file_that_is_not_python_is_no_question_on_shapes(told):
     assert "not Python: '(' was never closed" in verdict.sentence and "before it is Python" in hint
 
 
+def test_a_number_in_place_of_a_gradient_does_not_follow_from_a_wrong_line(told):
+    verdict, _ = told(
+        "neuron", filled("dz = dy * (1 - z**2)\ndx, dw, db = w * dz, x * dz, 1\nreturn dx, dw, db", "neuron")
+    )
+    rows = {row.name: row.verdict for row in verdict.rows}
+    assert rows == {"dz": "WRONG", "dx": "follows", "dw": "follows", "db": "WRONG"}
+
+
 def test_an_exception_below_a_blank_line_is_said_at_its_own_line(told):
     text = cut(named_exercise("expression"), 0).replace("da, db = ...", "da, db = b * du, a * dv")
     verdict, _ = told("expression", text)
