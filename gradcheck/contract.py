@@ -189,9 +189,10 @@ def run_backward(call, backward, dy, arguments):
         given = "nothing" if returned is None else describe(returned)
         given = f"{len(returned)} gradient{'s' * (len(returned) != 1)}" if isinstance(returned, tuple) else given
         names = ", ".join(argument.name for argument in inputs) or "no input"
-        expected = "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}"
+        expected = f"a tuple of {len(inputs)}: one for each of {names}"
+        expected = {0: "an empty tuple", 1: f"an array: one for {names}"}.get(len(inputs), expected)
         hint = f"; {NESTED}" if any(isinstance(value, (dict, list, tuple)) for value in call.inputs) else ""
-        problem = f"backward returned {given}, expected {expected}: one for {names}{hint}"
+        problem = f"backward returned {given}, expected {expected}{hint}"
         count = len(returned) if isinstance(returned, tuple) else 1
         data = {"given": given, "names": names, "neither": names.replace(", ", " nor to ")}
         kind = "gradients added" if count > len(inputs) else "gradients dropped"

@@ -116,9 +116,9 @@ def test_targets_that_are_not_what_is_checked_are_refused():
 
 
 GRADIENTS = {  # of x + w, whose gradients are dy and dy
-    "one": (lambda dy: dy, "backward returned 1 gradient, expected a tuple of 2: one for x, w"),
-    "three": (lambda dy: (dy, dy, dy), "backward returned 3 gradients, expected a tuple of 2: one for x, w"),
-    "none": (lambda dy: None, "backward returned nothing, expected a tuple of 2: one for x, w"),
+    "one": (lambda dy: dy, "backward returned 1 gradient, expected a tuple of 2: one for each of x, w"),
+    "three": (lambda dy: (dy, dy, dy), "backward returned 3 gradients, expected a tuple of 2: one for each of x, w"),
+    "none": (lambda dy: None, "backward returned nothing, expected a tuple of 2: one for each of x, w"),
     "a list": (lambda dy: [dy, dy], "backward returned a list of 2, expected a tuple of 2"),
     "a dictionary": (lambda dy: {"x": dy, "w": dy}, "backward returned a dict, expected a tuple of 2"),
     "None for w": (lambda dy: (dy, None), r"dw is None, not an array of shape \(2, 3\)"),
