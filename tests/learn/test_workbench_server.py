@@ -88,6 +88,7 @@ def test_the_page_opens_edits_and_checks_an_exercise(server, tmp_path):
     assert "<relu>" in found["map"] and found["map"].startswith("the text ")
     status, found = asked(server, "/do/open", {"name": "relu"})
     assert status == 200 and found["level"] == 0 and "dx = ..." in found["text"] and "<math" in found["task"]
+    assert "upstream gradient" in found["task"] and "Return " in found["task"]
     text = found["text"].replace("dx = ...", "dx = dy * (x > 0)")
     status, _ = asked(server, "/do/save", {"name": "relu", "text": text, "digest": found["digest"]})
     assert status == 200 and (tmp_path / "learn" / "relu.py").read_text("utf-8") == text
@@ -146,9 +147,8 @@ def test_an_exercise_that_begins_anew_keeps_its_text_beside_it(server, tmp_path)
 def test_a_planted_mistake_takes_the_place_of_the_text_which_is_kept(server, tmp_path):
     _, found = asked(server, "/do/open", {"name": "relu"})
     status, planted = asked(server, "/do/plant", {"name": "relu", "digest": found["digest"]})
-    assert (
-        status == 200 and planted["level"] == 0 and planted["about"].startswith("One line of backward has a mistake.")
-    )
+    assert status == 200 and planted["level"] == 0
+    assert planted["task"].startswith("<p>One line of backward has a mistake.")
     assert "WRONG_LINE = ..." in planted["text"]
     assert (tmp_path / "learn" / planted["kept"]).read_text("utf-8") == found["text"]
 

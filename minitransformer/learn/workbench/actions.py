@@ -14,7 +14,6 @@ from minitransformer.learn.cutting import cut, functions_within
 from minitransformer.learn.exercises import FORWARD, LEVELS, Exercise
 from minitransformer.learn.explaining import NOT_RETURNED, equation_numbers
 from minitransformer.learn.hints import next_hint
-from minitransformer.learn.planting import NAME, TASK
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.refusing import Refusal, of_header
 from minitransformer.learn.verdict import BLANK, PLAN, RIGHT, SOLVED, UNTOUCHED, WRONG_LINE, Row, Verdict
@@ -138,9 +137,8 @@ class Actions:
             task = task_of(text, exercise.name)
         except SyntaxError:  # it is being edited
             task = task_of(cut(header, 1 if level is None else level), exercise.name)
-        about = TASK if f"\n{NAME} = " in text else f"level {level}: {LEVELS[level]}" if level in LEVELS else ""
         chapter = chapter_of(exercise)
-        found = {"name": exercise.name, "title": exercise.title, "level": level, "about": about}
+        found = {"name": exercise.name, "title": exercise.title, "level": level}
         found["chapter"] = chapter if self.book.has(chapter) else ""
         return found | {"text": text, "digest": digest_of(content), "task": task, "file": self.path_of(exercise).name}
 

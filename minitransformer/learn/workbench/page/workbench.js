@@ -106,7 +106,7 @@ function drawStatuses() {
   for (const one of exercises) {
     for (const mark of one.marks) {
       mark.textContent = MARKS[one.status] ?? (one.status ? "◧" : "□");
-      mark.className = `mark ${one.status ?? ""}`;
+      mark.classList.toggle("solved", one.status === "solved");
       mark.setAttribute("aria-label", one.status || "not checked yet");
     }
   }
@@ -138,8 +138,7 @@ function made(kind, text, classes = "") {
 // The editor
 
 function setLevels(levels) {
-  element("level").replaceChildren(...Object.keys(levels).map((level) => new Option(level, level)));
-  element("level").title = Object.entries(levels).map(([level, words]) => `${level}: ${words}`).join("\n");
+  element("level").replaceChildren(...Object.entries(levels).map(([level, words]) => new Option(`${level}: ${words}`, level)));
 }
 
 async function openExercise(name) {
@@ -159,7 +158,6 @@ function show(found) {
   element("outside").hidden = true;
   element("verdict").className = "";
   element("title").textContent = `${found.name}: ${found.title}`;
-  element("about").textContent = found.about;
   element("task").innerHTML = found.task; // typeset by the server from the exercise's docstrings, and escaped there
   element("file").textContent = found.file;
   element("level").value = found.level ?? 1;
@@ -396,6 +394,7 @@ async function showNumbers() {
 
 function matrix(name, whose, entries, right) {
   const table = document.createElement("table");
+  const digits = [...right, ...entries].flat().every(Number.isInteger) ? 0 : 3;
   table.createCaption().textContent = `${name}, ${whose}`;
   if (typeof entries === "string") table.insertRow().insertCell().textContent = entries;
   else entries.forEach((numbers, i) => {
@@ -404,7 +403,7 @@ function matrix(name, whose, entries, right) {
       const cell = row.insertCell();
       const other = right[i]?.[j];
       const isRight = number !== null && Math.abs(number - other) <= 1e-6 * (1 + Math.abs(other));
-      cell.textContent = number === null ? "NaN" : number.toFixed(3).replace("-", "\u2212");
+      cell.textContent = number === null ? "NaN" : number.toFixed(digits).replace("-", "\u2212");
       if (!isRight) cell.className = "wrong";
     });
   });
@@ -412,7 +411,8 @@ function matrix(name, whose, entries, right) {
 }
 
 async function beginAnew(words, action, given) {
-  if (!confirm(`${words} The text of now is kept in ${exercise.name}.before-reset.`)) return;
+  const isBegun = exercises.find((one) => one.name === exercise.name).status !== "not begun";
+  if (isBegun && !confirm(`${words} The text of now is kept in ${exercise.name}.before-reset.`)) return;
   if (!(await save(exercise))) return;
   show(await act(action, { name: exercise.name, digest: exercise.digest, ...given }));
   await check();
