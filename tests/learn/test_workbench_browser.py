@@ -231,6 +231,15 @@ def test_the_next_mistake_is_also_a_bare_ellipsis_or_the_line_of_an_error(bench)
     assert bench.browser.execute_script(chosen) == "        |"
 
 
+def test_an_exercise_that_is_not_begun_begins_anew_without_a_question(bench):
+    bench.load("relu")
+    bench.until(lambda: bench.status == "not begun")
+    bench.find("#level option[value='3']").click()
+    bench.find("#reset").click()
+    bench.until(lambda: "nothing is given" in bench.find("#task").text)
+    assert (bench.folder / "relu.py").read_text("utf-8") == cut(named_exercise("relu"), 3)
+
+
 def test_a_change_from_an_editor_is_offered(bench):
     bench.load("relu")
     path = bench.folder / "relu.py"
