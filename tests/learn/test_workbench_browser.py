@@ -304,6 +304,8 @@ def test_no_page_is_wider_than_the_screen(bench, width):
         for name in ("", "layer_norm"):
             bench.load(name)
             assert bench.browser.execute_script("return document.documentElement.scrollWidth") <= width
+        cut_off = "const text = document.getElementById('painted'); return text.scrollWidth - text.clientWidth"
+        assert bench.browser.execute_script(cut_off) == 0  # a long line is reached by scrolling the editor
     finally:
         bench.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
