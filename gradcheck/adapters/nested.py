@@ -105,7 +105,7 @@ def _gradients(name, names, inputs, returned):
         returned = returned if is_wrapped else (returned,)
     count = len(returned) if isinstance(returned, (tuple, list)) else 1
     if not isinstance(returned, (tuple, list)) or count != len(wanted):
-        problem = f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}"
+        problem = f"backward returned {count} gradients, expected {len(wanted)}: one for each of {', '.join(wanted)}"
         raise fault(name, problem)
     for (label, value), gradient in zip(wanted.items(), returned, strict=True):
         places = [place for place, leaf in leaves(value) if is_floating(leaf)]

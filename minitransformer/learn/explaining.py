@@ -279,7 +279,7 @@ def small_numbers(attempt) -> dict:
     call = attempt.call(case, seed)
     inputs = dict(zip(call.input_names(), call.inputs, strict=False)) | {"dy": dy}
     given = {name: value for name, one in inputs.items() if (value := numbers_of(one)) is not None}
-    shapes = [f"{name} {value.shape}" for name, value in given.items() if name != "dy"]
+    shapes = [f"{name} {value.shape or ''}".strip() for name, value in given.items() if name != "dy"]
     return {
         "example": f"{case.name}, with random {joined(shapes)}; at most 4 x 5 entries of each array",
         "given": [{"name": name, "values": corner(value)} for name, value in given.items()],

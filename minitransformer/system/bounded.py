@@ -142,7 +142,7 @@ class Bounded:
         except (EOFError, OSError):
             process = self.process
             self.end()
-            return "end", reason_of_end(process.exitcode)
+            return "end", "it was ended" if process is None else reason_of_end(process.exitcode)  # by another thread
 
     def end(self):
         """End the supervisor, which ends all processes that it has started."""

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def started(tmp_path):
                 return alive
             time.sleep(0.01)
 
+    running.file = file
     running.note = f"import os, time\nnote = lambda: print(os.getpid(), file=open({str(file)!r}, 'a'))\n"
     running.wait = f"\nwhile not os.path.getsize({str(file)!r}): time.sleep(0.001)"
     return running
@@ -61,6 +63,23 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def test_a_request_whose_supervisor_another_thread_ends_has_ended(process, started):
+    heard = []
+
+    def ask():
+        with pytest.raises(Ended) as ended:
+            process.ask(started.note + "def answers():\n    note(); time.sleep(1000); yield", 100)
+        heard.append(str(ended.value))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while not started.file.read_text():
+        time.sleep(0.01)
+    process.end()
+    thread.join(60)
+    assert heard and started() == []
 
 
 LEFT = {
