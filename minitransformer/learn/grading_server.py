@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.names import names_bound
+from gradcheck.front.streams import joined
+from gradcheck.names import names_bound, names_in
 from minitransformer.book.observation import parsed
 from minitransformer.learn.authorship import Watch, watching
 from minitransformer.learn.credit import Credit, credits
@@ -36,7 +37,17 @@ from minitransformer.learn.loading import INSIDE, Fault, Printed, faults, functi
 from minitransformer.learn.planting import hunted
 from minitransformer.learn.questions import Question
 from minitransformer.learn.refusing import Refusal, is_untouched, of_header, refuse_other_tasks, source_of
-from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, WRONG_LINE, Verdict
+from minitransformer.learn.verdict import (
+    BEGUN,
+    FAILED,
+    FOLLOWS,
+    MISSING,
+    REFUSED,
+    RIGHT,
+    UNTOUCHED,
+    WRONG_LINE,
+    Verdict,
+)
 from minitransformer.learn.without_backward import graded_value
 from minitransformer.learn.workspace import exercise_in
 from minitransformer.module import plain
@@ -107,7 +118,7 @@ class Trying:
                 if has_points and not verdict.is_solved:
                     credits = self.credits(verdict) if credits is None else credits
                     has_equations = self.level < (NOTHING if self.exercise.is_value else SLOPES)
-                    verdict = with_credits(verdict, credits, self.numbers, has_equations)
+                    verdict = self.with_blanks(with_credits(verdict, credits, self.numbers, has_equations))
                 if self.attempt is not None and not (verdict.is_solved or self.left or self.exercise.given):
                     self.watch.is_on = False
                     with redirect_stdout(Printed()):
@@ -121,12 +132,26 @@ class Trying:
         if verdict.status == BEGUN and has_points and not self.exercise.given:
             yield from self.named(verdict)
 
+    def with_blanks(self, verdict) -> Verdict:
+        """Let a wrong line follow from a blank without a number that it reads, whose true value may not be tried."""
+        blank, reads = {name for _, some in self.left for name in some.split(", ")} - self.numbers.keys(), {}
+        for node in (node for node in ast.walk(self.tree) if isinstance(node, ast.Assign) and blank):
+            reads |= dict.fromkeys(names_bound(*node.targets), blank.intersection(names_in(node.value)))
+
+        def judged(row):
+            origins = tuple(sorted(reads.get(row.name, ()))) * (row.verdict == WRONG_LINE and not row.kind)
+            words = f"from {joined(origins)}" if origins else ""
+            return replace(row, verdict=FOLLOWS, sentence=words, origins=origins) if origins else row
+
+        return replace(verdict, rows=tuple(map(judged, verdict.rows)))
+
     def named(self, verdict):
         """Yield the verdict again, with the mistakes of the lines that are not blank, if these are known.
 
         They are those of the file whose blanks are filled with the textbook's lines, which the learner does not see.
         """
         wrong = [row for row in verdict.rows if row.verdict == WRONG_LINE and not row.kind]
+        wrong += [row for row in verdict.rows if row.verdict == FOLLOWS and self.numbers.keys().isdisjoint(row.origins)]
         text = completed(self.exercise, self.text) if wrong else None
         if text is None:
             return
@@ -140,10 +165,12 @@ class Trying:
                 *_, verdict_on_filled = attempt.verdicts()
                 points = credits(self.exercise, module, text, attempt.call, self.numbers)
                 found += with_credits(verdict_on_filled, points, self.numbers, has_equations=True).rows
+                if verdict_on_filled.is_solved:
+                    found += tuple(replace(row, verdict=RIGHT, sentence="", origins=()) for row in wrong)
             except Fault as fault:
                 raising = (n for n in ast.walk(self.tree) if isinstance(n, ast.Assign) and n.lineno == fault.line)
                 found += tuple(replace(r, sentence=str(fault)) for r in wrong if r.name in names_bound(*raising))
-        known = {row.name: row for row in found if row.verdict == WRONG_LINE and row.sentence}
+        known = {row.name: row for row in found if row.verdict == RIGHT or (row.verdict == WRONG_LINE and row.sentence)}
         rows = tuple(known.get(row.name, row) if row in wrong else row for row in verdict.rows)
         if rows != verdict.rows:
             yield replace(verdict, rows=rows)

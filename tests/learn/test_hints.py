@@ -100,6 +100,18 @@ def test_a_number_in_place_of_a_gradient_does_not_follow_from_a_wrong_line(told)
     assert rows == {"dz": "WRONG", "dx": "follows", "dw": "follows", "db": "WRONG"}
 
 
+def test_a_line_that_reads_a_blank_tuple_of_axes_is_judged_with_the_textbooks(told):
+    text = cut(named_exercise("layer_norm"), 0)
+    for name, code in (("dbeta", "dy.sum(axis=positions)"), ("dgamma", "(dy * x).sum(axis=positions)")):
+        text = text.replace(f"{name} = ...", f"{name} = {code}")
+    verdict, _ = told("layer_norm", text)
+    assert {row.name: row.verdict for row in verdict.rows if row.name in ("dbeta", "dgamma")} == {
+        "dbeta": "right",
+        "dgamma": "WRONG",
+    }
+    assert verdict.first_wrong.sentence == "x stands in place of x̂"
+
+
 def test_an_exception_below_a_blank_line_is_said_at_its_own_line(told):
     text = cut(named_exercise("expression"), 0).replace("da, db = ...", "da, db = b * du, a * dv")
     verdict, _ = told("expression", text)

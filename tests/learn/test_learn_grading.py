@@ -850,7 +850,7 @@ def test_a_question_leads_from_a_shape_or_an_exception_to_its_cause(body, questi
 
 def test_a_wrong_number_of_gradients_is_asked_about_and_names_the_argument_that_is_none(graded):
     body = "return dy @ weight.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0)"
-    assert graded("linear", filled(body, "linear")).sentence.endswith("one for x, weight. Here bias is None")
+    assert graded("linear", filled(body, "linear")).sentence.endswith("one for each of x, weight. Here bias is None")
     question = graded("rotary", filled("return pairs(dy, layout)", "rotary")).question
     assert question == "backward returned 2 gradients: how do they become one array of the shape of x?"
 
