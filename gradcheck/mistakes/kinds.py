@@ -74,7 +74,7 @@ gradient replaced | the gradient of another value is used |
     which value belongs at this place: a value of forward, or the gradient of one, and of which one?
 names exchanged | two names are exchanged | which of the two names does the equation have at this place?
 gradients exchanged | two gradients are exchanged |
-    which gradient is whose, and in which order does forward take its arguments? It is that of the gradients
+    which gradient is whose, and in which order does forward take its arguments? The gradients have this order
 slope replaced | another value stands in the place of a slope | SLOPE
 slope dropped | a slope is missing | SLOPE
 diagonal alone | only the diagonal of the Jacobian is there |
@@ -112,7 +112,7 @@ gradients added | too many gradients are returned |
     backward returned {given}: which of them belongs neither to {neither}?
 gradients dropped | too few gradients are returned | backward returned {given}: which of {names} lacks its gradient?
 not returned | its value is right, but it is not returned in its place |
-    in which order does forward take its arguments, and does backward end with return and their gradients?
+    does backward end with return, and are its gradients in the order of forward's arguments?
 not an array | a list stands in the place of an array |
     does this line need a list? If so, which function of NumPy makes an array of it?
 gradient transposed | the gradient of a value is transposed |

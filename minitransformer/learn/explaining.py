@@ -166,9 +166,7 @@ def rows_by_form(attempt) -> tuple:
             tried = put | {name: true.names[name]}
             if row and left > (now := malformed(run_with(attempt, case, dy, tried), true)):
                 rows, left, put = [*rows, replace(row, kind=row.kind or RAISED)], now, tried
-        call = attempt.call(case, 0)
-        labels = [f"d{call.input_names()[k]}" for k in call.differentiable()]
-        at = zip(labels, own.gradients, true.gradients, strict=False)
+        at = zip(labels_of(attempt.call(case, 0)), own.gradients, true.gradients, strict=False)
         of_gradients = (row_of_form(attempt.exercise, *one) for k, one in enumerate(at) if k in left)
         rows += [row for row in of_gradients if row and row.kind == IS_LIST]
         if rows or left:
@@ -184,6 +182,11 @@ def malformed(own, true) -> set[int]:
         return set()
     pairs = enumerate(zip(own.gradients, true.gradients, strict=True))
     return {k for k, (g, t) in pairs if not is_array(g) or np.shape(g) != np.shape(t)}
+
+
+def labels_of(call) -> list[str]:
+    """Return the names of the gradients that a call's backward returns, in order."""
+    return [f"d{call.input_names()[k]}" for k in call.differentiable()]
 
 
 def cotangent_of(attempt, case) -> np.ndarray:
@@ -263,11 +266,12 @@ def small_numbers(attempt) -> dict:
     """
     calls = [(case, attempt.call(case, 0)) for case in attempt.exercise.cases()]
     case, call = min(calls, key=lambda pair: sum(np.size(value) for value in pair[1].inputs))
-    labels = [f"d{call.input_names()[k]}" for k in call.differentiable()]
+    labels = labels_of(call)
     asked, draws = [name for name in equation_numbers(attempt.exercise) if name], []
     for seed in range(DRAWS):
         dy = cotangent(attempt.call(case, seed), seed)
         (mine, own, _), (theirs, names, _) = both_values(attempt, case, seed, dy)
+        upstream = next(iter(names), "dy")  # the argument of backward
         if not asked:
             own, names = (dict(zip(labels, gradients, strict=False)) for gradients in (mine, theirs))
         true = {name: value for name in (asked or labels) if (value := numbers_of(names.get(name))) is not None}
@@ -277,9 +281,9 @@ def small_numbers(attempt) -> dict:
     clear = (draw for draw in draws if draw[0] > CLEAR)
     _, seed, dy, own, true, names = next(clear, max(draws, key=lambda draw: (draw[0], -draw[1])))
     call = attempt.call(case, seed)
-    inputs = dict(zip(call.input_names(), call.inputs, strict=False)) | {"dy": dy}
+    inputs = dict(zip(call.input_names(), call.inputs, strict=False)) | {upstream: dy}
     given = {name: value for name, one in inputs.items() if (value := numbers_of(one)) is not None}
-    shapes = [f"{name} {value.shape or ''}".strip() for name, value in given.items() if name != "dy"]
+    shapes = [f"{name} {value.shape or ''}".strip() for name, value in given.items() if name != upstream]
     return {
         "example": f"{case.name}, with random {joined(shapes)}; at most 4 x 5 entries of each array",
         "given": [{"name": name, "values": corner(value)} for name, value in given.items()],
@@ -291,7 +295,7 @@ def small_numbers(attempt) -> dict:
 
 
 def numbers_of(value) -> np.ndarray | None:
-    """Return an array of numbers, or None for a value that is none. A list of numbers is an array, as in `shares`."""
+    """Return a value as an array of numbers, or None for any other value. A list, as in `shares`, is an array too."""
     try:
         found = np.asarray(value)
     except ValueError:  # rows of different lengths
@@ -369,21 +373,26 @@ def in_plainer_words(rows, k, of_gradients, permuted) -> Row:
 
 
 def with_returns(attempt, verdict: Verdict) -> Verdict:
-    """Say of each gradient that is called wrong, but whose variable is right, that it is not returned in its place."""
+    """Say of each gradient that is called wrong, but whose variable is right, that it is not returned in its place.
+
+    The variable and the returned value are those of one run, because another case may make the line wrong.
+    """
     if all(row.verdict != WRONG_LINE for row in verdict.rows):
         return verdict
     case = attempt.exercise.cases()[0]
-    call, dy = attempt.call(case, 0), cotangent_of(attempt, case)
-    own, true = both_values(attempt, case, 0, dy)
-    labels = (f"d{call.input_names()[k]}" for k in call.differentiable())
-    gradients = dict(zip(labels, map(numbers_of, true.gradients), strict=False))
-
+    own, true = both_values(attempt, case, 0, cotangent_of(attempt, case))
+    labels = labels_of(attempt.call(case, 0))
+    returned, right = (dict(zip(labels, run.gradients, strict=False)) for run in (own, true))
     is_nothing = all(gradient is None for gradient in own.gradients)  # then a variable may have another name
 
+    def is_right(value, name):
+        return is_array(value) and np.shape(value) == np.shape(right[name]) and is_equal(value, right[name])
+
     def judged(row):
-        right, values = gradients.get(row.name), own.names.values() if is_nothing else [own.names.get(row.name)]
-        same = (value for value in values if is_array(value) and right is not None and np.shape(value) == right.shape)
-        if row.verdict != WRONG_LINE or row.kind == IS_LIST or not any(is_equal(value, right) for value in same):
+        values = own.names.values() if is_nothing else [own.names.get(row.name)]
+        is_gradient = row.verdict == WRONG_LINE and row.kind != IS_LIST and row.name in right
+        is_returned = is_gradient and is_right(returned.get(row.name), row.name)
+        if not is_gradient or is_returned or not any(is_right(value, row.name) for value in values):
             return row
         words = row.sentence if row.kind == "gradients exchanged" else KINDS[NOT_RETURNED].sentence
         return replace(row, sentence=words, kind=NOT_RETURNED)

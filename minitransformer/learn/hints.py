@@ -16,7 +16,7 @@ from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
 AFTER_AN_EXCEPTION = "print the shape of each part of the failing line: which one is not as you expect?"
-BEFORE_THE_TASK = "correct what the verdict says: the file is not run before it is Python"
+BEFORE_A_RUN = "correct first what the verdict says: until then, the file is not run"
 AFTER_A_VIOLATION = "print what backward returns, and dy before and after it: which of them is not as it should be?"
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
 
@@ -74,7 +74,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     row = verdict.first_wrong or (next(blank, None) if verdict.status == BEGUN else None)
     is_begun = row is not None and (row.verdict == BLANK or verdict.status == BEGUN)  # the sentence names a blank line
     is_list = row is not None and row.kind == IS_LIST
-    is_known = exercise.is_value and row is not None and verdict.status != FAILED  # beside the sentence on its values
+    is_known = exercise.is_value and row is not None and verdict.status != FAILED  # the sentence is on its values
     is_failure = bool(verdict.sentence) and not (is_begun or is_list or is_known)
     lines = lines_of(exercise)
     numbered = {name for line in lines for name in line.name.split(", ")}
@@ -84,7 +84,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
         row = Row("", *own, "") if is_sure else None
     line = line_of(lines, row)
     is_unnamed = row is not None and row.verdict == WRONG_LINE and not row.kind
-    is_of_exception = is_unnamed and (not row.sentence or row.name in "".join(verdict.about[:1]).split(", "))
+    assigned = verdict.about[0].split(", ") if verdict.about else []
+    is_of_exception = is_unnamed and (not row.sentence or row.name in assigned)
     asked = [verdict.question] * bool(verdict.question and (is_failure or is_of_exception))
     if row is not None and row.verdict == WRONG_LINE:
         kind = "update changed" if exercise.is_value else row.kind
@@ -98,7 +99,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
         rungs = []
     elif is_failure and row is None:
         rungs = [AFTER_AN_EXCEPTION if verdict.status == FAILED else AFTER_A_VIOLATION]
-        rungs = [BEFORE_THE_TASK] if verdict.level is None else rungs
+        rungs = [BEFORE_A_RUN] if verdict.level is None else rungs
     else:
         known = names_in_file(folder, exercise)
         rungs = [f"{place(verdict, line, row)}: {rung}" for rung in line.rungs(verdict.level, known)]

@@ -89,7 +89,13 @@ def test_a_right_value_that_is_not_returned_in_its_place_is_called_that(name, bo
 
 def test_the_hint_on_a_file_that_is_not_python_is_no_question_on_shapes(told):
     verdict, (hint,) = told("relu", cut(named_exercise("relu"), 0).replace("dx = ...", "dx = dy * (x > 0"))
-    assert "not Python: '(' was never closed" in verdict.sentence and "before it is Python" in hint
+    assert "not Python: '(' was never closed" in verdict.sentence and "until then, the file is not run" in hint
+
+
+def test_a_line_that_is_wrong_in_another_case_is_not_said_to_have_a_right_value(told):
+    body = "s = (dy * y).sum(axis=axis, keepdims=True)\ndx = y * (dy - s) * (1 if axis == -1 else 2)\nreturn dx"
+    verdict, _ = told("softmax", filled(body, "softmax"))
+    assert verdict.first_wrong.name == "dx" and "is right" not in verdict.first_wrong.sentence
 
 
 def test_a_number_in_place_of_a_gradient_does_not_follow_from_a_wrong_line(told):

@@ -160,8 +160,8 @@ def test_small_numbers_mark_the_wrong_entries(bench):
     bench.fill("dx", "dy * y")
     assert bench.find("#numbers").get_property("open") is False
     bench.until(lambda: "WRONG" in bench.rows)  # which opens the numbers
-    read = """return [...document.querySelectorAll("#numbers table")].map((one) =>
-        [one.caption.textContent, [...one.rows].map((row) => row.textContent), one.querySelectorAll("td.wrong").length])"""
+    read = """return [...document.querySelectorAll("#numbers table")].map((one) => [one.caption.textContent,
+        [...one.rows].map((row) => row.textContent), one.querySelectorAll("td.wrong").length])"""
     given_x, given_dy, yours, right = bench.until(lambda: bench.browser.execute_script(read))
     captions = [caption for caption, *_ in (given_x, given_dy, yours, right)]
     assert captions == ["x, given", "dy, given", "dx, yours", "dx, right"] and yours[2] and not right[2]

@@ -152,6 +152,11 @@ def test_small_numbers_can_be_computed_again_by_hand(checks):
     assert_array_equal(dx["right"], dy * (x > 0))
 
 
+def test_the_upstream_gradient_has_the_name_of_the_file(checks):
+    edit(checks, "expression", ds="s * dL")
+    assert [one["name"] for one in checks.numbers("expression")["given"]] == ["a", "b", "c", "dL"]
+
+
 def test_small_numbers_of_an_exercise_without_numbered_lines_are_its_gradients(checks):
     text = cut(named_exercise("embedding"), 1)
     assert text.count("        ...\n") == 1

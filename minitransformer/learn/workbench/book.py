@@ -1,6 +1,7 @@
 """The pages of a built book, with an editor at each function that is an exercise.
 
-The pages are files of the user. Their scripts are allowed by their hashes, so that nothing else can run.
+The pages are files of the user. Only their own scripts run, those within a page by their hashes. These scripts compile
+the textbook's functions from text.
 """
 
 import base64

@@ -112,7 +112,7 @@ function drawStatuses() {
   }
   const solved = exercises.filter((one) => one.status === "solved").length;
   const left = exercises.some((one) => !one.status);
-  element("progress").textContent = left ? `looking which files are solved: ${solved} so far` : `${solved} of ${exercises.length} solved`;
+  element("progress").textContent = left ? `looking for solved exercises: ${solved} so far` : `${solved} of ${exercises.length} solved`;
   linkTo(element("next"), exercises.find((one) => one.status !== "solved"), "next");
 }
 
