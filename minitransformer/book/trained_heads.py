@@ -47,7 +47,6 @@ NAMES: tuple[tuple[str, Callable, float], ...] = (
 class Head:
     label: str
     name: str  # one of NAMES, or "" if no score reaches its bound
-    score: float
 
 
 @cache
@@ -60,8 +59,8 @@ def heads() -> list[Head]:
     scores = [np.mean([score(*pair) for pair in pairs], axis=0) for _, score, _ in NAMES]
     found = []
     for at in np.ndindex(scores[0].shape):
-        reached = [(name, float(s[at])) for (name, _, bound), s in zip(NAMES, scores, strict=True) if s[at] >= bound]
-        found.append(Head(f"{at[0] + 1}.{at[1] + 1}", *(reached or [("", 0.0)])[0]))
+        reached = (name for (name, _, bound), s in zip(NAMES, scores, strict=True) if s[at] >= bound)
+        found.append(Head(f"{at[0] + 1}.{at[1] + 1}", next(reached, "")))
     return found
 
 
@@ -133,9 +132,8 @@ def square(rows, query) -> str:
 
 def one_head():
     return attention(
-        "Point at a token of the sentence, or move to it "
-        "with the arrow keys: the number below each token is the weight with which it is read. Then choose another "
-        "head.",
+        "Point at a token of the sentence, or move to it with the arrow keys: the number below each token is the "
+        "weight with which it is read. Then choose another head.",
         head=7,
         query=10,
     )

@@ -182,7 +182,7 @@ def test_the_picture_has_each_ratio_with_its_interval_and_no_bar_without_one(mon
     machine = "a machine with a long name; " * 8
     pictures.draw_ratios({"sizes": sizes, "engines": ["engine", "plain", "torch"]}, tmp_path, machine)
     ((figure, path),) = drawn
-    under = figure._supxlabel.get_window_extent()
+    under = next(text for text in figure.texts if "a machine" in text.get_text()).get_window_extent()
     assert under.x0 >= 0 and under.x1 <= figure.bbox.width and under.y0 >= 0
     (axes,) = figure.axes
     assert (

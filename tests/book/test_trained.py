@@ -155,8 +155,6 @@ def test_a_head_has_a_name_only_if_its_score_passes_the_bound():
     assert len(named) == weights.size
     for head, score in zip(named, weights.ravel(), strict=True):
         assert (head.name == "the token before") == (score >= 0.5)
-        if head.name == "the token before":
-            assert head.score == pytest.approx(score, abs=1e-5)
     assert {head.name for head in named} >= {"the token before", ""}
 
 

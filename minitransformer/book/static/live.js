@@ -177,7 +177,7 @@ function live(section, example) {
     const { isRight, text } = call.verdict(), isMissed = isRight && planted;
     const said = isMissed ? text.replace("Right:", "Not found: in spite of the mistake,") : text;
     if (verdict.textContent !== said) verdict.textContent = said;
-    verdict.className = isMissed ? "missed" : isRight ? "right" : "wrong";
+    verdict.className = isMissed ? "" : isRight ? "right" : "wrong";
   }
 
   // Put the line of a mistake in the place of the right one.
