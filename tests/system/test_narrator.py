@@ -1,8 +1,6 @@
 """Progress on standard error: lines always, bars on a terminal."""
 
-import os
 import re
-import shutil
 import sys
 
 from terminals import Terminal
@@ -16,7 +14,7 @@ def on_a_terminal(monkeypatch):
     terminal, now = Terminal(), [0.0]
     terminal.after = lambda seconds: now.__setitem__(0, now[0] + seconds)
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
+    monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setattr(narrator.time, "monotonic", lambda: now[0])
     return terminal
 
