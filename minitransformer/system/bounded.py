@@ -149,6 +149,8 @@ class Bounded:
         process, self.process = self.process, None
         if process is not None and self.owner == os.getpid():  # and not a fork of it
             atexit.unregister(self.end)
+            if FORKS:  # an `ask` that waits in another thread keeps the closed pipe open until it hears an answer
+                self.send(CANCEL)
             stop(process, self.pipe, GRACE if FORKS else 0)
 
 
@@ -171,7 +173,7 @@ def supervise(pipe, module, megabytes) -> None:
     code = import_module(module)
     code.prepare()
     pipe.send(("ready", None))
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, ConnectionError):
         while True:
             if (message := pipe.recv()) == CANCEL:  # of a request that has ended
                 continue

@@ -77,7 +77,9 @@ def test_a_request_whose_supervisor_another_thread_ends_has_ended(process, start
     thread.start()
     while not started.file.read_text():
         time.sleep(0.01)
+    supervisor = process.process
     process.end()
+    assert supervisor.exitcode == 0  # by itself: it need not be killed after a time of grace
     thread.join(60)
     assert heard and started() == []
 
