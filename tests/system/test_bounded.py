@@ -79,7 +79,7 @@ def test_a_request_whose_supervisor_another_thread_ends_has_ended(process, start
         time.sleep(0.01)
     supervisor = process.process
     process.end()
-    assert supervisor.exitcode == 0  # by itself: it need not be killed after a time of grace
+    assert supervisor.exitcode == 0  # it has heard of its end, and was not killed
     thread.join(60)
     assert heard and started() == []
 
