@@ -138,7 +138,7 @@ def plant(package, file, old, new):
     return planted(mutant, live_functions({str(path)}))
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(
     "file, pattern, gradient, right, wrong",
     [pytest.param(*bug, id=name) for name, *bug in bugs()],

@@ -584,6 +584,7 @@ def test_a_configuration_survives_json(config):
     assert Config(**json.loads(json.dumps(config.to_dict()))) == config
 
 
+@pytest.mark.slow
 def test_every_field_of_a_configuration_is_drawn_with_several_values():
     drawn = []
 

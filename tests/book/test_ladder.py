@@ -42,6 +42,7 @@ def test_the_rungs_of_layer_norm_and_attention_are_those_of_the_derivation():
     assert numbers("layers/attention.py", "scaled_dot_product") == expected
 
 
+@pytest.mark.slow
 def test_the_cells_contain_the_arrays_of_the_call_and_the_script_its_inputs():
     count = scripts = 0
     for _, words, ladder in ladders():

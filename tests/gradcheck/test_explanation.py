@@ -96,6 +96,7 @@ def test_printing_an_error_calls_the_users_function_zero_times(explain, monkeypa
         assert counted.calls == calls
 
 
+@pytest.mark.slow
 def test_with_an_explanation_the_mistake_and_the_line_are_named_and_without_one_nothing_else_changes():
     explained = raised(explain=True)
     for (counted, error), (bare, verdict) in zip(explained, raised(explain=False), strict=True):

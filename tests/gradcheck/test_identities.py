@@ -27,6 +27,7 @@ def decision(name, is_near_miss):
     return decide(ENTRIES[name], ENTRIES[name].wrong() if is_near_miss else None)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_programs_are_identical_and_the_near_miss_is_refused(name):
     assert decision(name, False)
@@ -76,6 +77,7 @@ def assert_none_is_wrongly_certified(mutants):
     return differ
 
 
+@pytest.mark.slow
 def test_mutants_of_the_right_side_are_refused_unless_they_are_equivalent():
     some = mutants(list(ENTRIES.values())[::4])
     differ = assert_none_is_wrongly_certified([some[i] for i in np.random.default_rng(7).permutation(len(some))[:60]])

@@ -460,7 +460,7 @@ def test_each_line_of_a_right_class_is_right_or_not_followed(imported, name):
     assert any(row.verdict == "right" for row in report.rows)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name, change", rows_of(MISTAKES))
 def test_a_mistake_of_one_token_in_a_class_is_placed_on_its_line(imported, name, change):
     old, new = change.split(" → ")
@@ -672,6 +672,7 @@ def squares(w, *, y):
     assert report.first_wrong.sentence == f"2 stands where -2 belongs; or {also}"
 
 
+@pytest.mark.slow
 def test_a_term_that_may_be_missing_from_either_of_two_lines_is_not_placed_on_one_of_them_alone(imported):
     report = report_of_value(imported, "regression", VALUES.replace("grad[1:] + (lam / m) * theta[1:]", "grad[1:]"))
     sentence = "given the true gradients, this line, or that of grad below, gives a wrong value"
@@ -699,6 +700,7 @@ def softmax(W, *, X, y):
 """
 
 
+@pytest.mark.slow
 def test_a_line_that_defines_the_value_is_not_blamed_for_a_division_that_is_missing(imported):
     function = from_value_and_gradient(imported(SHARED).softmax)
     report = steps(function, normal(3, 4), X=X3, y=np.array([0, 2, 1, 3, 0]))
@@ -789,6 +791,7 @@ def test_a_mistake_in_a_method_that_backward_calls_is_shown_with_its_repair(impo
     assert row.repair == "return d * slope"
 
 
+@pytest.mark.slow
 def test_a_mistake_that_may_be_in_another_function_is_not_placed_on_the_line_that_calls_it_alone(imported):
     report = report_of(imported, "Sigmoid", HELPERS.replace("return self.function(x) * (1.0", "return x**3 * (x"))
     assert "this line, or that of self.x, or one of Sigmoid.derivative, gives a wrong value" in str(report)

@@ -76,6 +76,7 @@ def test_a_check_is_able_to_fail(exhibit):
         exhibit.run_check(spoilt)
 
 
+@pytest.mark.slow
 def test_each_page_shows_the_story_both_lines_and_both_outcomes_in_a_hundred_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "90")
     assert main(["museum", "--all"]) == 0

@@ -140,6 +140,7 @@ def test_an_axis_that_is_an_argument_is_called_by_its_name(plant):
     assert report.first_wrong.sentence == "the sum runs over axis -1 where it should run over axis"
 
 
+@pytest.mark.slow
 def test_a_mistake_within_what_a_line_calls_is_said_to_be_there(plant):
     old = "dx = q_backward(dxq) + k_backward(dxk) + v_backward(dxv)"
     module = plant("layers/multi_head_attention.py", old, old.replace(" + v_backward(dxv)", ""))

@@ -135,7 +135,7 @@ x * w | for k in range(3 - 1) | ^the loop ends too early$
 WHOLES = re.split(r"\n(?=\S)", WHOLE.strip("\n"))
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("row", WHOLES, ids=lambda row: row.partition("\n")[0])
 def test_the_wrong_line_of_a_whole_backward_pass_is_named(row):
     header, _, body = row.partition("\n")

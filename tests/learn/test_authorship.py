@@ -110,6 +110,7 @@ def test_in_each_exercise_the_packages_answer_is_noticed_and_a_solution_of_ones_
     assert own.is_solved and not own.remarks
 
 
+@pytest.mark.slow
 def test_an_assigned_function_of_the_package_is_noticed(judged):
     text = calling(named_exercise("adamw")).partition("def adamw")[0] + "adamw = theirs\n\n\ndef unused():\n    pass\n"
     verdict = judged("adamw", text.replace("adamw = theirs", "def adamw():\n    pass\n\n\nadamw = theirs"))
@@ -141,6 +142,7 @@ warnings.warn("compared")
     assert verdict.is_solved and not verdict.remarks
 
 
+@pytest.mark.slow
 def test_a_class_lists_equal_files_and_has_points_for_the_packages_answer_if_allowed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = edited("layer_norm", 1)

@@ -330,6 +330,7 @@ def test_a_mistake_is_told_by_its_line_and_what_follows_is_said_to(graded):
     assert str(verdict).splitlines()[4] == "   (7) dx      follows from dx_hat"
 
 
+@pytest.mark.slow
 def test_of_two_mistakes_in_an_update_none_is_said_to_follow_from_the_other(graded):
     mistakes = ("theta - lr * weight_decay", "theta - weight_decay"), ("(1 - beta2) * g**2", "(1 - beta2) * g")
     first, *rows = graded("adamw", edited("adamw", 0, *mistakes)).rows
@@ -385,6 +386,7 @@ def test_check_shows_a_table_in_a_notebook(tmp_path):
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
 
 
+@pytest.mark.slow
 def test_what_readme_shows_is_what_is_said(graded):
     verdict = graded("layer_norm", edited("layer_norm", 0, (" - x_hat * scale", "")))
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -701,6 +703,7 @@ def test_an_exercise_is_a_notebook_that_writes_its_file_and_checks_it(tmp_path, 
     assert notebook.cells[-1].outputs[0]["data"]["text/plain"] == "0.0"
 
 
+@pytest.mark.slow
 def test_a_notebook_has_the_points_of_nbgrader_and_the_tests_of_otter(tmp_path, monkeypatch):
     # https://nbgrader.readthedocs.io/en/stable/contributor_guide/metadata.html, and otter.test_files.OKTestFile
     monkeypatch.chdir(tmp_path)
@@ -855,6 +858,7 @@ def test_a_wrong_number_of_gradients_is_asked_about_and_names_the_argument_that_
     assert question == "backward returned 2 gradients: how do they become one array of the shape of x?"
 
 
+@pytest.mark.slow
 def test_a_hint_begins_with_a_question_on_the_mistake_and_starts_anew_for_another_one(graded, tmp_path):
     exercise = named_exercise("softmax")
     for body, question in (

@@ -1,6 +1,7 @@
 """The server of the workbench: what it answers to its own page, and what it refuses to everybody else."""
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
@@ -49,16 +50,30 @@ class Known:
             return with_bug(exercise, level, seed, grader)
 
 
-@pytest.fixture
-def server(tmp_path):
-    workspace.start(tmp_path / "learn", exercise_set("activations"), 0)
-    book = Book(tmp_path / "book")
-    with Server(Actions(tmp_path / "learn", Known(), book), book) as made:
+@contextlib.contextmanager
+def serving_in(folder):
+    workspace.start(folder / "learn", exercise_set("activations"), 0)
+    book = Book(folder / "book")
+    with Server(Actions(folder / "learn", Known(), book), book) as made:
         thread = threading.Thread(target=made.serve_until_idle, daemon=True)
         thread.start()
         yield made
         made.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server(tmp_path):
+    with serving_in(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory):
+    """A server for requests that change nothing, and its folder: each server takes a tenth of a second to end."""
+    folder = tmp_path_factory.mktemp("refusing")
+    with serving_in(folder) as made:
+        yield made, folder / "learn"
 
 
 def asked(server, path, body=None, *, method="POST", **changed):
@@ -206,17 +221,18 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("which", HOSTILE)
-def test_a_request_is_refused(server, tmp_path, which):
+def test_a_request_is_refused(refusing, which):
+    server, folder = refusing
     expected, body, headers = HOSTILE[which]
     headers = {
         name: value.format(port=server.server_port) if name in ("Host", "Origin") and value else value
         for name, value in headers.items()
     }
-    before = {path: path.read_bytes() for path in (tmp_path / "learn").iterdir()}
+    before = {path: path.read_bytes() for path in folder.iterdir()}
     status, answer = asked(server, "/do/open", body, **headers)
     assert status == expected
     assert answer["error"] and server.secret not in str(answer)
-    assert before == {path: path.read_bytes() for path in (tmp_path / "learn").iterdir()}
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -239,13 +255,13 @@ def test_a_request_is_refused(server, tmp_path, which):
         ("CONNECT", "/do/open", 501),
     ],
 )
-def test_there_is_no_other_address(server, method, path, expected):
-    assert asked(server, path, OPEN, method=method)[0] == expected
+def test_there_is_no_other_address(refusing, method, path, expected):
+    assert asked(refusing[0], path, OPEN, method=method)[0] == expected
 
 
 @pytest.mark.parametrize("number", [True, 7.0, "7", None])
-def test_a_number_is_an_integer(server, number):
-    assert asked(server, "/do/verdict", {"number": number, "parts": 0})[0] == 400
+def test_a_number_is_an_integer(refusing, number):
+    assert asked(refusing[0], "/do/verdict", {"number": number, "parts": 0})[0] == 400
 
 
 def test_a_text_is_not_saved_if_it_is_too_long(server, tmp_path):

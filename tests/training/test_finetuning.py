@@ -45,6 +45,7 @@ def test_with_a_bounded_objective_the_held_out_margin_rises_and_perplexity_stays
     assert "The held-out margin rose" in report.verdict and "within the limit of 3 times" in report.verdict
 
 
+@pytest.mark.slow
 def test_with_the_plain_difference_the_model_is_wrecked_and_the_report_says_so():
     _, report = tuned(objective="difference", **SAME)
     assert report.diverged and report.steps < 150
