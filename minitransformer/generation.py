@@ -99,9 +99,10 @@ def steps(model, ids, max_new_tokens, settings, use_cache, stop, vocab_size, cac
         token = np.where(stopped, ids[..., -1], sample(logits[..., -1, :vocab_size], **settings))
         ids = np.concatenate([ids, token[..., None]], axis=-1)
         yield token
-        stopped = np.isin(token, stop)  # a row that has ended repeats its last id, so this stays True for it
-        if stopped.all():
-            return
+        if stop:
+            stopped = np.isin(token, stop)  # a row that has ended repeats its last id, so this stays True for it
+            if stopped.all():
+                return
 
 
 def window_start(length: int, context: int) -> int:

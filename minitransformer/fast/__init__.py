@@ -14,7 +14,7 @@ from minitransformer.fast.delta_chunks import delta_scan
 from minitransformer.fast.gelu import gelu
 from minitransformer.fast.linear import linear
 from minitransformer.fast.muon import muon_in_place
-from minitransformer.fast.one_position import through_blocks
+from minitransformer.fast.one_position import through_blocks, unembedding
 from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import softmax
 from minitransformer.fast.swiglu import swiglu
@@ -31,5 +31,6 @@ __all__ = [
     "adamw_in_place",
     "muon_in_place",
     "through_blocks",
+    "unembedding",
     "keep_top_p",
 ]

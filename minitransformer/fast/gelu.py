@@ -48,7 +48,16 @@ def normal(x):
 
 
 def fast_normal(x):
-    """Return Φ and φ at x in float32, with an absolute error below 2e-7, about three times as fast as `normal`.
+    """Return Φ and φ at x in float32, about three times as fast as `normal`."""
+    distribution, square = fast_distribution(x)
+    square *= -0.5
+    density = np.exp(square, out=square)
+    density *= 1 / math.sqrt(2 * math.pi)  # (8)
+    return distribution, density
+
+
+def fast_distribution(x):
+    """Return Φ at x in float32, with an absolute error below 2e-7, and x².
 
     Φ = (1 + tanh u) / 2 as in (12), where u is a polynomial of seven terms instead of the two terms of (11). The
     polynomial was fitted to (6) so that the maximum error is minimal. It overflows for |x| > 4000, where tanh is ±1.
@@ -66,10 +75,7 @@ def fast_normal(x):
     distribution = np.tanh(u, out=u)
     distribution *= 0.5
     distribution += 0.5
-    square *= -0.5
-    density = np.exp(square, out=square)
-    density *= 1 / math.sqrt(2 * math.pi)  # (8)
-    return distribution, density
+    return distribution, square
 
 
 def approximated(x):

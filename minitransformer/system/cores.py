@@ -48,10 +48,30 @@ def pool_of(process: int):
 
 
 def threads() -> int:
-    """Return the number of threads that the matrix library may use, which is 1 within `side_by_side`."""
+    """Return the number of threads that may compute side by side.
+
+    It is the number of threads that the matrix library may use. Within `decoding` it is the number before, and within
+    `side_by_side` it is 1.
+    """
     if matrix_library() is None:
         return 1
-    return min([available_cores(), *(library.num_threads for library in matrix_library().lib_controllers)])
+    libraries = matrix_library().lib_controllers
+    return _threads or min([available_cores(), *(library.num_threads for library in libraries)])
+
+
+_threads: int | None = None  # within `one_thread_each`
+
+
+@contextlib.contextmanager
+def one_thread_each(count):
+    """Let the matrix library use one thread inside a `with` block, of which `count` may run side by side."""
+    global _threads
+    before, _threads = _threads, count
+    try:
+        with matrix_library().limit(limits=1):
+            yield
+    finally:
+        _threads = before
 
 
 def side_by_side(function, jobs) -> list:
@@ -61,8 +81,8 @@ def side_by_side(function, jobs) -> list:
     an exception no further job is started.
     """
     jobs = list(jobs)
-    count = min(threads(), len(jobs))
-    if count <= 1:
+    count = min(threads(), len(jobs)) if len(jobs) > 1 else 1
+    if count == 1:
         return [function(job) for job in jobs]
     from concurrent.futures import wait  # see pool_of
 
@@ -75,7 +95,7 @@ def side_by_side(function, jobs) -> list:
         finally:
             list(waiting)  # after an exception, this drops the remaining jobs
 
-    with matrix_library().limit(limits=1):
+    with one_thread_each(1):
         others = [pool_of(os.getpid()).submit(contextvars.copy_context().run, work) for _ in range(count - 1)]
         try:
             work()
@@ -87,9 +107,13 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield the ids of a generated text. Only the first id needs large products, so the others use one thread."""
+    """Yield the ids of a generated text. Only the first id needs large products.
+
+    For the others the matrix library has one thread, since on busy cores the threads of a small product wait for each
+    other. fast/one_position.py divides the largest of them.
+    """
     with contextlib.ExitStack() as until_the_end:
         for number, token in enumerate(ids):
             if number == 0 and matrix_library() is not None:
-                until_the_end.enter_context(matrix_library().limit(limits=1))
+                until_the_end.enter_context(one_thread_each(threads()))
             yield token

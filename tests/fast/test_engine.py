@@ -175,7 +175,7 @@ ENGINE_OF_A_STEP = {
     "preferences": {"cross_entropy"},
     "unlikelihood": {"cross_entropy"},
     "the difference": {"cross_entropy"},
-    "generation": {"softmax", "through_blocks", "keep_top_p"},
+    "generation": {"softmax", "through_blocks", "unembedding", "keep_top_p"},
     "evaluation": {"cross_entropy"},
 }
 

@@ -112,6 +112,7 @@ OF_ANY_SIZE = {
         {"label_smoothing": float(rng.choice([0, 0.1]))},
     ),
     "delta_scan": of_the_delta_rule,
+    "unembedding": lambda draw, rng, b, m, n: ((draw(*b, m), draw(n, m)), {}),
 }
 OTHERS = ("causal_mask", "adamw_in_place", "muon_in_place", "through_blocks", "keep_top_p")
 DIFFERENTIABLE = [function for function in TWINS if function.__name__ not in OTHERS]

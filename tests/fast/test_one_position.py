@@ -1,5 +1,7 @@
 """The blocks for one new position, straight down, against the same blocks as layers."""
 
+import gc
+import weakref
 from dataclasses import replace
 from importlib import import_module
 
@@ -11,6 +13,7 @@ from strategies import batch_shapes, configs, random_ids, random_model, rngs
 from minitransformer import Config, KeyValueCache, Linear, MultiHeadAttention, fast, plain
 from minitransformer.layers.lora import add_adapters
 from minitransformer.layers.modern.delta_mixer import StateCache
+from minitransformer.system import cores
 from minitransformer.transformer import through_blocks
 
 one_position = import_module("minitransformer.fast.one_position")
@@ -196,3 +199,45 @@ def test_scores_far_beyond_what_an_exponential_holds_stay_finite(rng):
         expected, _ = decoded(model, np.arange(6)[None])
     assert np.isfinite(found).all()
     assert_close(found, expected, 1e-3)
+
+
+@pytest.fixture(params=[1, 2, 3], ids="{} threads".format)
+def three_parts(request, monkeypatch):
+    """Small weights are divided into three parts, which one, two or three threads read."""
+    pytest.importorskip("threadpoolctl")
+    monkeypatch.setattr(one_position, "ENOUGH_FOR_THREADS", 1)
+    monkeypatch.setattr(one_position, "PARTS", 3)
+    monkeypatch.setattr(cores, "threads", lambda: request.param)
+
+
+@pytest.mark.parametrize("fields", [{}, {"feed_forward": "gelu", "bias": True}], ids=["gated", "with biases"])
+@pytest.mark.parametrize("shape", [(6,), (2, 6)], ids=["one sequence", "two"])
+def test_weights_that_threads_share_give_what_the_layers_give(rng, fields, shape, three_parts, monkeypatch):
+    model, ids, shared = random_model(replace(CONFIG, **fields), rng), rng.integers(0, 11, shape), []
+    side_by_side = one_position.side_by_side
+    monkeypatch.setattr(one_position, "side_by_side", lambda f, jobs: shared.append(len(jobs)) or side_by_side(f, jobs))
+    found, _ = decoded(model, ids)
+    of_blocks = 6 * len(model.blocks)
+    assert shared.count(3) == of_blocks + (6 if shape == (6,) else 0)  # the logits of one position
+    with plain():
+        expected, _ = decoded(model, ids)
+    assert_close(found, expected, 1e-11)
+
+
+def test_the_gradients_of_logits_whose_weight_threads_share_are_those_of_the_textbook(rng, three_parts):
+    x, weight, dy = rng.normal(size=(1, 1, 4)), rng.normal(size=(7, 4)), rng.normal(size=(1, 1, 7))
+    y, backward = fast.unembedding(x, weight)
+    expected, textbook_backward = fast.unembedding.textbook(x, weight)
+    for found, right in zip([y, *backward(dy)], [expected, *textbook_backward(dy)], strict=True):
+        assert_close(found, right, 1e-14)
+    with pytest.raises(ValueError, match="unembedding: the last axis of x"):
+        fast.unembedding(x[..., :3], weight)
+
+
+def test_a_model_that_has_generated_can_be_freed(rng):
+    model = random_model(CONFIG, rng)
+    decoded(model, np.arange(6)[None])
+    block = weakref.ref(model.blocks[0])
+    del model
+    gc.collect()
+    assert block() is None

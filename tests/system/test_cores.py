@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minitransformer.system import cores
-from minitransformer.system.cores import side_by_side, threads
+from minitransformer.system.cores import decoding, side_by_side, threads
 
 
 @pytest.fixture
@@ -68,6 +68,20 @@ def test_there_are_as_many_threads_as_the_matrix_library_may_have_and_one_within
         before = threads()
         assert side_by_side(lambda job: threads(), [1, 2]) == [1, 1]
         assert threads() == before
+
+
+def test_while_a_text_is_generated_the_library_has_one_thread_and_as_many_as_before_run_side_by_side(monkeypatch):
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
+    with threadpoolctl.threadpool_limits(2):
+        for _ in decoding(range(3)):
+            libraries = {library.num_threads for library in cores.matrix_library().lib_controllers}
+            assert (libraries, threads()) == ({1}, 2)
+            assert side_by_side(lambda job: threads(), [1, 2]) == [1, 1]
+        assert threads() == 2 and cores.matrix_library().lib_controllers[0].num_threads == 2
+        for _ in zip(decoding(range(3)), range(1), strict=False):
+            pass
+        assert threads() == 2  # after a text that was stopped, too
 
 
 FORK = """
