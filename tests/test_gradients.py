@@ -15,8 +15,9 @@ from minitransformer.module import plain
 PACKAGE = Path(minitransformer.__file__).parent
 MODELS = [case for case in CASES if case.name.startswith(("Transformer,", "Transformer."))]
 TWINS = [case for case in CASES if case.name.startswith("fast.")]  # which test_fast_versions.py draws again
-WHOLE = ("Transformer", "PairedLoss", "BalancedModel")
-LARGE = [case for case in CASES if case.name.startswith(WHOLE)]  # blocks and whole models
+WHOLE = ("Transformer", "PairedLoss", "BalancedModel", "RewardedLoss", "PostNormBlock")
+MIXING = ("MultiHeadAttention", "LatentAttention", "DeltaMixer", "MixtureOfExperts")  # their functions are compared
+LARGE = [case for case in CASES if case.name.startswith((*WHOLE, *MIXING))]  # blocks and whole models
 LARGE.append(ONE_PAGE)
 ELSEWHERE = {
     "bench/torch_model.py": {"TorchBlock.forward", "TorchTransformer.forward"},  # not ours: PyTorch's
